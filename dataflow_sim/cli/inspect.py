@@ -1,0 +1,25 @@
+"""`dataflow-sim inspect`: what a network computes and holds, without hardware."""
+
+from __future__ import annotations
+
+import click
+
+from dataflow_sim.cli.options import dim_option, dimensions, json_option, network_argument
+
+
+@click.command("inspect")
+@network_argument
+@dim_option
+@json_option
+def command(network: str, dims: tuple[str, ...], as_json: bool) -> None:
+    """Show NETWORK's layers, MACs, parameters and live set, before any hardware."""
+    from dataflow_sim import pipeline
+    from dataflow_sim.cli.render import show, warn
+    from dataflow_sim.report.network import inspect_tables
+
+    result = pipeline.inspect(pipeline.load_network(network, dimensions(dims)))
+    warn(result.warnings)
+    if as_json:
+        click.echo(result.json_text(), nl=False)
+    else:
+        show(inspect_tables(result))

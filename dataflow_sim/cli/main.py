@@ -1,0 +1,64 @@
+"""The command `dataflow-sim`: one file a subcommand, one place from error to exit code.
+
+Exit codes: 0 done, 1 a proof failed (a defect), 2 bad input, 3 does not fit, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from dataflow_sim.errors import DataflowSimError
+
+# name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
+_COMMANDS = {
+    "run": "run",
+    "inspect": "inspect",
+    "networks": "networks",
+    "hardware": "hardware",
+}
+_INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"dataflow_sim.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("dataflow-sim"), prog_name="dataflow-sim")
+def cli() -> None:
+    """What a neural network costs in memory traffic on given hardware."""
+
+
+def main() -> None:
+    """Run the command and turn errors meant for the user into messages and exit codes."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as finished:
+        sys.exit(finished.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was written", err=True)
+        sys.exit(_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DataflowSimError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

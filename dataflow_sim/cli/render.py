@@ -1,0 +1,92 @@
+"""Tables, warnings and progress on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from dataflow_sim.report.tables import Table
+
+_PROGRESS_AFTER_S = 1.0
+_WIDTH_WITHOUT_TERMINAL = 160
+
+
+def show(tables: Iterable[Table]) -> None:
+    """Print tables one below the other."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+    for table in tables:
+        drawn = RichTable(
+            title=Text(table.title, style="bold"),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            show_header=any(table.columns),
+            pad_edge=False,
+        )
+        for index, column in enumerate(table.columns):
+            numeric = index > 0 and all(_looks_numeric(row[index]) for row in table.rows)
+            drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        console.print(drawn)
+
+
+def _looks_numeric(cell: str) -> bool:
+    return cell in ("", "-", "yes", "no") or cell[0].isdigit()
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Print each warning once, on standard error."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+class LateProgress:
+    """A progress bar on standard error that appears only when work takes over a second."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._start = time.monotonic()
+
+    def __enter__(self) -> LateProgress:
+        """Start the clock's scope."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell that `done` of `total` parts of a stage are finished."""
+        if self._progress is None:
+            late = time.monotonic() - self._start > _PROGRESS_AFTER_S
+            if not (self._console.is_terminal and (late or stage != "scheduling")):
+                return
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[stage], completed=done)

@@ -1,0 +1,90 @@
+"""`dataflow-sim run`: schedule a network on a machine and tell what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dataflow_sim.cli.options import dim_option, dimensions, json_option, network_argument, pairs
+
+
+@click.command("run")
+@network_argument
+@click.option("--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists.")
+@click.option("--local-memory", metavar="SIZE", help="Local memory, such as 256KiB.")
+@click.option(
+    "--policy",
+    type=click.Choice(["layerwise"]),
+    default="layerwise",
+    show_default=True,
+    help="layerwise: every layer alone, every map through DRAM.",
+)
+@click.option("--weight-bits", type=int, metavar="N", help="Width of all weights.")
+@click.option("--activation-bits", type=int, metavar="N", help="Width of all feature maps.")
+@click.option("--fps", type=float, metavar="RATE", help="Frames a second, for required GB/s.")
+@dim_option
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the hardware file, as in dram.energy=20pJ/bit; may be repeated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write result.json, layers.csv, traffic.png and traffic.svg there.",
+)
+@json_option
+def command(
+    network: str,
+    hw: str | None,
+    local_memory: str | None,
+    policy: str,
+    weight_bits: int | None,
+    activation_bits: int | None,
+    fps: float | None,
+    dims: tuple[str, ...],
+    overrides: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Schedule NETWORK (an .onnx file or a built-in name) on HW and tell what it costs.
+
+    Prints DRAM traffic by reason, energy, the compulsory floor and the gap to the bound, and
+    the layers that cost most.  Without --hw the machine is `vision_processor`.
+    """
+    from dataflow_sim import pipeline
+    from dataflow_sim.cli.render import LateProgress, show, warn
+    from dataflow_sim.errors import InputError
+    from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
+    from dataflow_sim.report import files, tables
+
+    if fps is not None and not fps > 0:
+        raise InputError(f"--fps is {fps}; a frame rate is above 0")
+    changed = pairs(overrides, "--set")
+    if local_memory is not None:
+        changed["local_memory.capacity"] = local_memory
+    machine = load_hardware(hw or DEFAULT_HARDWARE, changed)
+    options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps)
+    with LateProgress() as progress:
+        graph = pipeline.load_network(network, dimensions(dims))
+        result = pipeline.run(graph, machine, options, progress)
+    warn(result.warnings)
+    if out is not None:
+        files.write_files(out, files.run_files(result))
+    if as_json:
+        click.echo(result.json_text(), nl=False)
+        return
+    show(
+        (
+            tables.summary_table(result),
+            tables.traffic_table(result),
+            tables.energy_table(result),
+            tables.costliest_layers(result),
+        )
+    )
+    if out is not None:
+        click.echo(f"written to {out}")

@@ -1,0 +1,1 @@
+"""Tensors, layers and networks; facts about them and passes over them."""

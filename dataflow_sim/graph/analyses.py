@@ -1,0 +1,130 @@
+"""Facts about a network that need no hardware and no schedule; nothing is changed.
+
+Conventions: one MAC is one multiplication with its addition; nominal MACs count the
+multiplications by zero padding, as the literature does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
+from dataflow_sim.graph.network import NetworkGraph
+
+
+def layer_macs(layer: Layer) -> int:
+    """Nominal MACs of one layer: body elements x input channels of a group x kernel."""
+    if layer.kind is not LayerKind.CONVOLUTION:
+        return 0
+    n, c, h, w = layer.body_shape
+    kernel_rows, kernel_columns = layer.window.kernel
+    return n * c * h * w * layer.input_channels_per_group * kernel_rows * kernel_columns
+
+
+def _taps_inside(layer: Layer, axis: int) -> int:
+    """Kernel taps that meet a real element, summed over the output positions of an axis."""
+    window = layer.window
+    size = layer.input.shape[2 + axis]
+    return sum(
+        0 <= position * window.stride[axis] - window.pad[axis] + tap * window.dilation[axis] < size
+        for position in range(layer.body_shape[2 + axis])
+        for tap in range(window.kernel[axis])
+    )
+
+
+def layer_macs_without_padding(layer: Layer) -> int:
+    """MACs of one layer whose operand is not zero padding."""
+    if layer.kind is not LayerKind.CONVOLUTION:
+        return 0
+    n, c = layer.body_shape[:2]
+    return n * c * layer.input_channels_per_group * _taps_inside(layer, 0) * _taps_inside(layer, 1)
+
+
+def weight_elements(graph: NetworkGraph, layer: Layer) -> int:
+    """Elements of the layer's weight tensors, per-channel constants included where counted."""
+    return sum(graph.tensors[name].elements for name in layer.weights)
+
+
+def input_elements(layer: Layer) -> int:
+    """Elements of all maps that the layer reads, each view once."""
+    total = 0
+    for view in layer.views:
+        n, c, h, w = view.shape
+        total += n * c * h * w
+    return total
+
+
+def output_elements(graph: NetworkGraph, layer: Layer) -> int:
+    """Elements of all maps that the layer writes."""
+    return sum(graph.tensors[name].elements for name in layer.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """First write to last read of a map, in layer indices; a network input starts at 0."""
+
+    tensor: str
+    first: int
+    last: int
+
+
+def lifetimes(graph: NetworkGraph) -> tuple[Lifetime, ...]:
+    """Lifetimes of all maps, network input and output included, in order of first write."""
+    first: dict[str, int] = dict.fromkeys(graph.inputs, 0)
+    last: dict[str, int] = dict(first)
+    for index, layer in enumerate(graph.layers):
+        for view in layer.views:
+            for segment in view.segments:
+                if graph.tensors[segment.tensor].kind is not TensorKind.WEIGHT:
+                    last[segment.tensor] = index
+        for name in layer.outputs:
+            first[name] = last[name] = index
+    return tuple(Lifetime(name, first[name], last[name]) for name in first)
+
+
+def dying_operand(
+    graph: NetworkGraph, layer: Layer, index: int, last: dict[str, int]
+) -> str | None:
+    """The map that an elementwise layer may overwrite with its result, if one dies there."""
+    if layer.kind is not LayerKind.CHANNELWISE or layer.window != Window() or layer.pool:
+        return None
+    output = graph.tensors[layer.output]
+    for view in layer.views:
+        segment = view.segments[0]
+        tensor = graph.tensors[segment.tensor]
+        covers = len(view.segments) == 1 and view.shape == tensor.shape == output.shape
+        if covers and tensor.bits == output.bits and last.get(segment.tensor) == index:
+            return segment.tensor
+    return None
+
+
+def _live(graph: NetworkGraph, sizes: dict[str, int]) -> tuple[int, ...]:
+    spans = lifetimes(graph)
+    totals = [0] * len(graph.layers)
+    for span in spans:
+        for index in range(span.first, span.last + 1):
+            totals[index] += sizes[span.tensor]
+    last = {span.tensor: span.last for span in spans}
+    for index, layer in enumerate(graph.layers):
+        overwritten = dying_operand(graph, layer, index, last)
+        if overwritten is not None:
+            totals[index] -= sizes[overwritten]
+    return tuple(totals)
+
+
+def live_bits(graph: NetworkGraph) -> tuple[int, ...]:
+    """Bits of whole maps alive while each layer runs, weights excluded.
+
+    An elementwise layer with a dying operand of its output's size runs in place.
+    """
+    return _live(graph, {t.name: t.elements * t.bits for t in graph.tensors.values()})
+
+
+def live_peak_bytes(graph: NetworkGraph) -> int:
+    """The largest live set with whole maps, layer by layer, weights excluded, in bytes."""
+    return -(-max(live_bits(graph), default=0) // 8)
+
+
+def live_elements(graph: NetworkGraph) -> tuple[int, ...]:
+    """Elements of whole maps alive while each layer runs, weights excluded."""
+    return _live(graph, {t.name: t.elements for t in graph.tensors.values()})

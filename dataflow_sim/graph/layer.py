@@ -1,0 +1,192 @@
+"""Layers, tensors and views: what a network is to the scheduler.
+
+A layer is one pass over a feature map: a body (convolution, pooling, elementwise, ...)
+with everything that folds into it.  In the order of execution:
+
+    input view ─► pre (pointwise, on input channels) ─► zero padding ─► body
+               ─► post (pointwise, may read further maps) ─► pool ─► output tensor
+
+Feature maps are (batch, channel, row, column).  A fully connected layer is a convolution
+whose kernel covers the whole plane, so that flattening costs nothing and needs no
+addressing of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
+from dataflow_sim.graph.region import Shape4
+
+
+class TensorKind(StrEnum):
+    """What a tensor is to the network; decides the reason that its bytes are counted under."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    MAP = "map"
+    WEIGHT = "weight"
+    PARTIAL_SUM = "partial_sum"
+
+
+class WeightRole(StrEnum):
+    """How a weight tensor takes its width: like a matrix, or as per-channel constants."""
+
+    NONE = "none"
+    KERNEL = "kernel"
+    VECTOR = "vector"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor that lives in DRAM: four extents and bits per element.
+
+    `quantised` says that the file itself states the width, so that the hardware's
+    precision does not replace it.  A VECTOR holds per-channel constants (bias, scale,
+    shift) as (vectors, channels, 1, 1).
+    """
+
+    name: str
+    kind: TensorKind
+    shape: Shape4
+    bits: int
+    role: WeightRole = WeightRole.NONE
+    quantised: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        n, c, h, w = self.shape
+        return n * c * h * w
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Channels [channel_start, channel_stop) of one tensor."""
+
+    tensor: str
+    channel_start: int
+    channel_stop: int
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.channel_stop - self.channel_start
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A feature map as its reader sees it: segments joined along the channel axis.
+
+    Concat, split and slice along channels are views and move no bytes.
+    """
+
+    segments: tuple[Segment, ...]
+    shape: Shape4
+
+
+class LayerKind(StrEnum):
+    """What a layer's tiles may split.
+
+    CONVOLUTION  reduces over the input channels of each group: all axes split
+    CHANNELWISE  each channel by itself (pooling, elementwise): channels and space split
+    PIXELWISE    each pixel needs all its channels (softmax, LRN, shuffle): space splits
+    OPAQUE       only the bytes are known: every tensor is streamed through once
+    """
+
+    CONVOLUTION = "convolution"
+    CHANNELWISE = "channelwise"
+    PIXELWISE = "pixelwise"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A sliding window: (row, column) pairs; `pad` is the padding before the first element."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+
+    def extent(self, axis: int) -> int:
+        """Input elements that one window spans along an axis (0 rows, 1 columns)."""
+        return (self.kernel[axis] - 1) * self.dilation[axis] + 1
+
+
+POINT = Window()
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """A pooling window: `op` is `max` or `average`.
+
+    An average divides by the window's elements inside the map, or with `count_padding`
+    by those inside the padded map, whose padding behind the last element is `pad_end`.
+    """
+
+    op: str
+    window: Window
+    count_padding: bool = False
+    pad_end: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer: a body with all that folds into it (see the head of this module).
+
+    Shapes are (batch, channel, row, column); `body_shape` is the map before `pool`.
+    `weight` is the kernel tensor, (output channels, input channels of a group, kernel
+    rows, kernel columns).  `operands` are further maps: of the output's shape, or one value per
+    (batch, channel).  `input_vectors` and `output_vectors` name the counted per-channel
+    constants of `pre` and of `post`.
+    """
+
+    name: str
+    op: str
+    kind: LayerKind
+    input: View
+    output: str
+    body_shape: Shape4
+    output_shape: Shape4
+    groups: int = 1
+    window: Window = POINT
+    weight: str | None = None
+    operands: tuple[View, ...] = ()
+    pre: PointProgram = IDENTITY
+    post: PointProgram = IDENTITY
+    pool: Pooling | None = None
+    input_vectors: str | None = None
+    output_vectors: str | None = None
+    extra_outputs: tuple[str, ...] = ()
+    weight_constant: str | None = None
+    weight_transposed: bool = False
+    bias_constant: str | None = None
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All tensors that the layer writes."""
+        return (self.output, *self.extra_outputs)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """All maps that the layer reads, the input first."""
+        return (self.input, *self.operands)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The weight tensors that the layer fetches: kernel, then per-channel constants."""
+        names = (self.weight, self.input_vectors, self.output_vectors)
+        return tuple(name for name in names if name is not None)
+
+    @property
+    def input_channels_per_group(self) -> int:
+        """Input channels that one output channel reduces over."""
+        return self.input.shape[1] // self.groups
+
+    @property
+    def output_channels_per_group(self) -> int:
+        """Output channels of one group."""
+        return self.body_shape[1] // self.groups

@@ -1,0 +1,85 @@
+"""NetworkGraph: layers in execution order, the tensors between them, frozen once made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.errors import NetworkError
+from dataflow_sim.graph.layer import Layer, Tensor, TensorKind
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant of the network; `value` is None where the file does not carry it."""
+
+    name: str
+    shape: tuple[int, ...]
+    value: npt.NDArray[np.generic] | None = None
+
+
+@dataclass(frozen=True)
+class NetworkGraph:
+    """A network ready to be scheduled.
+
+    `layers` are in a topological order; `inputs` and `outputs` name tensors;
+    `parameters` counts the learned constants, normalisation statistics excluded;
+    `warnings` are sentences for the user, each said once.  Raises NetworkError when a
+    layer reads a tensor that no earlier layer writes.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    parameters: int
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Freeze the mappings and check the order."""
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        object.__setattr__(self, "constants", MappingProxyType(dict(self.constants)))
+        written = {name for name, t in self.tensors.items() if t.kind is TensorKind.INPUT}
+        written |= {name for name, t in self.tensors.items() if t.kind is TensorKind.WEIGHT}
+        for layer in self.layers:
+            for view in layer.views:
+                for segment in view.segments:
+                    if segment.tensor not in written:
+                        raise NetworkError(
+                            f"{self.name}: layer '{layer.name}' reads '{segment.tensor}' "
+                            "before any layer writes it"
+                        )
+            written.update(layer.outputs)
+
+    @cached_property
+    def digraph(self) -> nx.DiGraph[str]:
+        """Layers as nodes (attribute `layer`), tensors as edges (attribute `tensor`), frozen."""
+        graph: nx.DiGraph[str] = nx.DiGraph(name=self.name)
+        writer: dict[str, str] = {}
+        for layer in self.layers:
+            graph.add_node(layer.name, layer=layer)
+            for view in layer.views:
+                for segment in view.segments:
+                    if segment.tensor in writer:
+                        graph.add_edge(writer[segment.tensor], layer.name, tensor=segment.tensor)
+            writer.update((name, layer.name) for name in layer.outputs)
+        nx.freeze(graph)
+        return graph
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> NetworkGraph:
+        """The same network with some tensors replaced by others of the same names."""
+        merged = dict(self.tensors)
+        merged.update((tensor.name, tensor) for tensor in tensors)
+        return replace(self, tensors=merged)
+
+    def view_bits(self, layer: Layer) -> int:
+        """Width of the layer's input in local memory: its widest segment."""
+        return max(self.tensors[s.tensor].bits for s in layer.input.segments)

@@ -1,0 +1,45 @@
+"""From a network file to a NetworkGraph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+
+from dataflow_sim.errors import NetworkError
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.ingest.builder import GraphBuilder
+from dataflow_sim.ingest.finish import finish
+from dataflow_sim.ingest.operators import OPERATORS
+from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
+from dataflow_sim.ingest.reader import load_model, resolve
+
+
+def graph_from_model(
+    model: onnx.ModelProto, name: str, dims: Mapping[str, int] | None = None
+) -> NetworkGraph:
+    """Build the graph of a model in memory; `dims` binds symbolic dimensions.
+
+    Raises NetworkError naming the node that is malformed.
+    """
+    network = resolve(model, name, dims or {})
+    nodes = gather_pointwise(network)
+    builder = GraphBuilder(network, nodes)
+    for node in nodes:
+        if isinstance(node, PointNode):
+            builder.pointwise(node)
+            continue
+        row = OPERATORS.get(node.op)
+        if row is not None and (node.op == "Concat" or node.inputs[0] in builder.values):
+            row.rule(builder, node)
+        else:
+            builder.opaque(node)
+    if not builder.drafts:
+        raise NetworkError(f"{name}: the network has no layer that computes anything")
+    return finish(builder)
+
+
+def read_network(path: Path, dims: Mapping[str, int] | None = None) -> NetworkGraph:
+    """Read an ONNX file; its name without the ending becomes the network's."""
+    return graph_from_model(load_model(path), path.stem, dims)

@@ -1,0 +1,368 @@
+"""One row per operator: how an ONNX node becomes a layer, or folds into one.
+
+A rule receives the builder and the node.  What no row covers is charged as elementwise
+reads and writes and named in one warning (`GraphBuilder.opaque`).  Elementwise operators
+have no row of their own: they are gathered before (`ingest.pointwise`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dataflow_sim.errors import NetworkError
+from dataflow_sim.graph.layer import LayerKind, Pooling, Segment, View, Window
+from dataflow_sim.graph.pointwise import Attribute
+from dataflow_sim.ingest.builder import GraphBuilder, spatial_mean
+from dataflow_sim.ingest.drafts import Draft, Value, canonical
+from dataflow_sim.ingest.reader import Node
+
+Rule = Callable[[GraphBuilder, Node], None]
+Pair = tuple[int, int]
+
+
+def _ints(value: Attribute | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(v) for v in value) if isinstance(value, tuple) else default
+
+
+def _int(node: Node, name: str, default: int) -> int:
+    value = node.attributes.get(name, default)
+    return int(value) if isinstance(value, int | float) else default
+
+
+def _pair(values: tuple[int, ...]) -> Pair:
+    return (values[0], values[1] if len(values) > 1 else 1)
+
+
+def _window(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> tuple[Window, Pair]:
+    """The sliding window of a node with 1 or 2 spatial axes, and its padding at the end."""
+    rank = len(kernel)
+    ones = (1,) * rank
+    strides = _ints(node.attributes.get("strides"), ones)
+    dilations = _ints(node.attributes.get("dilations"), ones)
+    pads = _ints(node.attributes.get("pads"), (0,) * (2 * rank))
+    auto = node.attributes.get("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        size = builder.network.shapes[node.inputs[0]][2:]
+        out = builder.network.shapes[node.outputs[0]][2:]
+        total = [
+            max(0, (out[a] - 1) * strides[a] + (kernel[a] - 1) * dilations[a] + 1 - size[a])
+            for a in range(rank)
+        ]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        pads = (*small, *large) if auto == "SAME_UPPER" else (*large, *small)
+    for axis in range(rank):
+        if min(kernel[axis], strides[axis], dilations[axis]) < 1 or min(pads) < 0:
+            raise NetworkError(
+                f"{builder.network.name}: node '{node.name}' ({node.op}) has kernel {kernel}, "
+                f"strides {strides}, dilations {dilations}, pads {pads}; kernel, strides and "
+                "dilations start at 1, pads at 0"
+            )
+    extra = () if rank == 2 else (0,)
+    window = Window(_pair(kernel), _pair(strides), _pair(dilations), _pair((*pads[:rank], *extra)))
+    return window, _pair((*pads[rank:], *extra))
+
+
+def _convolution(builder: GraphBuilder, node: Node) -> None:
+    value = builder.value(node.inputs[0])
+    rank = len(value.shape)
+    if not builder.is_constant(node.inputs[1]) or rank not in (3, 4) or not value.exact:
+        builder.opaque(node)
+        return
+    kernel = builder.network.constants[node.inputs[1]].shape
+    groups = _int(node, "group", 1)
+    channels = value.view.shape[1]
+    if channels % groups or kernel[1] * groups != channels or kernel[0] % groups:
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' (Conv) has weights {kernel} in {groups} "
+            f"groups on {channels} input channels; input channels must be {kernel[1] * groups}"
+        )
+    window, _ = _window(builder, node, kernel[2:])
+    shape = builder.network.shapes[node.outputs[0]]
+    draft = Draft(
+        name=node.name,
+        op=node.op,
+        kind=LayerKind.CONVOLUTION,
+        input=value.view,
+        body_shape=canonical(shape),
+        end=node.outputs[0],
+        groups=groups,
+        window=window,
+        pre=value.pre,
+        weight_constant=node.inputs[1],
+        bias_constant=_bias(builder, node),
+    )
+    builder.learn(node.inputs[1])
+    builder.add(draft, shape)
+
+
+def _bias(builder: GraphBuilder, node: Node) -> str | None:
+    """The constant bias of a node, counted as learned."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return None
+    builder.learn(node.inputs[2])
+    return node.inputs[2]
+
+
+def _fully_connected(builder: GraphBuilder, node: Node) -> None:
+    """Gemm or MatMul by a constant matrix: a convolution whose kernel covers the plane."""
+    value = builder.value(node.inputs[0])
+    constant = builder.is_constant(node.inputs[1])
+    bias = len(node.inputs) < 3 or not node.inputs[2] or builder.is_constant(node.inputs[2])
+    plain = not node.attributes.get("transA") and (value.exact or value.flattened)
+    if not (constant and bias and plain and len(value.shape) == 2):
+        builder.opaque(node)
+        return
+    shape = builder.network.shapes[node.outputs[0]]
+    transposed = bool(node.attributes.get("transB", 0))
+    keys = ("alpha", "beta")
+    draft = Draft(
+        name=node.name,
+        op=node.op,
+        kind=LayerKind.CONVOLUTION,
+        input=value.view,
+        body_shape=canonical(shape),
+        end=node.outputs[0],
+        window=Window(kernel=(value.view.shape[2], value.view.shape[3])),
+        pre=value.pre,
+        weight_constant=node.inputs[1],
+        weight_transposed=not transposed,
+        bias_constant=_bias(builder, node),
+        attributes=tuple((k, node.attributes[k]) for k in keys if k in node.attributes),
+    )
+    builder.learn(node.inputs[1])
+    builder.add(draft, shape)
+
+
+def _pool(builder: GraphBuilder, node: Node, pooling: Pooling) -> None:
+    """Pool in the producing convolution, if only this node reads it; else a layer."""
+    name = node.inputs[0]
+    value = builder.value(name)
+    shape = builder.network.shapes[node.outputs[0]]
+    out = (*value.view.shape[:2], *canonical((*value.view.shape[:2], *shape[2:]))[2:])
+    producer = builder.draft_of(name)
+    if (
+        producer is not None
+        and producer.kind is LayerKind.CONVOLUTION
+        and producer.pool is None
+        and not producer.operands
+        and builder.alone(name, node)
+    ):
+        producer.pool = pooling
+        producer.output_shape = out
+        producer.end = node.outputs[0]
+        segment = value.view.segments[0]
+        builder.values[node.outputs[0]] = Value(View((segment,), out), shape)
+        return
+    draft = Draft(
+        name=node.name,
+        op=node.op,
+        kind=LayerKind.CHANNELWISE,
+        input=value.view,
+        body_shape=value.view.shape,
+        output_shape=out,
+        end=node.outputs[0],
+        groups=out[1],
+        pre=value.pre,
+        pool=pooling,
+    )
+    builder.add(draft, shape)
+
+
+def _window_pool(builder: GraphBuilder, node: Node) -> None:
+    value = builder.value(node.inputs[0])
+    kernel = _ints(node.attributes.get("kernel_shape"), ())
+    if not value.exact or len(kernel) not in (1, 2) or len(node.outputs) != 1:
+        builder.opaque(node)
+        return
+    window, pad_end = _window(builder, node, kernel)
+    op = "max" if node.op == "MaxPool" else "average"
+    count = bool(node.attributes.get("count_include_pad", 0))
+    _pool(builder, node, Pooling(op, window, count, pad_end))
+
+
+def _global_pool(builder: GraphBuilder, node: Node) -> None:
+    value = builder.value(node.inputs[0])
+    if (node.op == "ReduceMean" and not spatial_mean(builder, node)) or not value.exact:
+        builder.opaque(node)
+        return
+    kernel = (value.view.shape[2], value.view.shape[3])
+    op = "max" if node.op == "GlobalMaxPool" else "average"
+    _pool(builder, node, Pooling(op, Window(kernel=kernel, stride=kernel)))
+
+
+def _pixelwise(builder: GraphBuilder, node: Node) -> None:
+    """Softmax over channels and local response normalisation."""
+    value = builder.value(node.inputs[0])
+    rank = len(value.shape)
+    axis = _int(node, "axis", -1) % max(rank, 1)
+    plane = value.view.shape[2] * value.view.shape[3]
+    # before opset 13 softmax flattens from its axis on, which is the same on a plane of one
+    over_channels = node.op == "LRN" or (axis == 1 and plane == 1)
+    if not value.exact or not over_channels:
+        builder.opaque(node, known=node.op == "Softmax")
+        return
+    keys = ("alpha", "beta", "bias", "size")
+    draft = Draft(
+        name=node.name,
+        op=node.op,
+        kind=LayerKind.PIXELWISE,
+        input=value.view,
+        body_shape=value.view.shape,
+        end=node.outputs[0],
+        attributes=tuple((k, node.attributes[k]) for k in keys if k in node.attributes),
+    )
+    builder.add(draft, value.shape)
+
+
+def _concat(builder: GraphBuilder, node: Node) -> None:
+    values = [builder.value(n) if n in builder.values else None for n in node.inputs]
+    shape = builder.network.shapes[node.outputs[0]]
+    axis = _int(node, "axis", 0) % len(shape)
+    parts = [v for v in values if v is not None and v.exact and not v.pre]
+    if len(shape) < 2 or axis != 1 or len(parts) != len(values):
+        builder.opaque(node, known=True)
+        return
+    segments = tuple(segment for value in parts for segment in value.view.segments)
+    builder.values[node.outputs[0]] = Value(View(segments, canonical(shape)), shape)
+
+
+def _channel_range(view: View, start: int, stop: int) -> View:
+    """Channels [start, stop) of a view."""
+    segments = []
+    position = 0
+    for segment in view.segments:
+        low, high = max(start - position, 0), min(stop - position, segment.channels)
+        if low < high:
+            first = segment.channel_start
+            segments.append(Segment(segment.tensor, first + low, first + high))
+        position += segment.channels
+    n, _, h, w = view.shape
+    return View(tuple(segments), (n, stop - start, h, w))
+
+
+def _split(builder: GraphBuilder, node: Node) -> None:
+    value = builder.value(node.inputs[0])
+    axis = _int(node, "axis", 0) % len(value.shape)
+    if axis != 1 or not value.exact:
+        builder.opaque(node, known=True)
+        return
+    start = 0
+    for name in node.outputs:
+        shape = builder.network.shapes[name]
+        view = _channel_range(value.view, start, start + shape[1])
+        builder.values[name] = Value(view, shape)
+        start += shape[1]
+
+
+def _slice_bounds(builder: GraphBuilder, node: Node, rank: int) -> list[tuple[int, int]] | None:
+    """(start, step) along each axis of a Slice with constant bounds."""
+
+    def numbers(position: int, name: str) -> list[int] | None:
+        if name in node.attributes:
+            return list(_ints(node.attributes[name], ()))
+        given = position < len(node.inputs) and node.inputs[position]
+        constant = builder.network.constants.get(node.inputs[position]) if given else None
+        if constant is None or constant.value is None:
+            return None
+        return [int(v) for v in constant.value.ravel()]
+
+    starts = numbers(1, "starts")
+    if starts is None:
+        return None
+    axes = numbers(3, "axes") or list(range(len(starts)))
+    steps = numbers(4, "steps") or [1] * len(starts)
+    bounds = [(0, 1)] * rank
+    for axis, start, step in zip(axes, starts, steps, strict=True):
+        bounds[axis % rank] = (start, step)
+    return bounds
+
+
+def _slice(builder: GraphBuilder, node: Node) -> None:
+    value = builder.value(node.inputs[0])
+    shape = builder.network.shapes[node.outputs[0]]
+    bounds = _slice_bounds(builder, node, len(shape))
+    others_whole = all(
+        a == b for i, (a, b) in enumerate(zip(shape, value.shape, strict=True)) if i != 1
+    )
+    if bounds is None or len(shape) < 2 or not others_whole or bounds[1][1] != 1 or not value.exact:
+        builder.opaque(node, known=True)
+        return
+    start = bounds[1][0]
+    start = max(0, start + value.shape[1] if start < 0 else start)
+    view = _channel_range(value.view, start, start + shape[1])
+    builder.values[node.outputs[0]] = Value(view, shape)
+
+
+def _reshape(builder: GraphBuilder, node: Node) -> None:
+    """Reshape, flatten, squeeze, unsqueeze, identity, dropout, cast: another name, no bytes."""
+    value = builder.value(node.inputs[0])
+    shape = builder.network.shapes[node.outputs[0]]
+    builder.alias(node, Value(value.view, shape, value.pre))
+
+
+def _transpose(builder: GraphBuilder, node: Node) -> None:
+    """A transpose that moves only extents of one is free; a channel shuffle is a layer."""
+    value = builder.value(node.inputs[0])
+    rank = len(value.shape)
+    order = _ints(node.attributes.get("perm"), tuple(range(rank))[::-1])
+    shape = builder.network.shapes[node.outputs[0]]
+    moving = [axis for axis in order if value.shape[axis] > 1]
+    n, c, h, w = value.view.shape
+    if moving == sorted(moving):
+        builder.alias(node, Value(value.view, shape, value.pre))
+    elif (
+        rank == 5
+        and order == (0, 2, 1, 3, 4)
+        and value.shape == (n, value.shape[1], value.shape[2], h, w)
+        and value.shape[1] * value.shape[2] == c
+    ):
+        draft = Draft(
+            name=node.name,
+            op="ChannelShuffle",
+            kind=LayerKind.PIXELWISE,
+            input=value.view,
+            body_shape=value.view.shape,
+            end=node.outputs[0],
+            attributes=(("groups", value.shape[1]),),
+        )
+        builder.add(draft, shape)
+    else:
+        builder.opaque(node, known=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A row of the registry: the operator's name, what it becomes, and the rule."""
+
+    name: str
+    becomes: str
+    rule: Rule
+
+
+OPERATORS: Mapping[str, Operator] = {
+    row.name: row
+    for row in (
+        Operator("Conv", "convolution", _convolution),
+        Operator("Gemm", "convolution", _fully_connected),
+        Operator("MatMul", "convolution", _fully_connected),
+        Operator("MaxPool", "pooling", _window_pool),
+        Operator("AveragePool", "pooling", _window_pool),
+        Operator("GlobalAveragePool", "pooling", _global_pool),
+        Operator("GlobalMaxPool", "pooling", _global_pool),
+        Operator("ReduceMean", "pooling", _global_pool),
+        Operator("Softmax", "normalisation", _pixelwise),
+        Operator("LRN", "normalisation", _pixelwise),
+        Operator("Concat", "view", _concat),
+        Operator("Split", "view", _split),
+        Operator("Slice", "view", _slice),
+        Operator("Reshape", "view", _reshape),
+        Operator("Flatten", "view", _reshape),
+        Operator("Squeeze", "view", _reshape),
+        Operator("Unsqueeze", "view", _reshape),
+        Operator("Identity", "view", _reshape),
+        Operator("Dropout", "view", _reshape),
+        Operator("Cast", "view", _reshape),
+        Operator("Transpose", "data movement", _transpose),
+    )
+}

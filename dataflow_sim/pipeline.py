@@ -1,0 +1,290 @@
+"""The one file that names every stage: from a network and a machine to a RunResult."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from dataflow_sim.energy.model import LayerCounts, add_up, layer_energy, layer_time
+from dataflow_sim.errors import InputError, ProgramError
+from dataflow_sim.graph.analyses import (
+    input_elements,
+    layer_macs,
+    layer_macs_without_padding,
+    live_elements,
+    live_peak_bytes,
+    output_elements,
+    weight_elements,
+)
+from dataflow_sim.graph.layer import Layer, LayerKind
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
+from dataflow_sim.hardware import Hardware
+from dataflow_sim.ingest import graph_from_model, read_network
+from dataflow_sim.networks import BUILT_IN, build_network
+from dataflow_sim.program.lowering import lower
+from dataflow_sim.results import (
+    DramTraffic,
+    InspectedLayer,
+    InspectResult,
+    LayerResult,
+    RunResult,
+)
+from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
+from dataflow_sim.schedule.check import check_schedule
+from dataflow_sim.schedule.search import schedule_network
+from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.simulate.ledger import Ledger, count
+from dataflow_sim.simulate.occupancy import occupancy
+from dataflow_sim.traffic import Reason, TrafficKey
+
+# A program of more steps is not lowered in production: about a minute and a gigabyte.
+MAXIMUM_COUNTED_STEPS = 1 << 19
+
+Progress = Callable[[str, int, int], None]
+
+
+def _no_progress(stage: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a user may choose beside network and hardware.
+
+    Widths of None leave the hardware's precision, and what a quantised file states, alone.
+    """
+
+    policy: str = "layerwise"
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    frames_per_second: float | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+
+
+def load_network(name_or_path: str, dims: Mapping[str, int] | None = None) -> NetworkGraph:
+    """Read an ONNX file, or build a network by name.  Raises NetworkError."""
+    path = Path(name_or_path)
+    base = name_or_path.partition("@")[0]
+    if base in BUILT_IN or not (path.suffix or len(path.parts) > 1 or path.exists()):
+        if dims:
+            raise InputError(f"built-in network '{name_or_path}' has no symbolic dimension (--dim)")
+        return graph_from_model(build_network(name_or_path), name_or_path)
+    return read_network(path, dims)
+
+
+def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> NetworkGraph:
+    """The network as the hardware holds it: widths assigned, biases left out where uncounted."""
+    for name, bits in (("weight", options.weight_bits), ("activation", options.activation_bits)):
+        if bits is not None and not 1 <= bits <= 64:
+            raise InputError(f"--{name}-bits is {bits}; a width is 1 to 64 bits")
+    precision = Precision(
+        weight_bits=options.weight_bits or hardware.precision.weights,
+        activation_bits=options.activation_bits or hardware.precision.activations,
+        accumulator_bits=hardware.compute.accumulator_bits,
+        force_weights=options.weight_bits is not None,
+        force_activations=options.activation_bits is not None,
+    )
+    graph = assign_precision(graph, precision)
+    return graph if hardware.count_biases else drop_vectors(graph)
+
+
+def memory_options(hardware: Hardware) -> MemoryOptions:
+    """What the scheduler needs to know of the hardware."""
+    return MemoryOptions(
+        capacity_bytes=hardware.local_memory.capacity_bytes,
+        double_buffer=hardware.local_memory.double_buffer,
+        accumulator_bits=hardware.compute.accumulator_bits,
+    )
+
+
+def _traffic(by_key: Mapping[TrafficKey, int]) -> DramTraffic:
+    totals = dict.fromkeys(Reason, 0)
+    for key, value in by_key.items():
+        totals[key.reason] += value
+    return DramTraffic(totals)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Counts of a run: of the ledger where the program was lowered, else the closed form's."""
+
+    traffic: DramTraffic
+    layers: tuple[LayerCounts, ...]
+    peak_bytes: int
+    counted: bool
+
+
+def _layer_counts(
+    bits: Mapping[TrafficKey, int], macs_executed: int, local_bits: int
+) -> LayerCounts:
+    traffic = _traffic({key: -(-value // 8) for key, value in bits.items()})
+    return LayerCounts(macs_executed, traffic, local_bits)
+
+
+def _counts_of_ledger(schedule: Schedule, ledger: Ledger, peak_bytes: int) -> _Counts:
+    """The ledger's counts, once found equal to the closed form."""
+    counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
+    for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
+        if counted.get(key, 0) != estimated.get(key, 0):
+            raise ProgramError(
+                f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
+                f"bytes, the ledger counts {counted.get(key, 0):,}"
+            )
+    per_layer: list[dict[TrafficKey, int]] = [{} for _ in schedule.layers]
+    for (index, key), bits in ledger.traffic_bits.items():
+        per_layer[index][key] = bits
+    layers = []
+    for index, chosen in enumerate(schedule.layers):
+        if ledger.macs_executed[index] != chosen.macs_executed:
+            raise ProgramError(f"layer '{chosen.layer}': MACs of closed form and ledger differ")
+        local_bits = ledger.local_read_bits[index] + ledger.local_write_bits[index]
+        if local_bits != chosen.local_bits:
+            raise ProgramError(
+                f"layer '{chosen.layer}': the closed form says {chosen.local_bits:,} bits in and "
+                f"out of local memory, the ledger counts {local_bits:,}"
+            )
+        layers.append(_layer_counts(per_layer[index], chosen.macs_executed, local_bits))
+    return _Counts(_traffic(counted), tuple(layers), peak_bytes, True)
+
+
+def _counts_of_estimate(schedule: Schedule) -> _Counts:
+    layers = tuple(
+        _layer_counts(chosen.traffic_bits, chosen.macs_executed, chosen.local_bits)
+        for chosen in schedule.layers
+    )
+    peak = max(chosen.local_bytes for chosen in schedule.layers)
+    return _Counts(_traffic(schedule.traffic_bytes()), layers, peak, False)
+
+
+def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Counts:
+    steps = sum(chosen.tiling.steps for chosen in schedule.layers)
+    if steps > MAXIMUM_COUNTED_STEPS:
+        return _counts_of_estimate(schedule)
+    progress("lowering", 0, 2)
+    program = lower(graph, schedule)
+    progress("counting", 1, 2)
+    counts = _counts_of_ledger(schedule, count(program), occupancy(program).peak_bytes)
+    progress("counting", 2, 2)
+    return counts
+
+
+def run(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions | None = None,
+    progress: Progress = _no_progress,
+) -> RunResult:
+    """Schedule, prove and price a network on a machine.
+
+    Raises InputError, DoesNotFitError, and ScheduleError or ProgramError when a proof
+    fails, which is a defect.
+    """
+    options = options or RunOptions()
+    graph = prepare(graph, hardware, options)
+    memory = memory_options(hardware)
+    schedule = schedule_network(
+        graph, memory, options.policy, lambda done, total: progress("scheduling", done, total)
+    )
+    check_schedule(graph, schedule)
+    counts = _count(graph, schedule, progress)
+    layers = []
+    for layer, chosen, layer_count in zip(
+        graph.layers, schedule.layers, counts.layers, strict=True
+    ):
+        time = layer_time(hardware, layer_count)
+        layers.append(
+            LayerResult(
+                name=layer.name,
+                op=layer.op,
+                kind=layer.kind.value,
+                output_shape=layer.output_shape,
+                macs=layer_macs(layer),
+                macs_executed=layer_count.macs_executed,
+                steps=chosen.tiling.steps,
+                traffic=layer_count.traffic,
+                lower_bound_bytes=layer_bound_bytes(graph, layer, memory.capacity_bytes),
+                local_bytes=chosen.local_bytes,
+                energy=layer_energy(hardware, graph, layer, layer_count, time.latency_s),
+                latency_s=time.latency_s,
+                limited_by=time.limited_by,
+                tiling={
+                    key: value for key, value in asdict(chosen.tiling).items() if key != "steps"
+                },
+            )
+        )
+    total_bytes = counts.traffic.total_bytes
+    fps = options.frames_per_second
+    warnings = graph.warnings
+    steps = sum(chosen.tiling.steps for chosen in schedule.layers)
+    if not counts.counted:
+        warnings += (
+            f"closed form only: the program would take {steps:,} steps, more than "
+            f"{MAXIMUM_COUNTED_STEPS:,} are not counted one by one",
+        )
+    return RunResult(
+        network=graph.name,
+        hardware=hardware.name,
+        overrides=hardware.overrides,
+        policy=options.policy,
+        macs=sum(layer.macs for layer in layers),
+        macs_executed=sum(layer.macs_executed for layer in layers),
+        macs_without_padding=sum(layer_macs_without_padding(layer) for layer in graph.layers),
+        parameters=graph.parameters,
+        traffic=counts.traffic,
+        compulsory_bytes=compulsory_bytes(graph),
+        lower_bound_bytes=sum(layer.lower_bound_bytes for layer in layers),
+        capacity_bytes=memory.capacity_bytes,
+        peak_bytes=counts.peak_bytes,
+        live_peak_bytes=live_peak_bytes(graph),
+        energy=add_up([layer.energy for layer in layers]),
+        latency_s=sum(layer.latency_s for layer in layers),
+        required_gb_s=None if fps is None else total_bytes * fps / 1e9,
+        steps=steps,
+        counted=counts.counted,
+        layers=tuple(layers),
+        warnings=warnings,
+    )
+
+
+def inspect(graph: NetworkGraph) -> InspectResult:
+    """A network's counts without any hardware: biases and folded constants count as weights."""
+    live = live_elements(graph)
+    layers = tuple(
+        InspectedLayer(
+            name=layer.name,
+            op=layer.op,
+            folded=_folded(layer),
+            output_shape=layer.output_shape,
+            macs=layer_macs(layer),
+            weight_elements=weight_elements(graph, layer),
+            input_elements=input_elements(layer),
+            output_elements=output_elements(graph, layer),
+            live_elements=live[index],
+        )
+        for index, layer in enumerate(graph.layers)
+    )
+    return InspectResult(
+        network=graph.name,
+        macs=sum(layer.macs for layer in layers),
+        parameters=graph.parameters,
+        weight_elements=sum(layer.weight_elements for layer in layers),
+        live_peak_elements=max(live),
+        layers=layers,
+        warnings=graph.warnings,
+    )
+
+
+def _folded(layer: Layer) -> str:
+    """What is folded into a layer, in the order of execution: `pre: A B; post: C; pool`."""
+    parts = []
+    if layer.pre:
+        parts.append("pre " + " ".join(layer.pre.ops))
+    own_step = layer.kind is LayerKind.CHANNELWISE and not layer.pool
+    post = layer.post.ops[1:] if own_step else layer.post.ops
+    if post:
+        parts.append(" ".join(post))
+    if layer.pool is not None and layer.kind is LayerKind.CONVOLUTION:
+        parts.append(f"{layer.pool.op} pool")
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""Instructions, and the lowering of schedules to them."""

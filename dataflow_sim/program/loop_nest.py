@@ -1,0 +1,350 @@
+"""Lower one layer: walk its loop nest, load what changes, compute, store what is finished.
+
+The nest is the one drawn in `schedule.types`.  A role (input, kernel, ...) is loaded when
+one of the loop indices that select its tile has changed since the step before.  A buffer
+has two slots when the hardware buffers doubly and there is more than one tile for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.region import Box, Shape4, Span
+from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots
+from dataflow_sim.program.instructions import Compute, Load, Slice, Store
+from dataflow_sim.schedule.footprints import Axis
+from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.types import LayerTiling, PartialSums
+
+
+def tiles(extent: int, size: int) -> list[Span]:
+    """An axis cut into tiles; the last may be smaller."""
+    return [Span(start, min(start + size, extent)) for start in range(0, extent, size)]
+
+
+def sums_tensor_name(layer: Layer) -> str:
+    """Name of the DRAM tensor that a layer's spilled partial sums go to."""
+    return f"{layer.name}.partial_sums"
+
+
+_NOTHING = Slice(-1, ORIGIN, Box(Span(0, 0), Span(0, 0), Span(0, 0), Span(0, 0)))
+
+
+class _PlaneTile(NamedTuple):
+    """A spatial tile in the coordinates of output, body and input."""
+
+    batch: Span
+    rows: Span
+    columns: Span
+    body_rows: Span
+    body_columns: Span
+    input_rows: Span
+    input_columns: Span
+
+
+class _Step(NamedTuple):
+    """Indices of the tiles that one iteration of the nest works on."""
+
+    group: int
+    output: int
+    input: int
+    plane: int
+
+
+@dataclass(slots=True)
+class _Role:
+    """A buffer, the tile it holds and the part of it that the current step uses."""
+
+    slots: Slots
+    key: tuple[int, ...] = ()
+    part: Slice = _NOTHING
+
+
+def _with_footprints(
+    rows: Axis, row: Span, columns: Axis, column: Span
+) -> tuple[Span, Span, Span, Span, Span, Span]:
+    """An output tile with the body and the input that it needs, rows before columns."""
+    body_row, body_column = (
+        rows.body_span(row.start, row.stop),
+        columns.body_span(column.start, column.stop),
+    )
+    source = (rows.input_span(body_row), columns.input_span(body_column))
+    return (row, column, body_row, body_column, *source)
+
+
+class LoopNest:
+    """Lowers one layer that is not opaque into an emitter."""
+
+    def __init__(
+        self,
+        index: int,
+        layer: Layer,
+        problem: LayerProblem,
+        tiling: LayerTiling,
+        emitter: Emitter,
+    ) -> None:
+        self.index = index
+        self.layer = layer
+        self.problem = problem
+        self.tiling = tiling
+        self.emit = emitter
+        self.groups = tiles(problem.groups, tiling.group_tile)
+        self.outputs = tiles(problem.output_channels, tiling.output_channel_tile)
+        self.inputs = tiles(problem.input_channels, tiling.input_channel_tile)
+        self.planes = self._plane_tiles()
+        self.sums_outer = self._loops_outside_sums()
+        self._allocate()
+
+    def _plane_tiles(self) -> list[_PlaneTile]:
+        problem, tiling = self.problem, self.tiling
+        return [
+            _PlaneTile(batch, *_with_footprints(problem.rows, row, problem.columns, column))
+            for batch, row, column in product(
+                tiles(problem.batch, tiling.batch_tile),
+                tiles(problem.rows.output_size, tiling.row_tile),
+                tiles(problem.columns.output_size, tiling.column_tile),
+            )
+        ]
+
+    def _loops_outside_sums(self) -> str:
+        """Which of the loops M and P select the region of partial sums that is live."""
+        order, mode = self.tiling.order, self.tiling.partial_sums
+        if mode is PartialSums.KEPT:
+            return "".join(loop for loop in "MP" if order.index(loop) < order.index("K"))
+        return "MP"
+
+    # ------------------------------------------------------------ buffers
+
+    def _allocate(self) -> None:
+        problem, tiling, planes = self.problem, self.tiling, self.planes
+        channels_out = tiling.group_tile * tiling.output_channel_tile
+        channels_in = tiling.group_tile * tiling.input_channel_tile
+        batch = max(p.batch.length for p in planes)
+        plane = (max(p.rows.length for p in planes), max(p.columns.length for p in planes))
+        body = (
+            max(p.body_rows.length for p in planes),
+            max(p.body_columns.length for p in planes),
+        )
+        source = (
+            max(p.input_rows.length for p in planes),
+            max(p.input_columns.length for p in planes),
+        )
+        group, out, inn, space = (
+            len(part) for part in (self.groups, self.outputs, self.inputs, self.planes)
+        )
+        self.role: dict[str, _Role] = {}
+        self._add("input", (batch, channels_in, *source), problem.input_bits, group * inn * space)
+        if problem.has_kernel:
+            taps = self.layer.window.kernel
+            shape = (channels_out, tiling.input_channel_tile, *taps)
+            self._add("kernel", shape, problem.kernel_bits, group * out * inn)
+        if problem.input_vectors:
+            shape = (problem.input_vectors, channels_in, 1, 1)
+            self._add("input vectors", shape, problem.vector_bits, group * inn)
+        if problem.output_vectors:
+            shape = (problem.output_vectors, channels_out, 1, 1)
+            self._add("output vectors", shape, problem.vector_bits, group * out)
+        if tiling.partial_sums is not PartialSums.NONE:
+            self._add_sums((batch, channels_out, *body), group, out, inn, space)
+            self.role["output"] = self.role["partial sums"]
+        elif problem.input_in_place:
+            self.role["output"] = self.role["input"]
+        else:
+            shape = (batch, channels_out, *plane)
+            self._add("output", shape, problem.output_bits, group * out * space)
+        for index, operand in enumerate(problem.operands):
+            name = f"operand {index}"
+            if tiling.partial_sums is PartialSums.NONE and problem.operand_in_place(index):
+                self.role[name] = self.role["output"]
+                continue
+            area = (1, 1) if operand.per_channel else body
+            moved = len({p.batch for p in planes}) if operand.per_channel else out * space
+            self._add(name, (batch, channels_out, *area), operand.bits, group * moved)
+
+    def _add(self, name: str, shape: Shape4, bits: int, tile_count: int) -> None:
+        double = self.problem.memory.double_buffer and tile_count > 1
+        label = f"{self.layer.name}: {name}"
+        self.role[name] = _Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
+
+    def _add_sums(self, tile: Shape4, group: int, out: int, inn: int, space: int) -> None:
+        problem = self.problem
+        batch, channels, rows, columns = tile
+        count = group
+        if "M" in self.sums_outer:
+            count *= out
+        else:
+            channels = self.tiling.group_tile * problem.output_channels
+        if "P" in self.sums_outer:
+            count *= space
+        else:
+            batch, rows, columns = (
+                problem.batch,
+                problem.rows.body_size,
+                problem.columns.body_size,
+            )
+        if self.tiling.partial_sums is PartialSums.SPILLED:
+            count *= inn
+        bits = problem.memory.accumulator_bits
+        self._add("partial sums", (batch, channels, rows, columns), bits, count)
+
+    # ------------------------------------------------------------ regions
+
+    def _channels(self, step: _Step, part: Span, per_group: int) -> Span:
+        """Channels of the whole map, given those of a group."""
+        group = self.groups[step.group]
+        return Span(group.start * per_group + part.start, (group.stop - 1) * per_group + part.stop)
+
+    def _out_channels(self, step: _Step) -> Span:
+        return self._channels(step, self.outputs[step.output], self.problem.output_channels)
+
+    def _in_channels(self, step: _Step) -> Span:
+        return self._channels(step, self.inputs[step.input], self.problem.input_channels)
+
+    # ------------------------------------------------------------ steps
+
+    def lower(self) -> None:
+        """Walk the nest."""
+        counts = {"M": len(self.outputs), "K": len(self.inputs), "P": len(self.planes)}
+        order = self.tiling.order
+        m, k, p = (order.index(loop) for loop in "MKP")
+        loops = [range(counts[loop]) for loop in order]
+        for group in range(len(self.groups)):
+            for at in product(*loops):
+                self._step(_Step(group, at[m], at[k], at[p]))
+
+    def _step(self, step: _Step) -> None:
+        first, last = step.input == 0, step.input == len(self.inputs) - 1
+        source = self._input(step)
+        kernel = self._kernel(step)
+        input_vectors = self._vectors("input vectors", step)
+        sums = self._sums(step, first)
+        output_vectors = self._vectors("output vectors", step) if last else None
+        result = self._result(step, sums)
+        operands = self._operands(step) if last else ()
+        append = self.emit.instructions.append
+        append(
+            Compute(
+                self.index,
+                result,
+                source,
+                kernel,
+                input_vectors,
+                output_vectors,
+                operands,
+                sums,
+                first,
+                last,
+            )
+        )
+        if last:
+            append(Store(self.layer.output, result.box, result.buffer, result.origin))
+        elif sums is not None and self.tiling.partial_sums is PartialSums.SPILLED:
+            append(Store(sums_tensor_name(self.layer), sums.box, sums.buffer, sums.origin))
+
+    def _input(self, step: _Step) -> Slice:
+        role = self.role["input"]
+        key = (step.group, step.input, step.plane)
+        if key != role.key:
+            plane = self.planes[step.plane]
+            box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
+            role.key = key
+            role.part = Slice(role.slots.advance(), ORIGIN, box)
+            self.emit.load_view(self.layer.input, box, role.part.buffer)
+        return role.part
+
+    def _kernel(self, step: _Step) -> Slice | None:
+        if self.layer.weight is None:
+            return None
+        role = self.role["kernel"]
+        key = (step.group, step.output, step.input)
+        if key != role.key:
+            rows, columns = self.layer.window.kernel
+            part = self.inputs[step.input]
+            box = Box(self._out_channels(step), part, Span(0, rows), Span(0, columns))
+            self._fetch(role, key, self.layer.weight, box)
+        return role.part
+
+    def _vectors(self, name: str, step: _Step) -> Slice | None:
+        on_input = name == "input vectors"
+        tensor = self.layer.input_vectors if on_input else self.layer.output_vectors
+        if tensor is None:
+            return None
+        role = self.role[name]
+        key = (step.group, step.input if on_input else step.output)
+        if key != role.key:
+            problem = self.problem
+            count = problem.input_vectors if on_input else problem.output_vectors
+            channels = self._in_channels(step) if on_input else self._out_channels(step)
+            self._fetch(role, key, tensor, Box(Span(0, count), channels, Span(0, 1), Span(0, 1)))
+        return role.part
+
+    def _fetch(self, role: _Role, key: tuple[int, ...], tensor: str, box: Box) -> None:
+        role.key = key
+        role.part = Slice(role.slots.advance(), ORIGIN, box)
+        self.emit.instructions.append(Load(tensor, box, role.part.buffer, ORIGIN))
+
+    def _sums(self, step: _Step, first: bool) -> Slice | None:
+        mode = self.tiling.partial_sums
+        if mode is PartialSums.NONE:
+            return None
+        role = self.role["partial sums"]
+        plane = self.planes[step.plane]
+        box = Box(plane.batch, self._out_channels(step), plane.body_rows, plane.body_columns)
+        spilled = mode is PartialSums.SPILLED
+        key = (
+            step.group,
+            step.output if "M" in self.sums_outer else -1,
+            step.plane if "P" in self.sums_outer else -1,
+            step.input if spilled else -1,
+        )
+        buffer = role.part.buffer
+        if key != role.key:
+            role.key = key
+            buffer = role.slots.advance()
+        base = self.groups[step.group].start * self.problem.output_channels
+        channel = 0 if "M" in self.sums_outer else box.channel.start - base
+        inside = "P" not in self.sums_outer
+        at = (box.batch.start, box.row.start, box.column.start) if inside else (0, 0, 0)
+        role.part = Slice(buffer, (at[0], channel, at[1], at[2]), box)
+        if spilled and not first:
+            name = sums_tensor_name(self.layer)
+            self.emit.instructions.append(Load(name, box, buffer, role.part.origin))
+        return role.part
+
+    def _result(self, step: _Step, sums: Slice | None) -> Slice:
+        plane = self.planes[step.plane]
+        box = Box(plane.batch, self._out_channels(step), plane.rows, plane.columns)
+        if sums is not None:
+            return Slice(sums.buffer, sums.origin, box)
+        if self.problem.input_in_place:
+            return Slice(self.role["input"].part.buffer, ORIGIN, box)
+        return Slice(self.role["output"].slots.advance(), ORIGIN, box)
+
+    def _operands(self, step: _Step) -> tuple[Slice, ...]:
+        """Load the operands of a finished tile, one in place where the result will be."""
+        parts = []
+        plane = self.planes[step.plane]
+        for index, view in enumerate(self.layer.operands):
+            operand = self.problem.operands[index]
+            role = self.role[f"operand {index}"]
+            channels = self._out_channels(step)
+            if operand.per_channel:
+                box = Box(plane.batch, channels, Span(0, 1), Span(0, 1))
+                key: tuple[int, ...] = (step.group, plane.batch.start)
+            else:
+                box = Box(plane.batch, channels, plane.body_rows, plane.body_columns)
+                key = (step.group, step.output, step.plane)
+            if role is self.role["output"]:
+                part = Slice(role.slots.buffers[role.slots.current], ORIGIN, box)
+                self.emit.load_view(view, box, part.buffer)
+            else:
+                if key != role.key:
+                    role.key = key
+                    role.part = Slice(role.slots.advance(), ORIGIN, box)
+                    self.emit.load_view(view, box, role.part.buffer)
+                part = role.part
+            parts.append(part)
+        return tuple(parts)

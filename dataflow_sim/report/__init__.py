@@ -1,0 +1,1 @@
+"""Tables, pictures and files; reads results, never stages."""

@@ -1,0 +1,134 @@
+"""Results as plain rows: what tables, CSV files and plots are rendered from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dataflow_sim.results import LayerResult, RunResult
+from dataflow_sim.traffic import Reason
+from dataflow_sim.units import format_bytes, format_capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table of texts; the first column is left-aligned, the others right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def traffic_table(result: RunResult) -> Table:
+    """DRAM traffic by reason, zeros left out, with its share of the total."""
+    total = result.traffic.total_bytes
+    rows = [
+        (reason.value, format_bytes(value), _share(value, total))
+        for reason, value in result.traffic.by_reason.items()
+        if value
+    ]
+    rows.append(("total", format_bytes(total), _share(total, total)))
+    return Table("DRAM traffic", ("reason", "bytes", "share"), tuple(rows))
+
+
+def energy_table(result: RunResult) -> Table:
+    """Energy by component with its share of the total."""
+    energy = result.energy
+    parts = {
+        "MAC": energy.mac_pj,
+        "DRAM": energy.dram_pj,
+        "local memory": energy.local_pj,
+        "static": energy.static_pj,
+        "total": energy.total_pj,
+    }
+    rows = tuple(
+        (name, f"{value / 1e6:,.3f} uJ", _share(value, energy.total_pj))
+        for name, value in parts.items()
+        if value or name == "total"
+    )
+    return Table("Energy", ("component", "energy", "share"), rows)
+
+
+def summary_table(result: RunResult) -> Table:
+    """The run in a dozen lines: work, traffic against its bounds, memory, time."""
+    rows = [
+        ("MACs", f"{result.macs:,}"),
+        ("parameters", f"{result.parameters:,}"),
+        ("DRAM traffic", format_bytes(result.traffic.total_bytes)),
+        ("compulsory floor", format_bytes(result.compulsory_bytes)),
+        ("lower bound of the policy", format_bytes(result.lower_bound_bytes)),
+        ("gap to the bound", f"{result.gap:.3f} x"),
+        ("local memory", format_capacity(result.capacity_bytes)),
+        ("local memory used", format_capacity(result.peak_bytes)),
+        ("largest live set of whole maps", format_bytes(result.live_peak_bytes)),
+        ("latency", f"{result.latency_s * 1e3:,.3f} ms"),
+        ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
+    ]
+    if result.macs_executed != result.macs:
+        rows.insert(1, ("MACs executed", f"{result.macs_executed:,}"))
+    if result.required_gb_s is not None:
+        rows.append(("bandwidth required", f"{result.required_gb_s:,.3f} GB/s"))
+    title = f"{result.network} on {result.hardware}, {result.policy}"
+    return Table(title, ("", ""), tuple(rows))
+
+
+def costliest_layers(result: RunResult, count: int = 10) -> Table:
+    """The layers that move most DRAM bytes, largest first, ties in network order."""
+    order = sorted(
+        range(len(result.layers)),
+        key=lambda index: (-result.layers[index].traffic.total_bytes, index),
+    )
+    total = result.traffic.total_bytes
+    rows = tuple(_layer_row(result.layers[index], total) for index in order[:count])
+    columns = ("layer", "op", "output", "MACs", "DRAM", "share", "gap", "local", "limit")
+    return Table(f"Layers that move most, {len(rows)} of {len(order)}", columns, rows)
+
+
+def _layer_row(layer: LayerResult, total_bytes: int) -> tuple[str, ...]:
+    _, channels, rows, columns = layer.output_shape
+    moved = layer.traffic.total_bytes
+    return (
+        layer.name,
+        layer.op,
+        f"{channels}x{rows}x{columns}",
+        f"{layer.macs / 1e6:,.1f} M",
+        format_bytes(moved),
+        _share(moved, total_bytes),
+        f"{moved / layer.lower_bound_bytes:.2f} x",
+        format_bytes(layer.local_bytes),
+        layer.limited_by,
+    )
+
+
+def layer_frame(result: RunResult) -> pd.DataFrame:
+    """One row a layer: shape, work, bytes by reason, bound, memory, energy, time, tiling."""
+    records = []
+    for layer in result.layers:
+        batch, channels, rows, columns = layer.output_shape
+        record: dict[str, object] = {
+            "layer": layer.name,
+            "op": layer.op,
+            "kind": layer.kind,
+            "batch": batch,
+            "channels": channels,
+            "rows": rows,
+            "columns": columns,
+            "macs": layer.macs,
+            "macs_executed": layer.macs_executed,
+            "dram_bytes": layer.traffic.total_bytes,
+        }
+        record.update((f"{r.value}_bytes", layer.traffic.by_reason[r]) for r in Reason)
+        record["lower_bound_bytes"] = layer.lower_bound_bytes
+        record["local_bytes"] = layer.local_bytes
+        record["energy_pj"] = layer.energy.total_pj
+        record["latency_s"] = layer.latency_s
+        record["limited_by"] = layer.limited_by
+        record["steps"] = layer.steps
+        record.update(layer.tiling)
+        records.append(record)
+    return pd.DataFrame.from_records(records)

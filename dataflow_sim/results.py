@@ -1,0 +1,235 @@
+"""RunResult: what one run found, as plain frozen data; the only thing that reports read.
+
+The JSON form is versioned: `schema` changes when a key changes its meaning or goes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from dataflow_sim.traffic import Reason
+
+SCHEMA = "dataflow_sim.run/1"
+INSPECT_SCHEMA = "dataflow_sim.inspect/1"
+
+MAP_READS = (Reason.MAP_FILL, Reason.MAP_REFILL)
+WEIGHTS = (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH)
+INPUTS = (Reason.INPUT_READ, Reason.INPUT_REFETCH)
+PARTIAL_SUMS = (Reason.PARTIAL_SUM_SPILL, Reason.PARTIAL_SUM_FILL)
+WRITES = (Reason.MAP_SPILL, Reason.PARTIAL_SUM_SPILL, Reason.OUTPUT_WRITE)
+
+
+@dataclass(frozen=True, slots=True)
+class DramTraffic:
+    """DRAM bytes by reason; every reason is present, zero where nothing moved."""
+
+    by_reason: Mapping[Reason, int]
+
+    def of(self, *reasons: Reason) -> int:
+        """Bytes of some reasons together."""
+        return sum(self.by_reason[reason] for reason in reasons)
+
+    @property
+    def total_bytes(self) -> int:
+        """All bytes."""
+        return sum(self.by_reason.values())
+
+    def to_json(self) -> dict[str, object]:
+        """The `dram` object of the JSON result."""
+        return {
+            "total_bytes": self.total_bytes,
+            "weight_bytes": self.of(*WEIGHTS),
+            "map_read_bytes": self.of(*MAP_READS),
+            "map_write_bytes": self.of(Reason.MAP_SPILL),
+            "partial_sum_bytes": self.of(*PARTIAL_SUMS),
+            "input_bytes": self.of(*INPUTS),
+            "output_bytes": self.of(Reason.OUTPUT_WRITE),
+            "burst_padding_bytes": self.of(Reason.BURST_PADDING),
+            "by_reason": {reason.value: self.by_reason[reason] for reason in Reason},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyBreakdown:
+    """Energy in pJ by component."""
+
+    mac_pj: float
+    dram_pj: float
+    local_pj: float
+    static_pj: float
+
+    @property
+    def total_pj(self) -> float:
+        """All components, added in the order in which they stand."""
+        return self.mac_pj + self.dram_pj + self.local_pj + self.static_pj
+
+    def to_json(self) -> dict[str, float]:
+        """The `energy_pj` object of the JSON result."""
+        return {
+            "total": self.total_pj,
+            "mac": self.mac_pj,
+            "dram": self.dram_pj,
+            "local": self.local_pj,
+            "static": self.static_pj,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """One layer of a run; `tiling` is the chosen tiling as plain data."""
+
+    name: str
+    op: str
+    kind: str
+    output_shape: tuple[int, int, int, int]
+    macs: int
+    macs_executed: int
+    steps: int
+    traffic: DramTraffic
+    lower_bound_bytes: int
+    local_bytes: int
+    energy: EnergyBreakdown
+    latency_s: float
+    limited_by: str
+    tiling: Mapping[str, str | int]
+
+    def to_json(self) -> dict[str, object]:
+        """One entry of `layers` in the JSON result."""
+        return {
+            "name": self.name,
+            "op": self.op,
+            "kind": self.kind,
+            "output_shape": list(self.output_shape),
+            "macs": self.macs,
+            "macs_executed": self.macs_executed,
+            "steps": self.steps,
+            "dram": self.traffic.to_json(),
+            "lower_bound_bytes": self.lower_bound_bytes,
+            "local_bytes": self.local_bytes,
+            "energy_pj": self.energy.to_json(),
+            "latency_s": self.latency_s,
+            "limited_by": self.limited_by,
+            "tiling": dict(self.tiling),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One network on one machine under one policy.
+
+    `counted` tells whether the bytes were counted by the ledger from the lowered program
+    and found equal to the closed form; a program of too many steps is not lowered, and
+    the closed form stands alone.
+    """
+
+    network: str
+    hardware: str
+    overrides: tuple[tuple[str, str], ...]
+    policy: str
+    macs: int
+    macs_executed: int
+    macs_without_padding: int
+    parameters: int
+    traffic: DramTraffic
+    compulsory_bytes: int
+    lower_bound_bytes: int
+    capacity_bytes: int
+    peak_bytes: int
+    live_peak_bytes: int
+    energy: EnergyBreakdown
+    latency_s: float
+    required_gb_s: float | None
+    steps: int
+    counted: bool
+    layers: tuple[LayerResult, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """DRAM bytes over the lower bound."""
+        return self.traffic.total_bytes / self.lower_bound_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON result as plain data, keys in a fixed order."""
+        return {
+            "schema": SCHEMA,
+            "network": self.network,
+            "hardware": self.hardware,
+            "overrides": dict(self.overrides),
+            "policy": self.policy,
+            "macs": self.macs,
+            "macs_executed": self.macs_executed,
+            "macs_without_padding": self.macs_without_padding,
+            "parameters": self.parameters,
+            "dram": self.traffic.to_json(),
+            "bounds": {
+                "compulsory_bytes": self.compulsory_bytes,
+                "lower_bound_bytes": self.lower_bound_bytes,
+                "gap": self.gap,
+            },
+            "local": {
+                "capacity_bytes": self.capacity_bytes,
+                "peak_bytes": self.peak_bytes,
+                "live_peak_bytes": self.live_peak_bytes,
+            },
+            "energy_pj": self.energy.to_json(),
+            "latency_s": self.latency_s,
+            "required_gb_s": self.required_gb_s,
+            "groups": len(self.layers),
+            "proof": {"counted": self.counted, "steps": self.steps},
+            "warnings": list(self.warnings),
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+    def json_text(self) -> str:
+        """The JSON result, ending in a newline."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedLayer:
+    """One layer of a network, counts in elements; `live_elements` while it runs."""
+
+    name: str
+    op: str
+    folded: str
+    output_shape: tuple[int, int, int, int]
+    macs: int
+    weight_elements: int
+    input_elements: int
+    output_elements: int
+    live_elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class InspectResult:
+    """A network without hardware: what it computes, holds and keeps alive."""
+
+    network: str
+    macs: int
+    parameters: int
+    weight_elements: int
+    live_peak_elements: int
+    layers: tuple[InspectedLayer, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON result as plain data, keys in a fixed order."""
+        return {
+            "schema": INSPECT_SCHEMA,
+            "network": self.network,
+            "macs": self.macs,
+            "parameters": self.parameters,
+            "weight_elements": self.weight_elements,
+            "live_peak_elements": self.live_peak_elements,
+            "warnings": list(self.warnings),
+            "layers": [
+                {**asdict(layer), "output_shape": list(layer.output_shape)} for layer in self.layers
+            ],
+        }
+
+    def json_text(self) -> str:
+        """The JSON result, ending in a newline."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""Tilings: their closed form, the search, the checker, the bounds."""

@@ -1,0 +1,119 @@
+"""Lower bounds on DRAM traffic, printed beside every result.
+
+Compulsory traffic: every weight, every network input and every network output crosses
+the interface once.
+
+One layer, alone, without recomputation.  Let each output of a convolution reduce over
+multiplications of an input by a weight, and let S elements fit local memory.  Cut the
+execution into phases of S DRAM transfers each: in a phase at most 2S elements of any of
+the three operands are at hand (S resident, S moved).  By the discrete Loomis-Whitney
+inequality i inputs, w weights and o outputs meet in at most sqrt(R·i·w·o) multiplications,
+where an input meets one weight in at most R outputs of a channel, R = ceil(Kh/sh)·
+ceil(Kw/sw).  Optimising the split gives
+
+    traffic ≥ 2·MACs / sqrt(R·S) − 2S                 [elements]
+
+and trivially traffic ≥ I + W + O, each needed element once.  With mixed widths S counts
+elements of the narrowest operand and so do the transfers, which keeps it a bound.
+Adding "+ O" to the square root, or leaving R out for strided or small kernels, is *not* a
+bound: legal tilings beat both.
+
+Where pooling is folded in, unpooled outputs never occupy memory, and only I + W + O holds.
+
+Source: Hong & Kung, STOC 1981; Irony, Toledo & Tiskin, JPDC 2004; for convolutions
+Chen et al., "Communication lower bound in convolution accelerators", arXiv:1911.05662.
+"""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+
+from dataflow_sim.graph.analyses import layer_macs_without_padding
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.footprints import layer_axes, needed_input_elements
+from dataflow_sim.schedule.problem import stream_tensors
+
+
+def window_reuse(layer: Layer) -> int:
+    """R: in how many outputs of one channel an input element meets the same channel's kernel."""
+    kernel, stride = layer.window.kernel, layer.window.stride
+    return ceil(kernel[0] / stride[0]) * ceil(kernel[1] / stride[1])
+
+
+def _needed_input_bits(graph: NetworkGraph, layer: Layer) -> dict[str, int]:
+    """Bits of each tensor that a layer cannot do without, operands included.
+
+    A tensor read twice (as input and as operand) counts once, by its larger part.
+    """
+    needed: dict[str, int] = {}
+    if layer.kind is LayerKind.OPAQUE:
+        for name in stream_tensors(graph, layer):
+            tensor = graph.tensors[name]
+            if name not in layer.outputs and tensor.kind is not TensorKind.WEIGHT:
+                needed[name] = tensor.elements * tensor.bits
+        return needed
+    rows, columns = layer_axes(layer)
+    plane = needed_input_elements(rows) * needed_input_elements(columns)
+    views = [(layer.input, plane)]
+    views += [(view, view.shape[2] * view.shape[3]) for view in layer.operands]
+    for view, area in views:
+        per_view: dict[str, int] = {}
+        for segment in view.segments:
+            bits = segment.channels * view.shape[0] * area * graph.tensors[segment.tensor].bits
+            per_view[segment.tensor] = max(per_view.get(segment.tensor, 0), bits)
+        for name, bits in per_view.items():
+            needed[name] = max(needed.get(name, 0), bits)
+    return needed
+
+
+def _weight_bits(graph: NetworkGraph, layer: Layer) -> int:
+    names = set(layer.weights)
+    if layer.kind is LayerKind.OPAQUE:
+        names |= {
+            name
+            for name in stream_tensors(graph, layer)
+            if graph.tensors[name].kind is TensorKind.WEIGHT
+        }
+    return sum(graph.tensors[name].elements * graph.tensors[name].bits for name in names)
+
+
+def layer_floor_bytes(graph: NetworkGraph, layer: Layer) -> int:
+    """I + W + O of one layer alone, in bytes."""
+    outputs = (graph.tensors[name] for name in layer.outputs)
+    bits = sum(_needed_input_bits(graph, layer).values()) + _weight_bits(graph, layer)
+    bits += sum(tensor.elements * tensor.bits for tensor in outputs)
+    return -(-bits // 8)
+
+
+def layer_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int:
+    """Lower bound on the DRAM bytes of one layer alone, in a local memory of that size."""
+    floor = layer_floor_bytes(graph, layer)
+    if layer.kind is not LayerKind.CONVOLUTION or layer.pool is not None or layer.weight is None:
+        return floor
+    widths = [graph.tensors[s.tensor].bits for s in layer.input.segments]
+    widths += [graph.tensors[layer.weight].bits, graph.tensors[layer.output].bits]
+    narrowest = min(widths)
+    elements = capacity_bytes * 8 / narrowest
+    macs = layer_macs_without_padding(layer)
+    transfers = 2 * macs / sqrt(window_reuse(layer) * elements) - 2 * elements
+    return max(floor, int(transfers * narrowest / 8))
+
+
+def compulsory_bytes(graph: NetworkGraph) -> int:
+    """Every weight, needed network input and network output once, in bytes."""
+    bits = 0
+    inputs: dict[str, int] = {}
+    weights: dict[str, None] = {}
+    for layer in graph.layers:
+        for name, needed in _needed_input_bits(graph, layer).items():
+            if graph.tensors[name].kind is TensorKind.INPUT:
+                inputs[name] = max(inputs.get(name, 0), needed)
+        weights.update(dict.fromkeys(layer.weights))
+        for view in layer.views:
+            for segment in view.segments:
+                if graph.tensors[segment.tensor].kind is TensorKind.WEIGHT:
+                    weights[segment.tensor] = None
+    tensors = [graph.tensors[name] for name in (*weights, *graph.outputs)]
+    bits += sum(t.elements * t.bits for t in tensors if t.kind is not TensorKind.INPUT)
+    return -(-(bits + sum(inputs.values())) // 8)

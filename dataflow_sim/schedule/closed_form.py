@@ -1,0 +1,270 @@
+"""What a tiling costs: local bytes, DRAM bits, MACs and steps, as numpy expressions.
+
+Model.  A layer is the loop nest drawn in `schedule.types`.  With T_M, T_K, T_P trips of
+its three loops, a tensor that is indexed by some of the loops is fetched whole once for
+every iteration of the loops that do *not* index it and stand outside the innermost loop
+that does and makes more than one trip; its last tile stays otherwise:
+
+              indexed by     fetched whole ... times (order P M K, all trips > 1)
+    input     K, P           T_M   (M stands outside K)
+    weights   M, K           T_P
+    output    M, P           1     (K is innermost: sums are finished tile by tile)
+
+Constants per output channel and further operands are fetched only in the last iteration
+of K, where the results appear.  Partial sums: with K innermost one tile of them is live.
+Otherwise all output tiles enclosed by K are unfinished at a time; they are kept (memory)
+or spilled: written after each but the last iteration of K, read back before each but the
+first (T_K − 1 times either way).
+
+Local memory is the sum of the buffers: input tile, weight tile, constants, output tile
+or partial sums, operands; a tile that is streamed (moved more than once) takes two
+buffers when the hardware buffers doubly.  Finished results leave through the buffer of
+their partial sums, which therefore replaces the output's.
+
+Assumed: tiles independent (halo read again), loop bodies in order.  Ignored: sharing
+of a tile between iterations that run back to back in opposite directions.
+
+Source: the reuse analysis of loop nests, e.g. Yang et al., "A systematic approach to
+blocking convolutional neural networks", arXiv:1606.04209.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.schedule.footprints import PlaneTiles
+from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.types import PartialSums
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileArrays:
+    """Tilings of one problem under one order, as arrays that broadcast against each other.
+
+    `group` and the channel tiles are in elements of their axes; `plane` holds the
+    spatial choices.  The axes of the broadcast are (group or M, K, P).
+    """
+
+    group: Ints
+    output_channels: Ints
+    input_channels: Ints
+    plane: PlaneTiles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Costs:
+    """Closed-form costs of tilings, arrays of one broadcast shape; traffic in bits.
+
+    `input_passes` counts how often the whole input (halo included) is read, and so on.
+    """
+
+    local_bytes: Ints
+    dram_bits: Ints
+    macs: Ints
+    steps: Ints
+    input_elements: Ints
+    kernel_passes: Ints
+    input_vector_passes: Ints
+    output_vector_passes: Ints
+    partial_sum_bits: Ints
+
+
+def _ceil_bytes(elements: Ints, bits: int) -> Ints:
+    return -(-elements * bits // 8)
+
+
+class _Nest:
+    """Trip counts of the loops and what follows from their order."""
+
+    def __init__(self, order: str, trips: dict[str, Ints]) -> None:
+        self.order = order
+        self.trips = trips
+
+    def passes(self, indexed_by: str, loops: str = "MKP") -> Ints:
+        """How often a tensor is fetched whole, given the loops that index it."""
+        nest = [loop for loop in self.order if loop in loops]
+        total = np.ones((), np.int64)
+        for position, loop in enumerate(nest):
+            if loop in indexed_by:
+                continue
+            inner = [self.trips[name] for name in nest[position + 1 :] if name in indexed_by]
+            reloads = np.zeros((), bool)
+            for count in inner:
+                reloads = reloads | (count > 1)
+            total = total * np.where(reloads, self.trips[loop], 1)
+        return total
+
+    def inside(self, loop: str, other: str) -> bool:
+        """Whether `loop` stands inside `other`."""
+        return self.order.index(loop) > self.order.index(other)
+
+
+def _trips(problem: LayerProblem, tiles: TileArrays) -> dict[str, Ints]:
+    return {
+        "M": -(-problem.output_channels // tiles.output_channels),
+        "K": -(-problem.input_channels // tiles.input_channels),
+        "P": tiles.plane.trips,
+    }
+
+
+def _sums_extent(
+    problem: LayerProblem, tiles: TileArrays, nest: _Nest, kept: bool
+) -> tuple[Ints, Ints]:
+    """(partial sums live at a time, how often their buffer changes hands, per group tile)."""
+    channels, area = tiles.output_channels, tiles.plane.body_largest
+    changes = np.ones((), np.int64)
+    if kept and nest.inside("M", "K"):
+        channels = np.full(1, problem.output_channels, np.int64)
+    else:
+        changes = changes * nest.trips["M"]
+    if kept and nest.inside("P", "K"):
+        whole_body = problem.batch * problem.rows.body_size * problem.columns.body_size
+        area = np.full(1, whole_body, np.int64)
+    else:
+        changes = changes * nest.trips["P"]
+    return channels * area, changes
+
+
+def evaluate(
+    problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays
+) -> tuple[Costs, Bools]:
+    """Costs of all tilings of one order, and which of them are legal (boolean array).
+
+    `sums` NONE is legal where the reduction is not split, KEPT and SPILLED where it is;
+    SPILLED only where K encloses more than one output tile; tiles that recompute the
+    body for overlapping pooling windows keep K inside P.
+    """
+    nest = _Nest(order, _trips(problem, tiles))
+    group_trips = -(-problem.groups // tiles.group)
+    split = nest.trips["K"] > 1
+    enclosed = np.ones((), np.int64)
+    for loop in "MP":
+        if nest.inside(loop, "K"):
+            enclosed = enclosed * nest.trips[loop]
+    if sums is PartialSums.NONE:
+        legal = ~split
+    elif sums is PartialSums.KEPT:
+        legal = split
+    else:
+        legal = split & (enclosed > 1)
+    if problem.has_pool and (nest.inside("P", "K") or sums is PartialSums.SPILLED):
+        legal = legal & ((nest.trips["P"] == 1) if sums is not PartialSums.SPILLED else ~split)
+
+    plane = tiles.plane
+    input_elements = nest.passes("KP") * plane.input_sum
+    bits_per_pass = sum(channels * bits for channels, bits in problem.input_segment_bits)
+    kernel_elements = (
+        problem.groups * problem.output_channels * problem.input_channels * problem.kernel_area
+        if problem.has_kernel
+        else 0
+    )
+    kernel_passes = nest.passes("MK")
+    input_vector_passes = nest.passes("K")
+    output_vector_passes = nest.passes("M", loops="MP")
+    output_elements = (
+        problem.batch
+        * problem.groups
+        * problem.output_channels
+        * problem.rows.output_size
+        * problem.columns.output_size
+    )
+    all_sums = problem.groups * problem.output_channels * plane.body_sum
+    spills = (nest.trips["K"] - 1) * all_sums * problem.memory.accumulator_bits
+    partial_sum_bits = 2 * spills * (1 if sums is PartialSums.SPILLED else 0)
+    channels_in = problem.groups * problem.input_channels
+    channels_out = problem.groups * problem.output_channels
+    dram_bits = (
+        input_elements * bits_per_pass
+        + kernel_passes * kernel_elements * problem.kernel_bits
+        + input_vector_passes * problem.input_vectors * channels_in * problem.vector_bits
+        + output_vector_passes * problem.output_vectors * channels_out * problem.vector_bits
+        + output_elements * problem.output_bits
+        + partial_sum_bits
+        + sum(_operand_elements(problem, i) * o.bits for i, o in enumerate(problem.operands))
+    )
+    local_bytes = _local_bytes(problem, sums, tiles, nest, group_trips)
+    macs = (
+        all_sums * problem.input_channels * problem.kernel_area
+        if problem.has_kernel
+        else np.zeros((), np.int64)
+    )
+    steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
+    shape = np.broadcast_shapes(local_bytes.shape, dram_bits.shape, steps.shape)
+    names = (
+        local_bytes,
+        dram_bits,
+        macs,
+        steps,
+        input_elements,
+        kernel_passes,
+        input_vector_passes,
+        output_vector_passes,
+        partial_sum_bits,
+    )
+    costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in names))
+    return costs, np.broadcast_to(legal, shape)
+
+
+def _operand_elements(problem: LayerProblem, index: int) -> int:
+    channels = problem.batch * problem.groups * problem.output_channels
+    if problem.operands[index].per_channel:
+        return channels
+    return channels * problem.rows.body_size * problem.columns.body_size
+
+
+def _local_bytes(
+    problem: LayerProblem,
+    sums: PartialSums,
+    tiles: TileArrays,
+    nest: _Nest,
+    group_trips: Ints,
+) -> Ints:
+    """Sum of all buffers, each rounded up to bytes by itself."""
+    plane, trips = tiles.plane, nest.trips
+    double = problem.memory.double_buffer
+
+    def slots(moves: Ints) -> Ints:
+        return np.where(moves > 1, 2, 1) if double else np.ones((), np.int64)
+
+    channels_in = tiles.group * tiles.input_channels
+    channels_out = tiles.group * tiles.output_channels
+    input_moves = group_trips * trips["K"] * trips["P"] * nest.passes("KP")
+    output_moves = group_trips * trips["M"] * trips["P"]
+    total = _ceil_bytes(channels_in * plane.input_largest, problem.input_bits) * slots(input_moves)
+    if problem.has_kernel:
+        kernel = channels_out * tiles.input_channels * problem.kernel_area
+        moves = group_trips * trips["M"] * trips["K"] * nest.passes("MK")
+        total = total + _ceil_bytes(kernel, problem.kernel_bits) * slots(moves)
+    if problem.input_vectors:
+        moves = group_trips * trips["K"] * nest.passes("K")
+        size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)
+        total = total + size * slots(moves)
+    if problem.output_vectors:
+        moves = group_trips * trips["M"] * nest.passes("M", loops="MP")
+        size = _ceil_bytes(problem.output_vectors * channels_out, problem.vector_bits)
+        total = total + size * slots(moves)
+    if sums is not PartialSums.NONE:
+        kept = sums is PartialSums.KEPT
+        extent, changes = _sums_extent(problem, tiles, nest, kept)
+        if not kept:
+            changes = changes * trips["K"]
+        size = _ceil_bytes(tiles.group * extent, problem.memory.accumulator_bits)
+        total = total + size * slots(group_trips * changes)
+    elif not problem.input_in_place:
+        size = _ceil_bytes(channels_out * plane.output_largest, problem.output_bits)
+        total = total + size * slots(output_moves)
+    for index, operand in enumerate(problem.operands):
+        if sums is PartialSums.NONE and problem.operand_in_place(index):
+            continue
+        area = plane.batch if operand.per_channel else plane.output_largest
+        moves = group_trips * (
+            -(-problem.batch // plane.batch) if operand.per_channel else trips["M"] * trips["P"]
+        )
+        total = total + _ceil_bytes(channels_out * area, operand.bits) * slots(moves)
+    return np.asarray(total, np.int64)

@@ -1,0 +1,250 @@
+"""The closed form of a chosen tiling, split by tensor and reason.
+
+The totals come from `closed_form`; here they are divided into first and repeated reads.
+"First" follows the meaning of the reasons: a network input or a weight is read for the
+first time once in the whole network, a feature map once by each layer that consumes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
+from dataflow_sim.schedule.footprints import Axis, one_plane_tile
+from dataflow_sim.schedule.frontier import Choice
+from dataflow_sim.schedule.problem import LayerProblem, layer_problem, stream_tensors
+from dataflow_sim.schedule.types import (
+    LayerSchedule,
+    LayerTiling,
+    MemoryOptions,
+)
+from dataflow_sim.traffic import Reason, TrafficKey
+
+_READ_REASONS: Mapping[TensorKind, tuple[Reason, Reason]] = {
+    TensorKind.INPUT: (Reason.INPUT_READ, Reason.INPUT_REFETCH),
+    TensorKind.WEIGHT: (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH),
+    TensorKind.MAP: (Reason.MAP_FILL, Reason.MAP_REFILL),
+    TensorKind.OUTPUT: (Reason.MAP_FILL, Reason.MAP_REFILL),
+}
+
+
+def write_reason(kind: TensorKind) -> Reason:
+    """Why a map is written: a network output once for all, any other map as a spill."""
+    return Reason.OUTPUT_WRITE if kind is TensorKind.OUTPUT else Reason.MAP_SPILL
+
+
+def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
+    """Closed-form costs of one tiling, as arrays of one element; None if it is not legal."""
+    one = np.ones(1, np.int64)
+    tile = (tiling.batch_tile, tiling.row_tile, tiling.column_tile)
+    tiles = TileArrays(
+        group=one * tiling.group_tile,
+        output_channels=one * tiling.output_channel_tile,
+        input_channels=one * tiling.input_channel_tile,
+        plane=one_plane_tile(problem.batch, problem.rows, problem.columns, tile),
+    )
+    costs, legal = evaluate(problem, tiling.order, tiling.partial_sums, tiles)
+    return costs if legal.all() else None
+
+
+def _touched(axis: Axis, tile: int) -> tuple[int, ...]:
+    """Input positions along an axis that the tiles read, sorted."""
+    found: set[int] = set()
+    for start in range(0, axis.output_size, tile):
+        body = axis.body_span(start, min(start + tile, axis.output_size))
+        span = axis.input_span(body)
+        found.update(range(span.start, span.stop, span.step))
+    return tuple(sorted(found))
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One operand's reads of a tensor: the region touched and all elements read."""
+
+    channels: tuple[int, int]
+    rows: tuple[int, ...] | None  # None: all
+    columns: tuple[int, ...] | None
+    elements_per_channel: int
+    touched_per_channel: int
+
+
+@dataclass(slots=True)
+class TrafficHistory:
+    """What earlier layers have read of the network's inputs and weights."""
+
+    graph: NetworkGraph
+    masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    fetched: set[str] = field(default_factory=set)
+
+    def first_elements(self, name: str, readings: list[_Reading]) -> int:
+        """Elements that these readings of one layer are the first to touch."""
+        tensor = self.graph.tensors[name]
+        alone = len(readings) == 1 and tensor.kind is not TensorKind.INPUT
+        if alone:
+            low, high = readings[0].channels
+            return (high - low) * readings[0].touched_per_channel
+        mask = np.zeros(tensor.shape[1:], bool)
+        if tensor.kind is TensorKind.INPUT:
+            mask = self.masks.setdefault(name, mask)
+        before = int(mask.sum())
+        for reading in readings:
+            rows = range(tensor.shape[2]) if reading.rows is None else reading.rows
+            columns = range(tensor.shape[3]) if reading.columns is None else reading.columns
+            mask[np.ix_(range(*reading.channels), rows, columns)] = True
+        return (int(mask.sum()) - before) * tensor.shape[0]
+
+
+class _Estimator:
+    """Collects the traffic of one layer."""
+
+    def __init__(self, graph: NetworkGraph, layer: Layer, history: TrafficHistory) -> None:
+        self.graph = graph
+        self.layer = layer
+        self.history = history
+        self.bits: dict[TrafficKey, int] = {}
+        self.readings: dict[str, list[_Reading]] = {}
+
+    def add(self, name: str, reason: Reason, elements: int) -> None:
+        if elements:
+            key = TrafficKey(name, reason)
+            self.bits[key] = self.bits.get(key, 0) + elements * self.graph.tensors[name].bits
+
+    def read(self, view: View, reading: _Reading) -> None:
+        """Note the readings of a view's segments."""
+        for segment in view.segments:
+            channels = (segment.channel_start, segment.channel_stop)
+            self.readings.setdefault(segment.tensor, []).append(
+                _Reading(
+                    channels,
+                    reading.rows,
+                    reading.columns,
+                    reading.elements_per_channel,
+                    reading.touched_per_channel,
+                )
+            )
+
+    def weight(self, name: str | None, passes: int) -> None:
+        """A weight tensor fetched whole a number of times."""
+        if name is None:
+            return
+        elements = self.graph.tensors[name].elements
+        seen = name in self.history.fetched
+        self.history.fetched.add(name)
+        self.add(name, Reason.WEIGHT_FETCH, 0 if seen else elements)
+        self.add(name, Reason.WEIGHT_REFETCH, elements * (passes if seen else passes - 1))
+
+    def settle(self) -> dict[TrafficKey, int]:
+        """Divide the noted readings into first and repeated ones."""
+        for name, readings in self.readings.items():
+            first, again = _READ_REASONS[self.graph.tensors[name].kind]
+            new = self.history.first_elements(name, readings)
+            total = sum((r.channels[1] - r.channels[0]) * r.elements_per_channel for r in readings)
+            self.add(name, first, new)
+            self.add(name, again, total - new)
+        for name in self.layer.outputs:
+            tensor = self.graph.tensors[name]
+            self.add(name, write_reason(tensor.kind), tensor.elements)
+        return self.bits
+
+
+def _stream_schedule(
+    graph: NetworkGraph, layer: Layer, choice: Choice, history: TrafficHistory
+) -> LayerSchedule:
+    estimator = _Estimator(graph, layer, history)
+    for name in stream_tensors(graph, layer):
+        tensor = graph.tensors[name]
+        if name in layer.outputs:
+            continue
+        if tensor.kind is TensorKind.WEIGHT:
+            estimator.weight(name, 1)
+            continue
+        n, c, h, w = tensor.shape
+        whole = _Reading((0, c), None, None, n * h * w, n * h * w)
+        estimator.readings[name] = [whole]
+    bits = estimator.settle()
+    # what DMA brings is read once, what DMA takes away was written once
+    return LayerSchedule(
+        layer.name, choice.tiling, choice.local_bytes, bits, 0, 2 * sum(bits.values())
+    )
+
+
+def _step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
+    """Bits that all steps of a layer read from and write to local memory.
+
+    Every step reads its input tile, kernel tile and constants once; unfinished sums are
+    written after each but the last step of a reduction and read before each but the
+    first; a finished tile's operands are read and its result written once.
+    """
+    plane = one_plane_tile(
+        problem.batch,
+        problem.rows,
+        problem.columns,
+        (tiling.batch_tile, tiling.row_tile, tiling.column_tile),
+    )
+    trips_m = -(-problem.output_channels // tiling.output_channel_tile)
+    trips_k = -(-problem.input_channels // tiling.input_channel_tile)
+    trips_p = int(plane.trips[0])
+    channels_in = problem.groups * problem.input_channels
+    channels_out = problem.groups * problem.output_channels
+    bits = trips_m * int(plane.input_sum[0]) * channels_in * problem.input_bits
+    if problem.has_kernel:
+        kernel = channels_out * problem.input_channels * problem.kernel_area
+        bits += trips_p * kernel * problem.kernel_bits
+    bits += trips_m * trips_p * problem.input_vectors * channels_in * problem.vector_bits
+    bits += trips_p * problem.output_vectors * channels_out * problem.vector_bits
+    spatial_trips = trips_p // -(-problem.batch // tiling.batch_tile)
+    for operand in problem.operands:
+        area = problem.rows.body_size * problem.columns.body_size
+        reads = spatial_trips if operand.per_channel else area
+        bits += problem.batch * channels_out * reads * operand.bits
+    unfinished = (trips_k - 1) * channels_out * int(plane.body_sum[0])
+    bits += 2 * unfinished * problem.memory.accumulator_bits
+    area = problem.rows.output_size * problem.columns.output_size
+    return bits + problem.batch * channels_out * area * problem.output_bits
+
+
+def layer_schedule(
+    graph: NetworkGraph,
+    layer: Layer,
+    choice: Choice,
+    memory: MemoryOptions,
+    history: TrafficHistory,
+) -> LayerSchedule:
+    """The schedule of one layer with its traffic by tensor and reason.
+
+    Layers must be asked for in execution order: `history` carries what came before.
+    """
+    if layer.kind is LayerKind.OPAQUE:
+        return _stream_schedule(graph, layer, choice, history)
+    problem = layer_problem(graph, layer, memory)
+    tiling = choice.tiling
+    costs = tiling_costs(problem, tiling)
+    assert costs is not None, f"{layer.name}: the search chose an illegal tiling"
+    estimator = _Estimator(graph, layer, history)
+    rows = _touched(problem.rows, tiling.row_tile)
+    columns = _touched(problem.columns, tiling.column_tile)
+    touched = problem.batch * len(rows) * len(columns)
+    reading = _Reading((0, 0), rows, columns, int(costs.input_elements[0]), touched)
+    estimator.read(layer.input, reading)
+    for view in layer.operands:
+        n, _, h, w = view.shape
+        estimator.read(view, _Reading((0, 0), None, None, n * h * w, n * h * w))
+    estimator.weight(layer.weight, int(costs.kernel_passes[0]))
+    estimator.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
+    estimator.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
+    bits = estimator.settle()
+    half = int(costs.partial_sum_bits[0]) // 2
+    if half:
+        name = f"{layer.name}.partial_sums"
+        bits[TrafficKey(name, Reason.PARTIAL_SUM_SPILL)] = half
+        bits[TrafficKey(name, Reason.PARTIAL_SUM_FILL)] = half
+    local_bits = sum(bits.values()) + _step_bits(problem, tiling)
+    return LayerSchedule(
+        layer.name, tiling, choice.local_bytes, bits, int(costs.macs[0]), local_bits
+    )

@@ -1,0 +1,244 @@
+"""How many input elements a tile of the output needs, along one axis and over the plane.
+
+Model.  A layer slides a window (kernel k, stride s, dilation d, padding p) over an axis
+of `size` elements; a pooling window (kernel q, stride t, padding r) may follow:
+
+    output tile [a, b)          of the pooled map
+       └► body  [a·t − r, (b−1)·t − r + q)         clipped to the body's extent
+            └► input [x·s − p, (y−1)·s − p + (k−1)·d + 1)  clipped to the map
+
+Clipping is what makes zero padding free of DRAM traffic.  A 1-wide kernel with stride
+above 1 touches every s-th element only, and only those are read (a strided span).
+
+Assumed: tiles are independent, so that the halo which two neighbours share is read for
+each.  Ignored: bursts and alignment of rows in DRAM.
+
+Source: the arithmetic of convolution; e.g. Dumoulin & Visin, arXiv:1603.07285.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.region import Span
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One spatial axis of a layer: the sizes of its maps, its window and its pooling."""
+
+    input_size: int
+    body_size: int
+    output_size: int
+    kernel: int
+    stride: int
+    dilation: int
+    pad: int
+    pool_kernel: int
+    pool_stride: int
+    pool_dilation: int
+    pool_pad: int
+
+    def body_span(self, start: int, stop: int) -> Span:
+        """Body elements that outputs [start, stop) are pooled from."""
+        reach = (self.pool_kernel - 1) * self.pool_dilation + 1
+        low = start * self.pool_stride - self.pool_pad
+        high = (stop - 1) * self.pool_stride - self.pool_pad + reach
+        return Span(max(0, low), min(self.body_size, high))
+
+    def input_span(self, body: Span) -> Span:
+        """Input elements that a span of the body reads; empty where all is padding."""
+        low = body.start * self.stride - self.pad
+        if self.kernel == 1 and self.stride > 1:
+            first = max(0, -(-max(0, -low) // self.stride) * self.stride + low)
+            last = min(self.input_size - 1, (body.stop - 1) * self.stride - self.pad)
+            return Span(first, max(first, last + 1), self.stride)
+        reach = (self.kernel - 1) * self.dilation + 1
+        high = (body.stop - 1) * self.stride - self.pad + reach
+        low, high = max(0, low), min(self.input_size, high)
+        return Span(low, max(low, high))
+
+
+def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
+    """The row axis and the column axis of a layer."""
+    pool = layer.pool.window if layer.pool else None
+
+    def axis(index: int) -> Axis:
+        window = layer.window
+        return Axis(
+            input_size=layer.input.shape[2 + index],
+            body_size=layer.body_shape[2 + index],
+            output_size=layer.output_shape[2 + index],
+            kernel=window.kernel[index],
+            stride=window.stride[index],
+            dilation=window.dilation[index],
+            pad=window.pad[index],
+            pool_kernel=pool.kernel[index] if pool else 1,
+            pool_stride=pool.stride[index] if pool else 1,
+            pool_dilation=pool.dilation[index] if pool else 1,
+            pool_pad=pool.pad[index] if pool else 0,
+        )
+
+    return axis(0), axis(1)
+
+
+def tile_sizes(extent: int) -> Ints:
+    """Every distinct ceil(extent / T): the least tile for each trip count, ascending."""
+    return np.array(sorted({-(-extent // trips) for trips in range(1, extent + 1)}), np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AxisTiles:
+    """For each tile size along an axis (arrays of equal length):
+
+    trips, and of the input elements one tile reads at most (`input_largest`), all tiles
+    together (`input_sum`) and without repeats (`input_touched`); the same of the body.
+    """
+
+    size: Ints
+    trips: Ints
+    input_largest: Ints
+    input_sum: Ints
+    input_touched: Ints
+    body_largest: Ints
+    body_sum: Ints
+
+
+@lru_cache(maxsize=4096)
+def axis_tiles(axis: Axis, sizes: tuple[int, ...] | None = None) -> AxisTiles:
+    """Footprints of the given tile sizes along an axis, by default of all distinct ones."""
+    chosen = tile_sizes(axis.output_size) if sizes is None else np.array(sizes, np.int64)
+    rows = []
+    for size in chosen.tolist():
+        inputs, bodies = [], []
+        for start in range(0, axis.output_size, size):
+            body = axis.body_span(start, min(start + size, axis.output_size))
+            bodies.append(body.length)
+            inputs.append(axis.input_span(body))
+        lengths = [span.length for span in inputs]
+        touched: set[int] = set()
+        for span in inputs:
+            touched.update(range(span.start, span.stop, span.step))
+        rows.append(
+            (len(bodies), max(lengths), sum(lengths), len(touched), max(bodies), sum(bodies))
+        )
+    columns = np.array(rows, np.int64).T
+    return AxisTiles(chosen, *columns)
+
+
+def needed_input_elements(axis: Axis) -> int:
+    """Input elements along an axis that some output depends on."""
+    needed: set[int] = set()
+    for position in range(axis.output_size):
+        body = axis.body_span(position, position + 1)
+        for index in range(body.start, body.stop):
+            first = index * axis.stride - axis.pad
+            taps = (first + tap * axis.dilation for tap in range(axis.kernel))
+            needed.update(element for element in taps if 0 <= element < axis.input_size)
+    return len(needed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneTiles:
+    """For each choice of (batch, row, column) tile, in elements per channel:
+
+    the tile extents, trips, and the areas: input and body of the largest tile, of all
+    tiles together, the input without repeats, the output of the largest tile.
+    """
+
+    batch: Ints
+    rows: Ints
+    columns: Ints
+    trips: Ints
+    input_largest: Ints
+    input_sum: Ints
+    input_touched: Ints
+    body_largest: Ints
+    body_rows_largest: Ints
+    body_columns_largest: Ints
+    body_sum: Ints
+    output_largest: Ints
+
+    def take(self, index: Ints | slice) -> PlaneTiles:
+        """Some of the choices."""
+        return PlaneTiles(*(getattr(self, name)[index] for name in PlaneTiles.__slots__))
+
+
+def plane_tiles(batch: int, row_axis: Axis, column_axis: Axis) -> PlaneTiles:
+    """All useful (batch, row, column) tiles, the dominated ones left out.
+
+    More than one image is tiled together only when the plane is whole.  A choice is
+    dominated when another needs no more memory (areas of the largest tile), reads no
+    more in sum, computes no more and takes no more trips: under any loop order it is
+    then no better (every cost is non-decreasing in these five).
+    """
+    rows, columns = axis_tiles(row_axis), axis_tiles(column_axis)
+    batches = tile_sizes(batch)
+    r, c = (
+        a.ravel()
+        for a in np.meshgrid(range(len(rows.size)), range(len(columns.size)), indexing="ij")
+    )
+    b = np.ones_like(r)
+    whole_plane = (r[-1], c[-1])
+    more = batches[batches > 1]
+    r = np.concatenate([r, np.full(len(more), whole_plane[0])])
+    c = np.concatenate([c, np.full(len(more), whole_plane[1])])
+    b = np.concatenate([b, more])
+    return _undominated(_combine(batch, b, rows, r, columns, c))
+
+
+def _combine(
+    batch: int, b: Ints, rows: AxisTiles, r: Ints, columns: AxisTiles, c: Ints
+) -> PlaneTiles:
+    return PlaneTiles(
+        batch=b,
+        rows=rows.size[r],
+        columns=columns.size[c],
+        trips=-(-batch // b) * rows.trips[r] * columns.trips[c],
+        input_largest=b * rows.input_largest[r] * columns.input_largest[c],
+        input_sum=batch * rows.input_sum[r] * columns.input_sum[c],
+        input_touched=batch * rows.input_touched[r] * columns.input_touched[c],
+        body_largest=b * rows.body_largest[r] * columns.body_largest[c],
+        body_rows_largest=rows.body_largest[r],
+        body_columns_largest=columns.body_largest[c],
+        body_sum=batch * rows.body_sum[r] * columns.body_sum[c],
+        output_largest=b * rows.size[r] * columns.size[c],
+    )
+
+
+def one_plane_tile(
+    batch: int, row_axis: Axis, column_axis: Axis, tile: tuple[int, int, int]
+) -> PlaneTiles:
+    """The footprint of one given (batch, row, column) tile, as arrays of length 1."""
+    first = np.zeros(1, np.int64)
+    rows = axis_tiles(row_axis, (tile[1],))
+    columns = axis_tiles(column_axis, (tile[2],))
+    return _combine(batch, np.array([tile[0]], np.int64), rows, first, columns, first)
+
+
+def _undominated(tiles: PlaneTiles) -> PlaneTiles:
+    costs = np.stack(
+        [
+            tiles.input_largest,
+            tiles.body_largest,
+            tiles.output_largest,
+            tiles.input_sum,
+            tiles.body_sum,
+            tiles.trips,
+        ],
+        axis=1,
+    )
+    order = np.lexsort(costs.T[::-1])
+    kept: list[int] = []
+    for index in order.tolist():
+        if kept and (costs[kept] <= costs[index]).all(axis=1).any():
+            continue
+        kept.append(index)
+    return tiles.take(np.array(sorted(kept), np.int64))

@@ -1,0 +1,1 @@
+"""Readers of programs: ledger, occupancy, replay."""

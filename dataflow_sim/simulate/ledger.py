@@ -1,0 +1,269 @@
+"""The ledger: DRAM bytes by tensor and reason, counted from the program's instructions.
+
+It knows nothing of tilings or estimates.  It reads the instructions in order, keeps for
+each tensor which elements have been read and written before, and from that alone says
+why a byte moves:
+
+    a load of    a network input, a weight   first time ever: read / fetch, else refetch
+                 a feature map               first time by the consuming layer: fill, else
+                                             refill
+                 partial sums                partial_sum_fill
+    a store of   a network output, a map, partial sums: output_write, map_spill, partial_sum_spill
+
+The consuming layer of a load is that of the first later step which reads its buffer; the
+producing layer of a store is that of the last step which wrote it.  Elements are tracked
+on a grid of all region borders that occur (coordinate compression), exactly.
+
+Conservation, asserted on every run: what is loaded is consumed, a map is written before
+it is read, and every element of an output is written exactly once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.errors import ProgramError
+from dataflow_sim.graph.layer import TensorKind
+from dataflow_sim.graph.region import Box, Span
+from dataflow_sim.program.instructions import Alloc, Compute, Free, Load, Program, Store, Stream
+from dataflow_sim.traffic import Reason, TrafficKey
+
+_FIRST_AGAIN = {
+    TensorKind.INPUT: (Reason.INPUT_READ, Reason.INPUT_REFETCH),
+    TensorKind.WEIGHT: (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH),
+    TensorKind.MAP: (Reason.MAP_FILL, Reason.MAP_REFILL),
+    TensorKind.OUTPUT: (Reason.MAP_FILL, Reason.MAP_REFILL),
+}
+_STORE = {
+    TensorKind.MAP: Reason.MAP_SPILL,
+    TensorKind.OUTPUT: Reason.OUTPUT_WRITE,
+    TensorKind.PARTIAL_SUM: Reason.PARTIAL_SUM_SPILL,
+}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Counts of one program.
+
+    `traffic_bits[layer, tensor, reason]` are DRAM bits; `local_read_bits` and
+    `local_write_bits` per layer are those of local memory (DMA and steps);
+    `macs_executed` per layer.
+    """
+
+    traffic_bits: Mapping[tuple[int, TrafficKey], int]
+    local_read_bits: tuple[int, ...]
+    local_write_bits: tuple[int, ...]
+    macs_executed: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def traffic_bytes(self) -> dict[TrafficKey, int]:
+        """DRAM bytes by tensor and reason, rounded up once for each."""
+        totals: dict[TrafficKey, int] = defaultdict(int)
+        for (_, key), bits in self.traffic_bits.items():
+            totals[key] += bits
+        return {key: -(-bits // 8) for key, bits in totals.items()}
+
+
+def _borders(span: Span) -> range:
+    return range(span.start, span.stop) if span.step > 1 else range(0)
+
+
+def _steps_between(ordered: list[int]) -> npt.NDArray[np.int64]:
+    edges = np.array(ordered, np.int64)
+    return edges[1:] - edges[:-1]
+
+
+class _Grid:
+    """One tensor's elements on the grid of all borders that its transfers draw."""
+
+    def __init__(self, boxes: list[Box]) -> None:
+        self.edges: list[dict[int, int]] = []
+        lengths = []
+        for axis in range(4):
+            borders: set[int] = set()
+            for box in boxes:
+                span = box[axis]
+                borders.update((span.start, span.stop))
+                for index in _borders(span):
+                    borders.update((index, index + 1))
+            ordered = sorted(borders)
+            self.edges.append({edge: cell for cell, edge in enumerate(ordered)})
+            lengths.append(_steps_between(ordered))
+        n, c, h, w = lengths
+        self.volume: npt.NDArray[np.int64] = (
+            n[:, None, None, None] * c[:, None, None] * h[:, None] * w
+        )
+
+    def cells(self, box: Box) -> tuple[slice | npt.NDArray[np.int64], ...]:
+        """The box as an index into the grid's arrays."""
+        index: list[slice | list[int]] = []
+        strided = False
+        for edges, span in zip(self.edges, box, strict=True):
+            if span.step == 1:
+                index.append(slice(edges[span.start], edges[span.stop]))
+            else:
+                strided = True
+                index.append([edges[i] for i in range(span.start, span.stop, span.step)])
+        if not strided:
+            return tuple(part for part in index if isinstance(part, slice))
+        full = [
+            list(range(part.start, part.stop)) if isinstance(part, slice) else part
+            for part in index
+        ]
+        return tuple(np.ix_(*full))
+
+    def empty(self) -> npt.NDArray[np.bool_]:
+        return np.zeros(self.volume.shape, bool)
+
+
+@dataclass(slots=True)
+class _Counter:
+    program: Program
+    grids: dict[str, _Grid] = field(default_factory=dict)
+    seen: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+    written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
+    pending: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
+    widths: dict[int, int] = field(default_factory=dict)
+    writer: dict[int, int] = field(default_factory=dict)
+
+    def run(self) -> Ledger:
+        program = self.program
+        boxes: dict[str, list[Box]] = defaultdict(list)
+        for instruction in program.instructions:
+            if isinstance(instruction, Load | Store):
+                boxes[instruction.tensor].append(instruction.box)
+        self.grids = {name: _Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
+        layers = len(program.layers)
+        reads, writes, macs, steps = ([0] * layers for _ in range(4))
+        for instruction in program.instructions:
+            if isinstance(instruction, Load):
+                self.pending[instruction.buffer].append(instruction)
+            elif isinstance(instruction, Compute):
+                layer = instruction.layer
+                for part in instruction.reads:
+                    self._consume(part.buffer, layer)
+                    reads[layer] += part.box.elements * self.widths[part.buffer]
+                target = instruction.sums or instruction.result
+                if instruction.sums is not None:
+                    self._consume(instruction.sums.buffer, layer)
+                    width = self.widths[instruction.sums.buffer]
+                    if not instruction.first:
+                        reads[layer] += instruction.sums.box.elements * width
+                self.writer[target.buffer] = layer
+                if instruction.last:
+                    output = program.tensors[program.layers[layer].output]
+                    writes[layer] += instruction.result.box.elements * output.bits
+                elif instruction.sums is not None:
+                    writes[layer] += instruction.sums.box.elements * width
+                macs[layer] += self._macs(instruction)
+                steps[layer] += 1
+            elif isinstance(instruction, Stream):
+                for part in instruction.reads:
+                    self._consume(part.buffer, instruction.layer)
+                    reads[instruction.layer] += part.box.elements * self.widths[part.buffer]
+                for part in instruction.writes:
+                    self.writer[part.buffer] = instruction.layer
+                    writes[instruction.layer] += part.box.elements * self.widths[part.buffer]
+                steps[instruction.layer] += 1
+            elif isinstance(instruction, Store):
+                self._store(instruction, reads)
+            elif isinstance(instruction, Alloc):
+                self.widths[instruction.buffer] = instruction.bits
+            else:
+                self._free(instruction)
+        self._check_outputs()
+        for (layer, key), bits in self.traffic.items():
+            if key.reason not in _STORE.values():
+                writes[layer] += bits
+        return Ledger(dict(self.traffic), tuple(reads), tuple(writes), tuple(macs), tuple(steps))
+
+    def _free(self, instruction: Free) -> None:
+        left = self.pending.pop(instruction.buffer, [])
+        if left:
+            raise ProgramError(f"'{left[0].tensor}' is loaded and freed without being read")
+
+    def _add(self, layer: int, tensor: str, reason: Reason, elements: int) -> None:
+        if elements:
+            bits = elements * self.program.tensors[tensor].bits
+            self.traffic[layer, TrafficKey(tensor, reason)] += bits
+
+    def _consume(self, buffer: int, layer: int) -> None:
+        """Count the loads that filled a buffer, now that a layer reads it."""
+        for load in self.pending.pop(buffer, ()):
+            tensor = self.program.tensors[load.tensor]
+            grid = self.grids[load.tensor]
+            cells = grid.cells(load.box)
+            if tensor.kind is TensorKind.PARTIAL_SUM:
+                self._check_written(load, cells)
+                self._add(layer, tensor.name, Reason.PARTIAL_SUM_FILL, load.box.elements)
+                continue
+            mapped = tensor.kind in (TensorKind.MAP, TensorKind.OUTPUT)
+            if mapped:
+                self._check_written(load, cells)
+            key = (tensor.name, layer if mapped else -1)
+            seen = self.seen.setdefault(key, grid.empty())
+            new = int(grid.volume[cells][~seen[cells]].sum())
+            seen[cells] = True
+            first, again = _FIRST_AGAIN[tensor.kind]
+            self._add(layer, tensor.name, first, new)
+            self._add(layer, tensor.name, again, load.box.elements - new)
+
+    def _check_written(self, load: Load, cells: tuple[slice | npt.NDArray[np.int64], ...]) -> None:
+        written = self.written.get(load.tensor)
+        if written is None or not written[cells].all():
+            raise ProgramError(f"'{load.tensor}' is loaded before it is written: {load.box}")
+
+    def _store(self, store: Store, reads: list[int]) -> None:
+        tensor = self.program.tensors[store.tensor]
+        if tensor.kind not in _STORE:
+            raise ProgramError(f"'{store.tensor}' ({tensor.kind}) is written by the program")
+        grid = self.grids[store.tensor]
+        cells = grid.cells(store.box)
+        written = self.written.setdefault(store.tensor, grid.empty())
+        if tensor.kind is not TensorKind.PARTIAL_SUM and written[cells].any():
+            raise ProgramError(f"'{store.tensor}' is written twice: {store.box}")
+        written[cells] = True
+        layer = self.writer[store.buffer]
+        self._add(layer, store.tensor, _STORE[tensor.kind], store.box.elements)
+        reads[layer] += store.box.elements * tensor.bits
+
+    def _macs(self, step: Compute) -> int:
+        """MACs of a step: one for each body element, input channel and kernel tap."""
+        layer = self.program.layers[step.layer]
+        if step.kernel is None:
+            return 0
+        body = step.sums.box if step.sums is not None else None
+        if body is not None:
+            plane = body.row.length * body.column.length
+        elif layer.pool is None:
+            plane = step.result.box.row.length * step.result.box.column.length
+        else:
+            plane = 1
+            for axis, span in enumerate((step.result.box.row, step.result.box.column)):
+                window = layer.pool.window
+                low = span.start * window.stride[axis] - window.pad[axis]
+                last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
+                high = min(last + window.extent(axis), layer.body_shape[2 + axis])
+                plane *= high - max(0, low)
+        kernel = step.kernel.box
+        return step.result.box.batch.length * plane * kernel.elements
+
+    def _check_outputs(self) -> None:
+        for layer in self.program.layers:
+            for name in layer.outputs:
+                tensor = self.program.tensors[name]
+                written = self.written.get(name)
+                total = 0 if written is None else int(self.grids[name].volume[written].sum())
+                if total != tensor.elements:
+                    raise ProgramError(f"'{name}' is written {total} of {tensor.elements} elements")
+
+
+def count(program: Program) -> Ledger:
+    """Count a program.  Raises ProgramError when bytes are lost, written twice or unread."""
+    return _Counter(program).run()

@@ -1,0 +1,59 @@
+"""The network's own answer: ONNX's reference evaluator on weights drawn from a seed.
+
+Weights that the file does not carry are drawn as small integers, so that sums of products
+are exact in float32 and a replay can be compared bit for bit where the operators allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+FloatArrays = dict[str, npt.NDArray[np.float32]]
+
+
+def _variances(model: onnx.ModelProto) -> set[str]:
+    return {
+        node.input[4]
+        for node in model.graph.node
+        if node.op_type == "BatchNormalization" and len(node.input) > 4
+    }
+
+
+def with_weights(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """A copy of the model in which every external float initialiser has values.
+
+    Values are integers in [-2, 2], variances in [1, 2].
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    generator = np.random.default_rng(seed)
+    variances = _variances(copy)
+    for tensor in copy.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        low, high = (1, 3) if tensor.name in variances else (-2, 3)
+        values = generator.integers(low, high, tuple(tensor.dims)).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return copy
+
+
+def random_inputs(shapes: Mapping[str, tuple[int, ...]], seed: int) -> FloatArrays:
+    """Small integer inputs of the given shapes, as float32."""
+    generator = np.random.default_rng(seed)
+    return {
+        name: generator.integers(-3, 4, shape).astype(np.float32)
+        for name, shape in sorted(shapes.items())
+    }
+
+
+def evaluate_reference(model: onnx.ModelProto, inputs: FloatArrays) -> FloatArrays:
+    """Outputs of the network by name, as ONNX's reference evaluator computes them."""
+    results = ReferenceEvaluator(model).run(None, dict(inputs))
+    names = [value.name for value in model.graph.output]
+    return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}

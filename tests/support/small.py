@@ -1,0 +1,126 @@
+"""Small networks that together hold every kind of layer and fold; quick to replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+from onnx import TensorProto, helper
+
+from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.networks.densenet import densenet
+from dataflow_sim.networks.mobilenet import mobilenet_v1, mobilenet_v2
+
+
+def padded_chain() -> onnx.ModelProto:
+    """Padding, stride, dilation-free 5x5, uneven sizes."""
+    net = OnnxBuilder("padded_chain", (1, 3, 13, 11))
+    value = net.convolution("a", "input", 8, 3, bias=True)
+    value = net.activation("a.relu", value)
+    value = net.convolution("b", value, 7, 5, stride=2)
+    value = net.convolution("c", value, 9, 3, stride=2, bias=True)
+    return net.model(net.activation("c.relu", value))
+
+
+def depthwise() -> onnx.ModelProto:
+    """Depthwise, pointwise and grouped convolution with batch normalisation."""
+    net = OnnxBuilder("depthwise", (1, 4, 12, 12))
+    value = net.convolution("dw", "input", 4, 3, groups=4)
+    value = net.activation("dw.relu6", net.batch_norm("dw.bn", value), "Relu6")
+    value = net.convolution("pw", value, 12, 1)
+    value = net.convolution("grouped", value, 6, 3, stride=2, groups=3, bias=True)
+    return net.model(net.activation("grouped.relu", value))
+
+
+def residual() -> onnx.ModelProto:
+    """An identity shortcut, a strided 1x1 shortcut and a convolution added to its own input."""
+    net = OnnxBuilder("residual", (1, 6, 10, 10))
+    first = net.activation("a.relu", net.convolution("a", "input", 6, 3))
+    value = net.activation("add1.relu", net.add("add1", net.convolution("b", first, 6, 3), first))
+    short = net.convolution("short", value, 10, 1, stride=2)
+    deep = net.convolution("d", net.convolution("c", value, 5, 1), 10, 3, stride=2)
+    value = net.activation("add2.relu", net.add("add2", deep, short))
+    return net.model(net.add("add3", net.convolution("self", value, 10, 3), value))
+
+
+def concatenated() -> onnx.ModelProto:
+    """Inception-like branches of different kernels, joined, pooled, and joined again."""
+    net = OnnxBuilder("concatenated", (1, 5, 9, 9))
+    left = net.activation("l.relu", net.convolution("l", "input", 4, 1))
+    right = net.activation("r.relu", net.convolution("r", "input", 7, 3, bias=True))
+    pooled = net.pool("MaxPool", "p", "input", 3, 1, 1)
+    joined = net.concat("cat", [left, right, pooled])
+    value = net.convolution("after", joined, 6, 3, stride=2)
+    down = net.pool("AveragePool", "down", joined, 3, 2, 1)
+    return net.model(net.concat("out", [value, down]))
+
+
+def pooled_classifier() -> onnx.ModelProto:
+    """Overlapping and plain pooling behind convolutions, flatten, fully connected."""
+    net = OnnxBuilder("pooled_classifier", (2, 3, 20, 18))
+    value = net.activation("a.relu", net.convolution("a", "input", 8, 3, bias=True))
+    value = net.pool("MaxPool", "a.pool", value, 3, 2, 1)
+    value = net.activation("b.relu", net.convolution("b", value, 6, 3))
+    value = net.pool("AveragePool", "b.pool", value, 2, 2)
+    value = net.fully_connected("fc1", value, 6 * 5 * 4, 14)
+    value = net.activation("fc1.relu", value)
+    value = net.fully_connected("fc2", value, 14, 10)
+    return net.model(net.node("Softmax", "prob", [value], 10, axis=1))
+
+
+def squeeze_excite() -> onnx.ModelProto:
+    """A gate (SiLU), global pooling beside its own input, scaling by channel."""
+    net = OnnxBuilder("squeeze_excite", (1, 4, 8, 8))
+    value = net.convolution("a", "input", 8, 3)
+    gate = net.activation("a.sigmoid", value, "Sigmoid")
+    value = net.node("Mul", "a.silu", [value, gate], 8)
+    squeezed = net.global_average_pool("squeeze", value)
+    squeezed = net.activation("s1.relu", net.convolution("s1", squeezed, 2, 1, bias=True))
+    scale = net.activation("s2.hs", net.convolution("s2", squeezed, 8, 1), "HardSigmoid")
+    value = net.node("Mul", "scaled", [value, scale], 8)
+    return net.model(net.convolution("project", value, 5, 1))
+
+
+def shuffled() -> onnx.ModelProto:
+    """Grouped convolutions with a channel shuffle between them."""
+    net = OnnxBuilder("shuffled", (1, 6, 7, 7))
+    value = net.convolution("g1", "input", 6, 1, groups=3)
+    shapes = {"split": [1, 3, 2, 7, 7], "joined": [1, 6, 7, 7]}
+    tensors = [helper.make_tensor(k, TensorProto.INT64, [len(v)], v) for k, v in shapes.items()]
+    net._initialisers.extend(tensors)
+    value = net.node("Reshape", "r1", [value, "split"], 6)
+    value = net.node("Transpose", "t", [value], 6, perm=[0, 2, 1, 3, 4])
+    value = net.node("Reshape", "r2", [value, "joined"], 6)
+    value = net.convolution("g2", value, 6, 3, groups=3)
+    return net.model(net.convolution("last", value, 4, 3))
+
+
+def tiny_mobilenet_v1() -> onnx.ModelProto:
+    """The real MobileNetV1, narrow and at a low resolution."""
+    return mobilenet_v1("tiny_mobilenet_v1", 0.125, 32)
+
+
+def tiny_mobilenet_v2() -> onnx.ModelProto:
+    """The real MobileNetV2, narrow and at a low resolution."""
+    return mobilenet_v2("tiny_mobilenet_v2", 0.1, 32)
+
+
+def tiny_densenet() -> onnx.ModelProto:
+    """The real DenseNet-121 at the lowest resolution."""
+    return densenet("densenet121", 32)
+
+
+SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
+    build.__name__: build
+    for build in (
+        padded_chain,
+        depthwise,
+        residual,
+        concatenated,
+        pooled_classifier,
+        squeeze_excite,
+        shuffled,
+        tiny_mobilenet_v1,
+        tiny_mobilenet_v2,
+    )
+}
