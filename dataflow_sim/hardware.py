@@ -153,7 +153,8 @@ def _position(document: CommentedMap, place: Sequence[int | str]) -> int | None:
     for key in place:
         if not isinstance(node, CommentedMap) or key not in node:
             break
-        line = node.lc.key(key)[0] + 1
+        written = node.lc.data or {}  # keys set by an override have no line
+        line = written[key][0] + 1 if key in written else None
         node = node[key]
     return line
 

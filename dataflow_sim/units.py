@@ -59,6 +59,8 @@ _WATT: Mapping[str, Decimal] = {
 
 def _quantity(text: object, what: str, table: Mapping[str, Decimal]) -> Decimal:
     legal = ", ".join(table)
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        text = str(text)
     match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise InputError(f"{text!r} is not a {what}; write a number and a unit, one of {legal}")

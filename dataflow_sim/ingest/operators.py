@@ -195,9 +195,9 @@ def _pixelwise(builder: GraphBuilder, node: Node) -> None:
     """Softmax over channels and local response normalisation."""
     value = builder.value(node.inputs[0])
     rank = len(value.shape)
-    axis = _int(node, "axis", -1) % max(rank, 1)
+    flattens = builder.network.opset < 13  # softmax then takes all axes from its own on
+    axis = _int(node, "axis", 1 if flattens else -1) % max(rank, 1)
     plane = value.view.shape[2] * value.view.shape[3]
-    # before opset 13 softmax flattens from its axis on, which is the same on a plane of one
     over_channels = node.op == "LRN" or (axis == 1 and plane == 1)
     if not value.exact or not over_channels:
         builder.opaque(node, known=node.op == "Softmax")

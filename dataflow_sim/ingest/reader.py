@@ -44,10 +44,12 @@ class Node:
 class ResolvedNetwork:
     """Nodes that compute feature maps, in execution order, with all shapes and constants.
 
-    `sources` maps each constant to the learned constant that it is derived from.
+    `opset` is the version of the standard operator set; `sources` maps each constant to the
+    learned constant that it is derived from.
     """
 
     name: str
+    opset: int
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -327,6 +329,9 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     )
     return ResolvedNetwork(
         name=label,
+        opset=max(
+            (o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1
+        ),
         nodes=tuple(nodes),
         inputs=inputs,
         outputs=tuple(value.name for value in model.graph.output),

@@ -43,7 +43,7 @@ class OnnxBuilder:
         name: str,
         inputs: Sequence[str],
         channels: int,
-        **attributes: int | float | list[int],
+        **attributes: int | float | str | list[int],
     ) -> str:
         """Append any node; `channels` are those of its result."""
         node = helper.make_node(op, inputs, [name], name=name)

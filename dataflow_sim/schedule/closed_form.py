@@ -143,6 +143,7 @@ def evaluate(
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
     split = nest.trips["K"] > 1
+    overlapping = problem.has_pool and nest.inside("P", "K")
     enclosed = np.ones((), np.int64)
     for loop in "MP":
         if nest.inside(loop, "K"):
@@ -150,11 +151,10 @@ def evaluate(
     if sums is PartialSums.NONE:
         legal = ~split
     elif sums is PartialSums.KEPT:
-        legal = split
+        # tiles that recompute a pooled body cannot share one region of sums
+        legal = split & (nest.trips["P"] == 1 if overlapping else True)
     else:
-        legal = split & (enclosed > 1)
-    if problem.has_pool and (nest.inside("P", "K") or sums is PartialSums.SPILLED):
-        legal = legal & ((nest.trips["P"] == 1) if sums is not PartialSums.SPILLED else ~split)
+        legal = split & (enclosed > 1) & (not problem.has_pool)
 
     plane = tiles.plane
     input_elements = nest.passes("KP") * plane.input_sum

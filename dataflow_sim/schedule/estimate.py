@@ -174,7 +174,7 @@ def _stream_schedule(
     )
 
 
-def _step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
+def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
     """Bits that all steps of a layer read from and write to local memory.
 
     Every step reads its input tile, kernel tile and constants once; unfinished sums are
@@ -244,7 +244,7 @@ def layer_schedule(
         name = f"{layer.name}.partial_sums"
         bits[TrafficKey(name, Reason.PARTIAL_SUM_SPILL)] = half
         bits[TrafficKey(name, Reason.PARTIAL_SUM_FILL)] = half
-    local_bits = sum(bits.values()) + _step_bits(problem, tiling)
+    local_bits = sum(bits.values()) + step_bits(problem, tiling)
     return LayerSchedule(
         layer.name, tiling, choice.local_bytes, bits, int(costs.macs[0]), local_bits
     )

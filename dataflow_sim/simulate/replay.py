@@ -2,10 +2,11 @@
 
 The local memory is a bytearray of the program's capacity; a buffer is a window on its
 bytes at the address that the program gave it.  Loads and stores copy between it and a
-DRAM of named tensors, and steps compute from it alone.  Fresh and freed bytes hold NaN, so that
-reading what was never loaded poisons the result, and a step that lacks a row or column it
-needs says which.  If the network's outputs come out right, every transfer that the ledger
-counted was needed where it stands, at the address where it stands.
+DRAM of named tensors, and steps compute from it alone.  Fresh and freed bytes hold NaN, so
+that reading what was never loaded poisons the result.  Beside every buffer stands a shadow
+that remembers which element of which tensor each place holds: reading or storing anything
+else than the instruction says is an error, even where stale bytes happen to be equal.  A
+step that lacks a row or column it needs says which.
 
 Numbers are float32, so the program must have been made for 32-bit weights, maps and
 accumulators.  Per-channel constants travel as their channel number: what a step finds in
@@ -18,13 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, WeightRole
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View, WeightRole
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.instructions import (
     Alloc,
     Compute,
@@ -38,8 +41,11 @@ from dataflow_sim.program.instructions import (
 from dataflow_sim.simulate.kernels import Rows, convolve, pixelwise, pointwise, pool, pool_rows
 
 _BITS = 32
+_NOTHING = -1  # the shadow of a place that holds no element
 Memory = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
+Number = TypeVar("Number", np.float32, np.int64)
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,11 @@ def dram_image(
     return image
 
 
+def _sums_of(layer: int) -> str:
+    """The name under which a layer's partial sums have identities."""
+    return f"sums of layer {layer}"
+
+
 @dataclass(slots=True)
 class _Machine:
     program: Program
@@ -84,10 +95,22 @@ class _Machine:
     dram: dict[str, npt.NDArray[np.float32]]
     memory: bytearray = field(init=False)
     buffers: dict[int, Memory] = field(default_factory=dict)
+    shadows: dict[int, Ids] = field(default_factory=dict)
+    spilled: dict[str, Ids] = field(default_factory=dict)
+    first_id: dict[str, int] = field(default_factory=dict)
     moved_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.memory = bytearray(self.program.capacity_bytes)
+        start = 0
+        for name, tensor in self.program.tensors.items():
+            self.first_id[name] = start
+            start += tensor.elements
+            if tensor.kind is TensorKind.PARTIAL_SUM:
+                self.spilled[name] = np.full(tensor.shape, _NOTHING, np.int64)
+        for index, layer in enumerate(self.program.layers):
+            self.first_id[_sums_of(index)] = start
+            start += int(np.prod(layer.body_shape))
 
     def run(self) -> Replayed:
         for number, instruction in enumerate(self.program.instructions):
@@ -101,11 +124,23 @@ class _Machine:
     def _execute(self, instruction: Alloc | Free | Load | Store | Compute | Stream) -> None:
         if isinstance(instruction, Load):
             source = self.dram[instruction.tensor][instruction.box.slices]
-            self._window(instruction.buffer, instruction.origin, source.shape)[...] = source
+            part = Slice(instruction.buffer, instruction.origin, instruction.box)
+            self._window(self.buffers, part)[...] = source
+            spilled = self.spilled.get(instruction.tensor)
+            ids = self._ids(instruction.tensor, instruction.box)
+            if spilled is not None:
+                ids = spilled[instruction.box.slices]
+            self._window(self.shadows, part)[...] = ids
             self.moved_bytes += source.nbytes
         elif isinstance(instruction, Store):
             target = self.dram[instruction.tensor][instruction.box.slices]
-            target[...] = self._window(instruction.buffer, instruction.origin, target.shape)
+            part = Slice(instruction.buffer, instruction.origin, instruction.box)
+            spilled = self.spilled.get(instruction.tensor)
+            if spilled is not None:
+                spilled[instruction.box.slices] = self._window(self.shadows, part)
+            else:
+                self._expect(part, self._ids(instruction.tensor, instruction.box))
+            target[...] = self._window(self.buffers, part)
             self.moved_bytes += target.nbytes
         elif isinstance(instruction, Compute):
             self._compute(instruction)
@@ -116,36 +151,75 @@ class _Machine:
             flat = np.frombuffer(self.memory, np.float32, count, instruction.address)
             self.buffers[instruction.buffer] = flat.reshape(instruction.shape)
             flat[...] = np.nan
+            self.shadows[instruction.buffer] = np.full(instruction.shape, _NOTHING, np.int64)
         elif isinstance(instruction, Free):
             self.buffers.pop(instruction.buffer)[...] = np.nan
+            del self.shadows[instruction.buffer]
         else:
             layer = self.program.layers[instruction.layer]
             raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
 
     def _window(
-        self, buffer: int, origin: tuple[int, int, int, int], shape: tuple[int, ...]
-    ) -> Memory:
-        held = self.buffers[buffer]
-        index = tuple(slice(o, o + extent) for o, extent in zip(origin, shape, strict=True))
+        self, arrays: Mapping[int, npt.NDArray[Number]], part: Slice
+    ) -> npt.NDArray[Number]:
+        """The part of a buffer, or of its shadow, that a slice names."""
+        held = arrays[part.buffer]
+        shape = part.box.shape
+        index = tuple(slice(o, o + e) for o, e in zip(part.origin, shape, strict=True))
         window = held[index]
-        if window.shape != tuple(shape):
-            raise ProgramError(f"{shape} at {origin} leaves buffer {buffer} of shape {held.shape}")
+        if window.shape != shape:
+            raise ProgramError(
+                f"{shape} at {part.origin} leaves buffer {part.buffer} of shape {held.shape}"
+            )
         return window
 
-    def _read(self, part: Slice) -> Array:
-        return self._window(part.buffer, part.origin, part.box.shape).astype(np.float64)
+    def _ids(self, tensor: str, box: Box, shape: Shape4 | None = None) -> Ids:
+        """The identities of a tensor's elements: a number for each element of the program."""
+        _, c, h, w = shape or self.program.tensors[tensor].shape
+        strides = (c * h * w, h * w, w, 1)
+        places = np.ix_(*(np.arange(*span) for span in box))
+        ids = sum(place * stride for place, stride in zip(places, strides, strict=True))
+        return np.asarray(self.first_id[tensor] + ids, np.int64)
 
-    def _write(self, part: Slice, value: Array) -> None:
-        self._window(part.buffer, part.origin, part.box.shape)[...] = value
+    def _view_ids(self, view: View, box: Box) -> Ids:
+        """The identities of the elements of a view, segment by segment."""
+        parts, position = [], 0
+        for segment in view.segments:
+            low = max(box.channel.start - position, 0)
+            high = min(box.channel.stop - position, segment.channels)
+            if low < high:
+                first = segment.channel_start
+                channels = Span(first + low, first + high)
+                parts.append(self._ids(segment.tensor, box._replace(channel=channels)))
+            position += segment.channels
+        return np.concatenate(parts, axis=1)
 
-    def _channels(self, vectors: Slice | None, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def _expect(self, part: Slice, ids: Ids) -> None:
+        """Raise ProgramError unless the slice holds exactly these elements."""
+        wrong = self._window(self.shadows, part) != ids
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ProgramError(
+                f"buffer {part.buffer} does not hold element {place} of {part.box}; "
+                f"{int(wrong.sum())} of {wrong.size} are missing or stale"
+            )
+
+    def _read(self, part: Slice, ids: Ids) -> Array:
+        self._expect(part, ids)
+        return self._window(self.buffers, part).astype(np.float64)
+
+    def _write(self, part: Slice, value: Array, ids: Ids) -> None:
+        self._window(self.buffers, part)[...] = value
+        self._window(self.shadows, part)[...] = ids
+
+    def _channels(
+        self, vectors: Slice | None, tensor: str | None, start: int, stop: int
+    ) -> npt.NDArray[np.int64]:
         """The channels whose constants a step applies: those found in local memory."""
-        if vectors is None:
+        if vectors is None or tensor is None:
             return np.arange(start, stop)
-        found = self._read(vectors)[0, :, 0, 0]
-        if np.isnan(found).any():
-            raise ProgramError("per-channel constants are read before they are loaded")
-        return found.astype(np.int64)
+        found = self._read(vectors, self._ids(tensor, vectors.box))
+        return found[0, :, 0, 0].astype(np.int64)
 
     def _compute(self, step: Compute) -> None:
         layer = self.program.layers[step.layer]
@@ -158,21 +232,24 @@ class _Machine:
                 pool_rows(layer.pool, 1, layer.body_shape[3], wanted[1]),
             )
         source = step.input.box
-        tile = self._read(step.input)
-        channels = self._channels(step.input_vectors, source.channel.start, source.channel.stop)
+        tile = self._read(step.input, self._view_ids(layer.input, source))
+        channels = self._channels(
+            step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop
+        )
         tile = pointwise(layer.pre, tile, self.constants, channels)
         value = self._body(layer, step, tile, body)
-        if step.sums is not None and not step.first:
-            value = value + self._read(step.sums)
-        if not step.last:
-            assert step.sums is not None
-            self._write(step.sums, value)
-            return
+        if step.sums is not None:
+            ids = self._ids(_sums_of(step.layer), step.sums.box, layer.body_shape)
+            if not step.first:
+                value = value + self._read(step.sums, ids)
+            if not step.last:
+                self._write(step.sums, value, ids)
+                return
         value = self._finish(layer, step, value)
         if layer.pool is not None:
             size = (layer.body_shape[2], layer.body_shape[3])
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
-        self._write(step.result, value)
+        self._write(step.result, value, self._ids(layer.output, result))
 
     def _body(self, layer: Layer, step: Compute, tile: Array, body: tuple[Rows, Rows]) -> Array:
         if layer.kind is LayerKind.PIXELWISE:
@@ -182,7 +259,8 @@ class _Machine:
             rows = slice(body[0][0] - source.row.start, body[0][1] - source.row.start)
             columns = slice(body[1][0] - source.column.start, body[1][1] - source.column.start)
             return tile[:, :, rows, columns]
-        kernel = self._read(step.kernel)
+        assert layer.weight is not None
+        kernel = self._read(step.kernel, self._ids(layer.weight, step.kernel.box))
         groups = max(1, step.result.box.channel.length // layer.output_channels_per_group)
         held = (step.input.box.row, step.input.box.column)
         return convolve(layer, tile, held, kernel, body, groups)
@@ -190,7 +268,7 @@ class _Machine:
     def _finish(self, layer: Layer, step: Compute, value: Array) -> Array:
         """Bias, then everything that is folded behind the body."""
         box = step.result.box.channel
-        channels = self._channels(step.output_vectors, box.start, box.stop)
+        channels = self._channels(step.output_vectors, layer.output_vectors, box.start, box.stop)
         attributes = dict(layer.attributes)
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
         if layer.kind is LayerKind.CONVOLUTION:
@@ -200,7 +278,10 @@ class _Machine:
             if layer.bias_constant is not None:
                 bias = np.asarray(self.constants[layer.bias_constant], np.float64).ravel()
                 value = value + beta * (bias if bias.size == 1 else bias[channels][:, None, None])
-        operands = [self._read(part) for part in step.operands]
+        operands = [
+            self._read(part, self._view_ids(view, part.box))
+            for part, view in zip(step.operands, layer.operands, strict=True)
+        ]
         return pointwise(layer.post, value, self.constants, channels, operands)
 
 

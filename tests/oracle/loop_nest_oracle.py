@@ -1,0 +1,505 @@
+"""Element-by-element simulation of one layer executed as a tiled loop nest.
+
+This is an oracle: it walks the loops, builds every tile as a Python set of element coordinates,
+and counts what is moved.  It is slow on purpose and shares nothing with the code it checks.
+
+The layer.  Input (N, G*K, IH, IW), kernel (G, M, K, kh, kw), body (N, G*M, BH, BW), output
+(N, G*M, OH, OW).  The body is the output map of the convolution; the output is the pooled body,
+or the body itself when there is no pool.  A layer without a kernel (pooling, elementwise) takes
+each channel through by itself: M = K = 1 and the groups are the channels.  `input_vectors` and
+`output_vectors` count constant vectors with one value per input / output channel.  An operand is
+an extra feature map, full (the body's shape) or per channel (N, G*M, 1, 1).
+
+The loops.  Group tiles are outermost; inside them the loops M (output channels of a group),
+K (input channels of a group) and P (spatial tiles of the *output* map: batch tile, row tile,
+column tile, row-major) in the tiling's order.  The innermost body is one step.
+
+Regions of a step, per axis.  For output rows [a, b) the body rows are
+[a*t - r, (b-1)*t - r + q) clipped to the body (the same rows without a pool).  For body rows
+[x, y) the input rows are [x*s - p, (y-1)*s - p + (k-1)*d + 1) clipped to the input; but with k = 1
+and s > 1 they are only the lattice x*s - p, (x+1)*s - p, ... inside the input.  Padding is never
+loaded; an empty region has no elements and so loads nothing.
+
+Roles.  Each holds one tile, known by its loop indices, and loads (reads from DRAM, in full) when
+the step needs a tile of another identity than the one held:
+
+    input               group, k, p        every step
+    kernel              group, m, k        every step, if the layer has a kernel
+    input vectors       group, k           every step
+    output vectors      group, m           steps of the last k tile
+    full operand        group, m, p        steps of the last k tile
+    per-channel operand group, n tile      steps of the last k tile
+
+The output tile is stored in every step of the last k tile.  With several k tiles the body sums
+are "kept" (no traffic) or "spilled": written after every step not of the last k tile, read back
+before every step not of the first.
+
+Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles' extents, in
+whole bytes, times two if tiles are double-buffered and the buffer sees more than one identity.
+Sums: spilled, the body tile (identity group, m, k, p); kept, the live region: all M channels of
+the group tile if M is inside K, else the m tile, by the whole body map (N, BH, BW) if P is inside
+K, else the body tile (identity group and whichever of m, p is outside K).  Output: the output
+tile (identity group, m, p), absent if the sums have a buffer or the layer is elementwise in place
+(no kernel, no pool, kernel = stride = 1, pads 0, input_bits == output_bits).  If neither holds,
+the first full operand of output_bits has no buffer of its own: it uses the output's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+Element = tuple[int, ...]
+Axes = tuple[tuple[int, ...], ...]
+Pair = tuple[int, int]
+
+ORDERS = ("PMK", "MPK", "PKM", "MKP", "KPM", "KMP")
+SUMS = ("none", "kept", "spilled")
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """A pool fused behind the body (dilation 1): (rows, columns) each."""
+
+    kernel: Pair
+    stride: Pair
+    pad_begin: Pair
+
+
+@dataclass(frozen=True)
+class OperandSpec:
+    """An extra feature map: the body's shape, or (N, G*M, 1, 1) if `per_channel`."""
+
+    bits: int
+    per_channel: bool
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer; pairs are (rows, columns), `m` and `k` are channels per group."""
+
+    n: int
+    groups: int
+    m: int
+    k: int
+    input_size: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pad_begin: Pair
+    body_size: Pair
+    output_size: Pair
+    has_kernel: bool
+    pool: PoolSpec | None = None
+    input_vectors: int = 0
+    output_vectors: int = 0
+    operands: tuple[OperandSpec, ...] = ()
+    input_bits: int = 8
+    kernel_bits: int = 8
+    output_bits: int = 8
+    vector_bits: int = 32
+    accumulator_bits: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse what the model does not define."""
+        if self.pool is None and self.output_size != self.body_size:
+            raise ValueError("without a pool the output has the body's size")
+        if not self.has_kernel and (self.m, self.k) != (1, 1):
+            raise ValueError("without a kernel M = K = 1 and the groups are the channels")
+
+
+@dataclass(frozen=True)
+class NestTiling:
+    """Loop order (outermost first), fate of the partial sums, and tile extents.
+
+    `row_tile` and `col_tile` are rows and columns of the output map.  The last tile of a loop may
+    be smaller.
+    """
+
+    order: str
+    sums: str
+    group_tile: int
+    m_tile: int
+    k_tile: int
+    n_tile: int
+    row_tile: int
+    col_tile: int
+    double_buffer: bool = False
+
+
+@dataclass(frozen=True)
+class NestCounts:
+    """What `simulate` counts: bytes, elements, steps and bits, as the names say.
+
+    `input_first` counts an input element's first read ever in the layer, `input_again` the
+    others; the kernel's likewise.
+    """
+
+    local_bytes: int
+    input_first: int
+    input_again: int
+    kernel_first: int
+    kernel_again: int
+    input_vector_reads: int
+    output_vector_reads: int
+    operand_reads: tuple[int, ...]
+    output_writes: int
+    sums_written: int
+    sums_read: int
+    macs: int
+    steps: int
+    dram_bits: int
+    local_bits: int
+
+
+@dataclass(frozen=True)
+class _SpatialTile:
+    """One iteration of the P loop, over the output map."""
+
+    n_index: int
+    ns: tuple[int, ...]
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+
+
+class _Buffer:
+    """The identities and the per-axis maximum extents of the tiles a buffer is used for."""
+
+    def __init__(self) -> None:
+        self.identities: set[Element] = set()
+        self.extents: list[int] = []
+
+    def note(self, identity: Element, axes: Axes) -> None:
+        self.identities.add(identity)
+        if not self.extents:
+            self.extents = [0] * len(axes)
+        for axis, coordinates in enumerate(axes):
+            self.extents[axis] = max(self.extents[axis], len(coordinates))
+
+    def local_bytes(self, bits: int, double_buffer: bool) -> int:
+        if not self.extents:
+            return 0
+        elements = 1
+        for extent in self.extents:
+            elements *= extent
+        one_slot = -(-elements * bits // 8)
+        streamed = len(self.identities) > 1
+        return one_slot * (2 if double_buffer and streamed else 1)
+
+
+class _Role(_Buffer):
+    """A buffer that holds one tile read from DRAM, and counts the element reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identity: Element | None = None
+        self.held: set[Element] = set()
+        self.ever_read: set[Element] = set()
+        self.first_reads = 0
+        self.repeated_reads = 0
+
+    @property
+    def reads(self) -> int:
+        return self.first_reads + self.repeated_reads
+
+    def use(self, identity: Element, axes: Axes) -> None:
+        """Have the tile with these coordinates, loading it if another identity is held."""
+        self.note(identity, axes)
+        tile = set(product(*axes))
+        if identity != self.identity:
+            self.identity = identity
+            self.held = tile
+            for element in tile:
+                if element in self.ever_read:
+                    self.repeated_reads += 1
+                else:
+                    self.first_reads += 1
+                    self.ever_read.add(element)
+        assert self.held == tile, f"the tile held as {identity} is not the one the step needs"
+
+
+def _tiles(size: int, tile: int) -> list[tuple[int, ...]]:
+    """Coordinates 0 .. size-1 cut into consecutive runs of `tile`."""
+    if tile < 1:
+        raise ValueError("a tile extent is at least 1")
+    return [tuple(range(low, min(low + tile, size))) for low in range(0, size, tile)]
+
+
+def _spatial_tiles(spec: LayerSpec, tiling: NestTiling) -> list[_SpatialTile]:
+    """The iterations of the P loop, in order."""
+    result = []
+    for n_index, ns in enumerate(_tiles(spec.n, tiling.n_tile)):
+        for rows in _tiles(spec.output_size[0], tiling.row_tile):
+            for cols in _tiles(spec.output_size[1], tiling.col_tile):
+                result.append(_SpatialTile(n_index, ns, rows, cols))
+    return result
+
+
+def _body_axis(spec: LayerSpec, axis: int, outputs: tuple[int, ...]) -> tuple[int, ...]:
+    """Body rows (axis 0) or columns (axis 1) that a run of output rows or columns needs."""
+    if spec.pool is None:
+        return outputs
+    q, t, r = spec.pool.kernel[axis], spec.pool.stride[axis], spec.pool.pad_begin[axis]
+    low = outputs[0] * t - r
+    high = outputs[-1] * t - r + q
+    return tuple(x for x in range(low, high) if 0 <= x < spec.body_size[axis])
+
+
+def _input_axis(spec: LayerSpec, axis: int, body: tuple[int, ...]) -> tuple[int, ...]:
+    """Input rows (axis 0) or columns (axis 1) loaded for a run of body rows or columns."""
+    if not body:
+        return ()
+    k, s = spec.kernel[axis], spec.stride[axis]
+    d, p = spec.dilation[axis], spec.pad_begin[axis]
+    candidates: Sequence[int]
+    if k == 1 and s > 1:
+        candidates = [x * s - p for x in body]
+    else:
+        candidates = range(body[0] * s - p, body[-1] * s - p + (k - 1) * d + 1)
+    return tuple(y for y in candidates if 0 <= y < spec.input_size[axis])
+
+
+def _taps(spec: LayerSpec, axis: int, x: int) -> Iterator[int]:
+    """Input rows (axis 0) or columns (axis 1) that one body row or column reads, unpadded."""
+    for tap in range(spec.kernel[axis]):
+        y = x * spec.stride[axis] - spec.pad_begin[axis] + tap * spec.dilation[axis]
+        if 0 <= y < spec.input_size[axis]:
+            yield y
+
+
+def _window(spec: LayerSpec, axis: int, output: int) -> Iterator[int]:
+    """Body rows (axis 0) or columns (axis 1) that one output row or column is made of."""
+    if spec.pool is None:
+        yield output
+        return
+    for tap in range(spec.pool.kernel[axis]):
+        x = output * spec.pool.stride[axis] - spec.pool.pad_begin[axis] + tap
+        if 0 <= x < spec.body_size[axis]:
+            yield x
+
+
+def _elementwise_in_place(spec: LayerSpec) -> bool:
+    """Whether the result overwrites the input tile."""
+    return (
+        not spec.has_kernel
+        and spec.pool is None
+        and spec.kernel == (1, 1)
+        and spec.stride == (1, 1)
+        and spec.pad_begin == (0, 0)
+        and spec.input_bits == spec.output_bits
+    )
+
+
+def _operand_in_place(spec: LayerSpec, tiling: NestTiling) -> int | None:
+    """Index of the operand that uses the output buffer, if any does."""
+    if tiling.sums != "none" or _elementwise_in_place(spec):
+        return None
+    for index, operand in enumerate(spec.operands):
+        if not operand.per_channel and operand.bits == spec.output_bits:
+            return index
+    return None
+
+
+def legal(spec: LayerSpec, tiling: NestTiling) -> bool:
+    """Whether the model allows this tiling of this layer."""
+    if tiling.order not in ORDERS or tiling.sums not in SUMS:
+        return False
+    m_tiles = len(_tiles(spec.m, tiling.m_tile))
+    k_tiles = len(_tiles(spec.k, tiling.k_tile))
+    p_tiles = len(_spatial_tiles(spec, tiling))
+    if tiling.group_tile > 1 and (m_tiles > 1 or k_tiles > 1):
+        return False
+    if (tiling.sums == "none") != (k_tiles == 1):
+        return False
+    inside_k = tiling.order[tiling.order.index("K") + 1 :]
+    if tiling.sums == "spilled":
+        if spec.pool is not None:
+            return False
+        enclosed = (m_tiles if "M" in inside_k else 1) * (p_tiles if "P" in inside_k else 1)
+        return enclosed > 1
+    if tiling.sums == "kept" and spec.pool is not None and "P" in inside_k:
+        return p_tiles == 1
+    return True
+
+
+def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
+    """Walk the loop nest step by step and count.
+
+    ValueError if the tiling is not `legal`; AssertionError if the walk itself is unsound: a tap
+    or a pool window outside the tiles at hand, a held tile that is not the one needed, a body sum
+    missing a k tile or adding one twice, an output element written twice or never.
+    """
+    if not legal(spec, tiling):
+        raise ValueError("not a legal tiling of this layer")
+
+    group_tiles = _tiles(spec.groups, tiling.group_tile)
+    m_tiles = _tiles(spec.m, tiling.m_tile)
+    k_tiles = _tiles(spec.k, tiling.k_tile)
+    p_tiles = _spatial_tiles(spec, tiling)
+    trips = {"M": len(m_tiles), "K": len(k_tiles), "P": len(p_tiles)}
+    inside_k = tiling.order[tiling.order.index("K") + 1 :]
+
+    input_role = _Role()
+    kernel_role = _Role()
+    input_vector_role = _Role()
+    output_vector_role = _Role()
+    operand_roles = [_Role() for _ in spec.operands]
+    sums_buffer = _Buffer()
+    output_buffer = _Buffer()
+
+    k_tiles_added: dict[Element, int] = {}  # of every body element whose sum is unfinished
+    live_identity: Element | None = None
+    output_written: set[Element] = set()
+    output_writes = 0
+    sums_written = 0
+    sums_read = 0
+    macs = 0
+    steps = 0
+    on_chip_bits = 0
+
+    for g_index, gs in enumerate(group_tiles):
+        for indices in product(*(range(trips[loop]) for loop in tiling.order)):
+            at = dict(zip(tiling.order, indices, strict=True))
+            m_index, k_index, p_index = at["M"], at["K"], at["P"]
+            ms, ks, p_tile = m_tiles[m_index], k_tiles[k_index], p_tiles[p_index]
+            first_k = k_index == 0
+            last_k = k_index == len(k_tiles) - 1
+            steps += 1
+
+            # The step's coordinates.
+            in_channels = tuple(g * spec.k + k for g in gs for k in ks)
+            out_channels = tuple(g * spec.m + m for g in gs for m in ms)
+            body_rows = _body_axis(spec, 0, p_tile.rows)
+            body_cols = _body_axis(spec, 1, p_tile.cols)
+            input_rows = _input_axis(spec, 0, body_rows)
+            input_cols = _input_axis(spec, 1, body_cols)
+            input_axes: Axes = (p_tile.ns, in_channels, input_rows, input_cols)
+            body_axes: Axes = (p_tile.ns, out_channels, body_rows, body_cols)
+            output_axes: Axes = (p_tile.ns, out_channels, p_tile.rows, p_tile.cols)
+            body_tile = set(product(*body_axes))
+            output_tile = set(product(*output_axes))
+
+            # Tiles every step uses.
+            input_role.use((g_index, k_index, p_index), input_axes)
+            on_chip_bits += len(input_role.held) * spec.input_bits
+            if spec.has_kernel:
+                kh, kw = spec.kernel
+                kernel_axes: Axes = (gs, ms, ks, tuple(range(kh)), tuple(range(kw)))
+                kernel_role.use((g_index, m_index, k_index), kernel_axes)
+                on_chip_bits += len(kernel_role.held) * spec.kernel_bits
+            input_vector_axes: Axes = (tuple(range(spec.input_vectors)), in_channels)
+            input_vector_role.use((g_index, k_index), input_vector_axes)
+            on_chip_bits += len(input_vector_role.held) * spec.vector_bits
+
+            # Every tap of every body element reads what is held (the same for every m).
+            for n, channel in product(p_tile.ns, in_channels):
+                for row, col in product(body_rows, body_cols):
+                    for y, x in product(_taps(spec, 0, row), list(_taps(spec, 1, col))):
+                        assert (n, channel, y, x) in input_role.held, "a tap reads what is not held"
+
+            # The sums: where they live, what the step adds to them.
+            if tiling.sums == "spilled":
+                sums_buffer.note((g_index, m_index, k_index, p_index), body_axes)
+            elif tiling.sums == "kept":
+                live_channels = out_channels
+                live_ns, live_rows, live_cols = p_tile.ns, body_rows, body_cols
+                identity = [g_index]
+                if "M" in inside_k:
+                    live_channels = tuple(g * spec.m + m for g in gs for m in range(spec.m))
+                else:
+                    identity.append(m_index)
+                if "P" in inside_k:
+                    live_ns = tuple(range(spec.n))
+                    live_rows = tuple(range(spec.body_size[0]))
+                    live_cols = tuple(range(spec.body_size[1]))
+                else:
+                    identity.append(p_index)
+                sums_buffer.note(tuple(identity), (live_channels, live_ns, live_rows, live_cols))
+                if tuple(identity) != live_identity:
+                    live_identity = tuple(identity)
+                    k_tiles_added.clear()  # what the live region held before is lost
+            if not first_k:
+                on_chip_bits += len(body_tile) * spec.accumulator_bits
+                if tiling.sums == "spilled":
+                    sums_read += len(body_tile)
+            for element in body_tile:
+                assert k_tiles_added.get(element, 0) == k_index, "a k tile is lost or added twice"
+                k_tiles_added[element] = k_index + 1
+                if spec.has_kernel:
+                    for _k in ks:
+                        macs += spec.kernel[0] * spec.kernel[1]
+            if not last_k:
+                on_chip_bits += len(body_tile) * spec.accumulator_bits
+                if tiling.sums == "spilled":
+                    sums_written += len(body_tile)
+                continue
+
+            # Only in steps of the last k tile: the rest of the inputs, and the result.
+            output_vector_axes: Axes = (tuple(range(spec.output_vectors)), out_channels)
+            output_vector_role.use((g_index, m_index), output_vector_axes)
+            on_chip_bits += len(output_vector_role.held) * spec.vector_bits
+            for operand, role in zip(spec.operands, operand_roles, strict=True):
+                if operand.per_channel:
+                    role.use((g_index, p_tile.n_index), (p_tile.ns, out_channels, (0,), (0,)))
+                else:
+                    role.use((g_index, m_index, p_index), body_axes)
+                on_chip_bits += len(role.held) * operand.bits
+
+            for element in body_tile:
+                assert k_tiles_added.pop(element) == len(k_tiles), "a finished sum lacks a k tile"
+            for axis, outputs, bodies in ((0, p_tile.rows, body_rows), (1, p_tile.cols, body_cols)):
+                for output in outputs:
+                    for body in _window(spec, axis, output):
+                        assert body in bodies, "a pool window leaves the body tile"
+            output_buffer.note((g_index, m_index, p_index), output_axes)
+            for element in output_tile:
+                assert element not in output_written, "an output element is written twice"
+                output_written.add(element)
+                output_writes += 1
+            on_chip_bits += len(output_tile) * spec.output_bits
+
+    oh, ow = spec.output_size
+    whole_output = product(range(spec.n), range(spec.groups * spec.m), range(oh), range(ow))
+    assert output_written == set(whole_output), "an output element is never written"
+    assert not k_tiles_added, "a sum is never finished"
+
+    # Local memory.
+    double = tiling.double_buffer
+    local_bytes = input_role.local_bytes(spec.input_bits, double)
+    if spec.has_kernel:
+        local_bytes += kernel_role.local_bytes(spec.kernel_bits, double)
+    local_bytes += input_vector_role.local_bytes(spec.vector_bits, double)
+    local_bytes += output_vector_role.local_bytes(spec.vector_bits, double)
+    for index, operand in enumerate(spec.operands):
+        if index != _operand_in_place(spec, tiling):
+            local_bytes += operand_roles[index].local_bytes(operand.bits, double)
+    if tiling.sums != "none":
+        local_bytes += sums_buffer.local_bytes(spec.accumulator_bits, double)
+    elif not _elementwise_in_place(spec):
+        local_bytes += output_buffer.local_bytes(spec.output_bits, double)
+
+    # Traffic in bits.
+    dram_bits = input_role.reads * spec.input_bits
+    dram_bits += kernel_role.reads * spec.kernel_bits
+    dram_bits += (input_vector_role.reads + output_vector_role.reads) * spec.vector_bits
+    for operand, role in zip(spec.operands, operand_roles, strict=True):
+        dram_bits += role.reads * operand.bits
+    dram_bits += output_writes * spec.output_bits
+    dram_bits += (sums_written + sums_read) * spec.accumulator_bits
+
+    return NestCounts(
+        local_bytes=local_bytes,
+        input_first=input_role.first_reads,
+        input_again=input_role.repeated_reads,
+        kernel_first=kernel_role.first_reads,
+        kernel_again=kernel_role.repeated_reads,
+        input_vector_reads=input_vector_role.reads,
+        output_vector_reads=output_vector_role.reads,
+        operand_reads=tuple(role.reads for role in operand_roles),
+        output_writes=output_writes,
+        sums_written=sums_written,
+        sums_read=sums_read,
+        macs=macs,
+        steps=steps,
+        dram_bits=dram_bits,
+        local_bits=dram_bits + on_chip_bits,
+    )

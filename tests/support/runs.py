@@ -1,0 +1,147 @@
+"""Schedules and programs of small networks, for tests that compare readers of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from dataflow_sim.graph.layer import (
+    Layer,
+    LayerKind,
+    Segment,
+    Tensor,
+    TensorKind,
+    View,
+    WeightRole,
+    Window,
+)
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
+from dataflow_sim.ingest import graph_from_model
+from dataflow_sim.networks import build_network
+from dataflow_sim.program.instructions import Program
+from dataflow_sim.program.lowering import lower
+from dataflow_sim.schedule.check import check_schedule
+from dataflow_sim.schedule.frontier import (
+    layer_frontier,
+    least_local_bytes,
+    least_stream_bytes,
+)
+from dataflow_sim.schedule.problem import layer_problem, stream_problem
+from dataflow_sim.schedule.search import schedule_network
+from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
+from tests.support.small import SMALL
+
+Arrays = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small network with weights, inputs, and what ONNX's evaluator makes of them."""
+
+    model: onnx.ModelProto
+    graph: NetworkGraph
+    inputs: Arrays
+    expected: npt.NDArray[np.float32]
+
+
+@lru_cache(maxsize=64)
+def case(name: str, count_biases: bool = True) -> Case:
+    """A network of `tests.support.small` at 32 bits, with everything needed to replay it."""
+    model = with_weights(SMALL[name](), seed=1)
+    graph = assign_precision(graph_from_model(model, name), Precision(32, 32, 32))
+    if not count_biases:
+        graph = drop_vectors(graph)
+    inputs = random_inputs({n: graph.tensors[n].shape for n in graph.inputs}, seed=2)
+    (expected,) = evaluate_reference(model, dict(inputs)).values()
+    return Case(model, graph, inputs, expected)
+
+
+def outputs_of(graph: NetworkGraph, dram: Arrays, like: npt.NDArray[np.float32]) -> Arrays:
+    """The network's one output, its tensors joined along channels, in the shape of `like`."""
+    joined = np.concatenate([dram[name] for name in graph.outputs], axis=1)
+    return {"output": joined.reshape(like.shape)}
+
+
+def least_budget(graph: NetworkGraph, double_buffer: bool) -> int:
+    """The smallest local memory in which every layer has a tiling."""
+    memory = MemoryOptions(0, double_buffer, 32)
+    needs = []
+    for layer in graph.layers:
+        if layer.kind is LayerKind.OPAQUE:
+            needs.append(least_stream_bytes(stream_problem(graph, layer, memory)))
+        else:
+            needs.append(least_local_bytes(layer_problem(graph, layer, memory)))
+    return max(needs)
+
+
+def scheduled(
+    graph: NetworkGraph, capacity_bytes: int, double_buffer: bool = False, accumulator: int = 32
+) -> tuple[Schedule, Program]:
+    """A checked layerwise schedule and its program."""
+    memory = MemoryOptions(capacity_bytes, double_buffer, accumulator)
+    schedule = schedule_network(graph, memory, "layerwise")
+    check_schedule(graph, schedule)
+    return schedule, lower(graph, schedule)
+
+
+def built_in(name: str, bits: int = 8, biases: bool = False, accumulator: int = 32) -> NetworkGraph:
+    """A built-in network at the given widths."""
+    graph = graph_from_model(build_network(name), name)
+    graph = assign_precision(graph, Precision(bits, bits, accumulator))
+    return graph if biases else drop_vectors(graph)
+
+
+def single_convolution(
+    input_shape: tuple[int, int, int, int],
+    channels: int,
+    window: Window,
+    groups: int = 1,
+    bits: int = 8,
+) -> NetworkGraph:
+    """A network of one convolution without bias, for closed-form examples."""
+    n, c, h, w = input_shape
+    rows, columns = (
+        (size + 2 * window.pad[axis] - window.extent(axis)) // window.stride[axis] + 1
+        for axis, size in enumerate((h, w))
+    )
+    out = (n, channels, rows, columns)
+    layer = Layer(
+        name="conv",
+        op="Conv",
+        kind=LayerKind.CONVOLUTION,
+        input=View((Segment("x", 0, c),), input_shape),
+        output="y",
+        body_shape=out,
+        output_shape=out,
+        groups=groups,
+        window=window,
+        weight="w",
+    )
+    tensors = {
+        "x": Tensor("x", TensorKind.INPUT, input_shape, bits),
+        "y": Tensor("y", TensorKind.OUTPUT, out, bits),
+        "w": Tensor(
+            "w",
+            TensorKind.WEIGHT,
+            (channels, c // groups, *window.kernel),
+            bits,
+            WeightRole.KERNEL,
+        ),
+    }
+    return NetworkGraph("single", (layer,), tensors, ("x",), ("y",), tensors["w"].elements)
+
+
+def layer_curve(
+    graph: NetworkGraph, accumulator: int = 32
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(local bytes, DRAM bits) of the only layer of a graph, single buffers."""
+    problem = layer_problem(graph, graph.layers[0], MemoryOptions(0, False, accumulator))
+    frontier = layer_frontier(problem)
+    return frontier.local_bytes, frontier.dram_bits

@@ -1,0 +1,124 @@
+"""Footprints along an axis against their definition, element by element."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflow_sim.schedule.footprints import (
+    Axis,
+    axis_tiles,
+    needed_input_elements,
+    plane_tiles,
+    tile_sizes,
+)
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> Axis:
+    kernel, stride, dilation = (draw(st.integers(1, n)) for n in (5, 3, 2))
+    reach = (kernel - 1) * dilation + 1
+    pad = draw(st.integers(0, reach - 1))
+    size = draw(st.integers(max(1, reach - 2 * pad), 24))
+    body = (size + 2 * pad - reach) // stride + 1
+    pool_kernel, pool_stride = draw(st.integers(1, min(3, body))), draw(st.integers(1, 3))
+    pool_pad = draw(st.integers(0, pool_kernel // 2))
+    output = (body + 2 * pool_pad - pool_kernel) // pool_stride + 1
+    return Axis(
+        size, body, output, kernel, stride, dilation, pad, pool_kernel, pool_stride, 1, pool_pad
+    )
+
+
+def taps(axis: Axis, output: int) -> set[int]:
+    """Input elements that one output depends on, by definition."""
+    found = set()
+    for pool_tap in range(axis.pool_kernel):
+        body = output * axis.pool_stride - axis.pool_pad + pool_tap
+        if 0 <= body < axis.body_size:
+            for tap in range(axis.kernel):
+                element = body * axis.stride - axis.pad + tap * axis.dilation
+                if 0 <= element < axis.input_size:
+                    found.add(element)
+    return found
+
+
+@given(axes(), st.data())
+def test_a_tile_holds_what_its_outputs_need_and_begins_and_ends_there(
+    axis: Axis, data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, axis.output_size - 1))
+    stop = data.draw(st.integers(start + 1, axis.output_size))
+    span = axis.input_span(axis.body_span(start, stop))
+    held = set(range(span.start, span.stop, span.step))
+    needed = set().union(*(taps(axis, output) for output in range(start, stop)))
+    assert needed <= held
+    if needed and axis.kernel > 1:
+        assert min(held) <= min(needed)
+        assert max(held) >= max(needed)
+        spare = (axis.kernel - 1) * axis.dilation + axis.stride
+        assert len(held) <= max(needed) - min(needed) + 1 + 2 * spare
+    if axis.kernel == 1 and axis.stride > 1 and axis.pool_kernel == axis.pool_stride == 1:
+        assert held == needed
+
+
+@given(axes())
+def test_needed_elements_by_definition(axis: Axis) -> None:
+    needed: set[int] = set().union(*(taps(axis, output) for output in range(axis.output_size)))
+    assert needed_input_elements(axis) == len(needed)
+
+
+@pytest.mark.parametrize("extent", [1, 2, 7, 28, 112, 513])
+def test_tile_sizes_are_the_least_for_each_trip_count(extent: int) -> None:
+    sizes = tile_sizes(extent).tolist()
+    by_trips: dict[int, int] = {}
+    for size in range(extent, 0, -1):
+        by_trips[-(-extent // size)] = size
+    assert sorted(by_trips.values()) == sizes
+
+
+def test_a_strided_one_by_one_kernel_reads_only_what_it_touches() -> None:
+    axis = Axis(56, 28, 28, 1, 2, 1, 0, 1, 1, 1, 0)
+    tiles = axis_tiles(axis)
+    assert set(tiles.input_sum.tolist()) == {28}
+    assert axis.input_span(axis.body_span(0, 28))[:3] == (0, 55, 2)
+
+
+def test_clipping_makes_padding_free() -> None:
+    axis = Axis(28, 28, 28, 3, 1, 1, 1, 1, 1, 1, 0)
+    whole = axis_tiles(axis, (28,))
+    assert whole.input_sum.tolist() == [28]
+    halves = axis_tiles(axis, (14,))
+    assert halves.input_sum.tolist() == [30]
+    assert halves.input_largest.tolist() == [15]
+
+
+@given(axes(), axes(), st.integers(1, 3))
+def test_pruned_plane_tiles_are_all_dominated(rows: Axis, columns: Axis, batch: int) -> None:
+    kept = plane_tiles(batch, rows, columns)
+    costs = [
+        tuple(
+            int(array[i])
+            for array in (
+                kept.input_largest,
+                kept.body_largest,
+                kept.output_largest,
+                kept.input_sum,
+                kept.body_sum,
+                kept.trips,
+            )
+        )
+        for i in range(len(kept.trips))
+    ]
+    row_tiles, column_tiles = axis_tiles(rows), axis_tiles(columns)
+    for r in range(len(row_tiles.size)):
+        for c in range(len(column_tiles.size)):
+            one = (
+                int(row_tiles.input_largest[r] * column_tiles.input_largest[c]),
+                int(row_tiles.body_largest[r] * column_tiles.body_largest[c]),
+                int(row_tiles.size[r] * column_tiles.size[c]),
+                int(batch * row_tiles.input_sum[r] * column_tiles.input_sum[c]),
+                int(batch * row_tiles.body_sum[r] * column_tiles.body_sum[c]),
+                int(batch * row_tiles.trips[r] * column_tiles.trips[c]),
+            )
+            assert any(all(a <= b for a, b in zip(k, one, strict=True)) for k in costs)

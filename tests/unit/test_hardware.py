@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dataflow_sim.errors import HardwareError
+from dataflow_sim.hardware import DEFAULT_HARDWARE, Hardware, load_hardware
+from dataflow_sim.pipeline import load_network, run
+from dataflow_sim.resources import shipped_files
+
+SMALLEST = """\
+name: tiny
+compute: {macs_per_cycle: 1, clock: 1MHz}
+local_memory: {capacity: 64KiB}
+dram: {bandwidth: 1GB/s, energy: 10pJ/bit}
+energy: {mac: 1pJ}
+"""
+
+
+def write(directory: Path, text: str) -> str:
+    path = directory / "machine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def problems(directory: Path, text: str, **overrides: str) -> list[str]:
+    with pytest.raises(HardwareError) as caught:
+        load_hardware(write(directory, text), overrides)
+    return str(caught.value).splitlines()
+
+
+def test_every_key_that_is_left_out_has_its_documented_default(tmp_path: Path) -> None:
+    machine = load_hardware(write(tmp_path, SMALLEST))
+    assert machine.precision.weights == machine.precision.activations == 8
+    assert machine.compute.accumulator_bits == 32
+    assert machine.count_biases
+    assert machine.local_memory.double_buffer
+    assert machine.energy.local_pj_per_bit == machine.energy.static_watt == 0.0
+    assert machine.dram.read_energy_pj_per_bit == machine.dram.write_energy_pj_per_bit == 10.0
+
+
+def test_the_smallest_legal_file_is_the_shared_one(shared: Path) -> None:
+    machine = load_hardware(str(shared / "bare.yaml"))
+    ours = load_hardware("bare")
+    ignored = {"description": "", "source": ""}
+    assert machine.model_copy(update=ignored) == ours.model_copy(update=ignored)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_files("hw_configs", ".yaml")))
+def test_every_shipped_file_loads_names_its_source_and_runs(name: str) -> None:
+    machine = load_hardware(name)
+    assert machine.name == name
+    assert machine.source
+    assert machine.description
+    result = run(load_network("mobilenet_v1@0.25"), machine)
+    assert result.counted
+    assert result.hardware == name
+
+
+def test_the_default_machine_is_shipped() -> None:
+    assert DEFAULT_HARDWARE in shipped_files("hw_configs", ".yaml")
+
+
+def test_all_problems_are_told_at_once_with_file_line_and_key(tmp_path: Path) -> None:
+    text = SMALLEST.replace("64KiB", "64 Kb").replace("1GB/s", "1").replace("mac:", "max:")
+    found = problems(tmp_path, text)
+    assert len(found) == 4
+    assert any("machine.yaml:3: local_memory.capacity" in line for line in found)
+    assert any("machine.yaml:4: dram.bandwidth" in line and "no unit" in line for line in found)
+    assert any("energy.max" in line and "did you mean 'mac'" in line for line in found)
+    assert any("energy.mac: required key is missing" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("name: tiny", "name: tiny\nname: twice", "stands twice"),
+        ("name: tiny", "name: [", "not YAML"),
+        ("name: tiny", "name: tiny\nturbo: true", "unknown key"),
+        ("capacity: 64KiB", "capacity: 0B", "greater than or equal to 1"),
+        ("macs_per_cycle: 1", "macs_per_cycle: 0", "greater than or equal to 1"),
+        ("macs_per_cycle: 1", "macs_per_cycle: '1'", "valid integer"),
+        ("mac: 1pJ", "mac: {4x4: 1pJ}", "8x8"),
+        ("mac: 1pJ", "mac: {8by8: 1pJ}", "pair of widths"),
+    ],
+)
+def test_bad_files(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert expected in "\n".join(problems(tmp_path, SMALLEST.replace(old, new)))
+
+
+def test_a_file_that_is_no_mapping_and_one_that_is_missing(tmp_path: Path) -> None:
+    assert "mapping" in problems(tmp_path, "- a\n- b\n")[0]
+    with pytest.raises(HardwareError, match="does not exist"):
+        load_hardware(str(tmp_path / "absent.yaml"))
+    with pytest.raises(HardwareError, match="did you mean 'bare'"):
+        load_hardware("bear")
+
+
+def test_overrides_by_dotted_path_are_checked_and_recorded() -> None:
+    machine = load_hardware("bare", {"dram.energy": "20pJ/bit", "local_memory.capacity": "1MiB"})
+    assert machine.dram.energy_pj_per_bit == 20.0
+    assert machine.local_memory.capacity_bytes == 1 << 20
+    assert machine.overrides == (("dram.energy", "20pJ/bit"), ("local_memory.capacity", "1MiB"))
+    with pytest.raises(HardwareError, match=r"--set dram\.enrgy=1: unknown key"):
+        load_hardware("bare", {"dram.enrgy": "1"})
+
+
+def test_mac_energy_comes_from_the_table_or_scales_from_eight_bits() -> None:
+    machine = load_hardware("bare")
+    assert machine.energy.mac_pj(8, 8) == 1.0
+    assert machine.energy.mac_pj(4, 8) == 0.5
+    assert machine.energy.mac_pj(16, 16) == 4.0
+    listed = Hardware.model_validate(
+        machine.model_dump(by_alias=True, exclude={"overrides"})
+        | {
+            "compute": {"macs_per_cycle": 1, "clock": "1MHz"},
+            "local_memory": {"capacity": "1KiB"},
+            "dram": {"bandwidth": "1GB/s", "energy": "1pJ/bit"},
+            "energy": {"mac": {"8x8": "1pJ", "16x16": "3pJ"}},
+        }
+    )
+    assert listed.energy.mac_pj(16, 16) == 3.0

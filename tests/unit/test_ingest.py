@@ -1,0 +1,251 @@
+"""The reader: counts against the published table, folding against the rules."""
+
+from __future__ import annotations
+
+import csv
+from math import prod
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from dataflow_sim.errors import NetworkError
+from dataflow_sim.graph.analyses import layer_macs, live_peak_bytes
+from dataflow_sim.graph.layer import LayerKind, TensorKind
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.ingest import graph_from_model, read_network
+from dataflow_sim.ingest.operators import OPERATORS
+from dataflow_sim.networks.builder import OnnxBuilder
+from tests.support.small import SMALL
+
+MODELS = (
+    "timm_efficientnet_b0",
+    "timm_mobilenetv1_100",
+    "tv_densenet121",
+    "tv_mobilenet_v2",
+    "tv_mobilenet_v3_large",
+    "tv_resnet50_dynamo",
+    "tv_resnet50_script17",
+)
+LIGHT = (
+    "bvlc_alexnet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+    "resnet50",
+    "shufflenet",
+    "squeezenet",
+    "vgg19",
+    "zfnet512",
+)
+
+
+def graph_macs(graph: NetworkGraph) -> int:
+    return sum(layer_macs(layer) for layer in graph.layers)
+
+
+def macs_from_file(path: Path) -> int:
+    """MACs counted straight from the nodes of a file, by the definition, node by node."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    }
+    shapes.update((tensor.name, list(tensor.dims)) for tensor in model.graph.initializer)
+    total = 0
+    for node in model.graph.node:
+        weight = shapes.get(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type == "Conv":
+            assert weight
+            total += prod(shapes[node.output[0]]) * prod(weight[1:])
+        elif node.op_type == "Gemm":
+            assert weight
+            total += prod(weight) * shapes[node.output[0]][0]
+    return total
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_macs_equal_the_table(name: str, shared: Path) -> None:
+    with (shared / "models" / "expected.csv").open() as table:
+        expected = {row["model"]: int(row["macs"]) for row in csv.DictReader(table)}
+    graph = read_network(shared / "models" / f"{name}.onnx")
+    assert graph_macs(graph) == expected[name]
+    assert not graph.warnings
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_models_are_read_whole(name: str, light_models: Path) -> None:
+    path = light_models / f"light_{name}.onnx"
+    graph = read_network(path)
+    assert graph_macs(graph) == macs_from_file(path)
+    assert not graph.warnings
+    assert all(layer.kind is not LayerKind.OPAQUE for layer in graph.layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("bvlc_alexnet", 60_965_224), ("vgg19", 143_667_240), ("squeezenet", 1_235_496)],
+)
+def test_parameters_are_those_published(name: str, parameters: int, light_models: Path) -> None:
+    assert read_network(light_models / f"light_{name}.onnx").parameters == parameters
+
+
+def folded(name: str) -> dict[str, tuple[str, ...]]:
+    graph = graph_from_model(SMALL[name](), name)
+    return {layer.name: (*layer.pre.ops, "|", *layer.post.ops) for layer in graph.layers}
+
+
+def test_normalisation_activation_and_residual_fold_into_the_producer() -> None:
+    assert folded("depthwise")["dw"] == ("|", "BatchNormalization", "Clip")
+    assert folded("residual") == {
+        "a": ("|", "Relu"),
+        "b": ("|", "Add", "Relu"),
+        "short": ("|",),
+        "c": ("|",),
+        "d": ("|", "Add", "Relu"),
+        "self": ("|", "Add"),
+    }
+
+
+def test_a_pre_activation_folds_into_its_consumers() -> None:
+    net = OnnxBuilder("pre", (1, 4, 6, 6))
+    left, right = net.convolution("l", "input", 3, 1), net.convolution("r", "input", 5, 1)
+    joined = net.concat("cat", [left, right])
+    value = net.activation("relu", net.batch_norm("bn", joined))
+    outputs = [net.convolution("x", value, 2, 3), net.pool("MaxPool", "y", value, 2, 2)]
+    pooled = net.convolution("z", outputs[1], 2, 1)
+    shrunk = net.pool("AveragePool", "p", outputs[0], 2, 2)
+    graph = graph_from_model(net.model(net.add("sum", pooled, shrunk)), "pre")
+    layers = {layer.name: layer for layer in graph.layers}
+    assert layers["x"].pre.ops == layers["y"].pre.ops == ("BatchNormalization", "Relu")
+    assert [s.tensor for s in layers["x"].input.segments] == ["l", "r"]
+    assert graph.tensors[layers["x"].input_vectors or ""].shape == (2, 8, 1, 1)
+
+
+def test_a_gate_becomes_one_activation_and_scaling_stays_a_layer() -> None:
+    found = folded("squeeze_excite")
+    assert found["a"] == ("|", "Sigmoid", "Mul")
+    assert found["scaled"] == ("|", "Mul")
+
+
+def test_pooling_folds_into_the_producer_only_where_nobody_else_reads() -> None:
+    classifier = graph_from_model(SMALL["pooled_classifier"](), "x")
+    assert [layer.name for layer in classifier.layers] == ["a", "b", "fc1", "fc2", "prob"]
+    assert classifier.layers[0].pool is not None
+    assert classifier.layers[2].window.kernel == (5, 4)
+    branches = graph_from_model(SMALL["concatenated"](), "x")
+    kinds = {layer.name: layer.kind for layer in branches.layers}
+    assert kinds["p"] is kinds["down"] is LayerKind.CHANNELWISE
+
+
+def test_concat_and_split_are_views() -> None:
+    net = OnnxBuilder("views", (1, 4, 5, 5))
+    value = net.convolution("a", "input", 6, 1)
+    net.node("Split", "s", [value], 3, axis=1)
+    node = net._nodes[-1]
+    del node.output[:]
+    node.output.extend(["s0", "s1"])
+    net._channels.update(s0=3, s1=3)
+    swapped = net.concat("swap", ["s1", "s0"])
+    graph = graph_from_model(net.model(net.convolution("b", swapped, 2, 1)), "views")
+    assert [layer.name for layer in graph.layers] == ["a", "b"]
+    segments = [(s.tensor, s.channel_start, s.channel_stop) for s in graph.layers[1].input.segments]
+    assert segments == [("a", 3, 6), ("a", 0, 3)]
+
+
+def test_unknown_operators_are_charged_and_named_once() -> None:
+    net = OnnxBuilder("odd", (1, 4, 6, 6))
+    value = net.node("Resize", "up", ["input", "", "scales"], 4, mode="nearest")
+    net._initialisers.append(helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2]))
+    value = net.node("Resize", "up2", [value, "", "scales"], 4, mode="nearest")
+    graph = graph_from_model(net.model(net.convolution("c", value, 2, 1)), "odd")
+    assert [layer.kind for layer in graph.layers[:2]] == [LayerKind.OPAQUE] * 2
+    assert len(graph.warnings) == 1
+    assert "Resize (2)" in graph.warnings[0]
+
+
+def test_live_set_counts_whole_maps_and_views_once() -> None:
+    graph = graph_from_model(SMALL["concatenated"](), "x")
+    assert graph.tensors["l.relu"].kind is TensorKind.MAP
+    # while `p` runs: the input (5 channels of 81), l and r (4 and 7), and p itself (5)
+    assert live_peak_bytes(graph) == 4 * 81 * (5 + 4 + 7 + 5)
+
+
+def test_the_layer_graph_is_a_frozen_networkx_graph() -> None:
+    digraph = graph_from_model(SMALL["residual"](), "x").digraph
+    assert list(digraph.edges) == [
+        ("a", "b"),
+        ("b", "short"),
+        ("b", "c"),
+        ("short", "d"),
+        ("c", "d"),
+        ("d", "self"),
+    ]
+    with pytest.raises(Exception, match=r"[Ff]rozen"):
+        digraph.add_node("another")
+
+
+def one_node(op: str, shape: tuple[int, ...]) -> onnx.ModelProto:
+    node = helper.make_node(op, ["x"], ["y"], name="n")
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_malformed_graphs_name_the_node(tmp_path: Path) -> None:
+    cyclic = one_node("Relu", (1, 2, 3, 3))
+    cyclic.graph.node.append(helper.make_node("Relu", ["b"], ["a"], name="first"))
+    cyclic.graph.node.append(helper.make_node("Relu", ["a"], ["b"], name="second"))
+    with pytest.raises(NetworkError, match=r"'first'.*reads 'b'"):
+        graph_from_model(cyclic, "cyclic")
+    twice = one_node("Relu", (1, 2, 3, 3))
+    twice.graph.node.append(helper.make_node("Abs", ["x"], ["y"], name="again"))
+    with pytest.raises(NetworkError, match=r"'again'.*writes 'y' again"):
+        graph_from_model(twice, "twice")
+    with pytest.raises(NetworkError, match="extent -1"):
+        graph_from_model(one_node("Relu", (1, -1, 3, 3)), "negative")
+    symbolic = one_node("Relu", (1, 2, 3, 3))
+    symbolic.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(NetworkError, match=r"'batch'.*--dim"):
+        graph_from_model(symbolic, "symbolic")
+    assert graph_from_model(symbolic, "symbolic", {"batch": 3}).tensors["x"].shape[0] == 3
+    with pytest.raises(NetworkError, match="no input has a dimension named 'bacth'"):
+        graph_from_model(one_node("Relu", (1, 2, 3, 3)), "x", {"bacth": 2})
+
+
+def test_every_operator_row_is_used_by_a_network_of_these_tests(light_models: Path) -> None:
+    used = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Slice", "MatMul", "GlobalMaxPool"}
+    used |= {"ReduceMean", "Split"}
+    for path in sorted(light_models.glob("*.onnx")):
+        used |= {node.op_type for node in onnx.load(path).graph.node}
+    for build in SMALL.values():
+        used |= {node.op_type for node in build().graph.node}
+    assert set(OPERATORS) <= used
+
+
+def test_views_of_no_cost_and_their_layers() -> None:
+    net = OnnxBuilder("free", (1, 4, 6, 6))
+    bounds = {"starts": [1], "ends": [3], "axes": [1], "plane": [2, 3], "first": [0]}
+    net._initialisers.extend(
+        helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in bounds.items()
+    )
+    net._initialisers.append(helper.make_tensor("matrix", TensorProto.FLOAT, [2, 3], [1.0] * 6))
+    value = net.node("Identity", "i", ["input"], 4)
+    value = net.node("Cast", "c", [value], 4, to=int(TensorProto.FLOAT))
+    value = net.node("Slice", "s", [value, "starts", "ends", "axes"], 2)
+    value = net.node("ReduceMean", "mean", [value], 2, axes=[2, 3], keepdims=1)
+    value = net.node("Squeeze", "q", [value, "plane"], 2)
+    value = net.node("Unsqueeze", "u", [value, "first"], 2)
+    value = net.node("Squeeze", "q2", [value, "first"], 2)
+    graph = graph_from_model(net.model(net.node("MatMul", "fc", [value, "matrix"], 3)), "free")
+    assert [layer.name for layer in graph.layers] == ["mean", "fc"]
+    segment = graph.layers[0].input.segments[0]
+    assert (segment.tensor, segment.channel_start, segment.channel_stop) == ("input", 1, 3)
+    peak = OnnxBuilder("peak", (1, 4, 6, 6))
+    value = peak.node("GlobalMaxPool", "g", ["input"], 4)
+    assert graph_from_model(peak.model(value), "peak").layers[0].output_shape == (1, 4, 1, 1)

@@ -1,0 +1,101 @@
+"""The house: imports go one way, the bans that keep the proof honest hold."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "dataflow_sim"
+
+# each room may import from the rooms named here, and from itself
+MAY_IMPORT = {
+    "errors": set(),
+    "units": {"errors"},
+    "traffic": set(),
+    "resources": set(),
+    "hardware": {"errors", "units", "resources"},
+    "graph": {"errors"},
+    "ingest": {"errors", "graph"},
+    "networks": {"errors"},
+    "schedule": {"errors", "graph", "traffic"},
+    "program": {"errors", "graph", "schedule"},
+    "simulate": {"errors", "graph", "traffic", "program.instructions"},
+    "results": {"traffic"},
+    "energy": {"graph", "hardware", "results"},
+    "pipeline": {
+        *("errors", "graph", "ingest", "networks", "hardware", "schedule", "program"),
+        *("simulate", "energy", "results", "traffic"),
+    },
+    "report": {"errors", "results", "traffic", "units"},
+    "cli": {"errors", "hardware", "networks", "pipeline", "report", "resources"},
+}
+# third-party packages that stay in few rooms
+ONLY_IN = {
+    "onnx": {"ingest", "networks", "simulate.reference"},
+    "matplotlib": {"report"},
+    "pandas": {"report"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "ruamel": {"hardware"},
+    "pydantic": {"hardware"},
+}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def inside(name: str, places: set[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+@pytest.mark.parametrize(("module", "tree"), [pytest.param(*m, id=m[0]) for m in modules()])
+def test_imports_go_one_way(module: str, tree: ast.Module) -> None:
+    room = module.split(".")[0]
+    for name in imports(tree):
+        package, _, rest = name.partition(".")
+        if package == "dataflow_sim" and rest and room != "__init__":
+            assert inside(rest, MAY_IMPORT[room] | {room}), f"{module} imports {name}"
+        if package in ONLY_IN:
+            assert inside(module, ONLY_IN[package]), f"{module} imports {name}"
+
+
+def test_rooms_form_no_cycle() -> None:
+    done: set[str] = set()
+    left = {room: {name.split(".")[0] for name in names} for room, names in MAY_IMPORT.items()}
+    while left:
+        ready = [room for room, names in left.items() if names <= done]
+        assert ready, f"cycle among {sorted(left)}"
+        for room in ready:
+            done.add(room)
+            del left[room]
+
+
+def test_the_count_is_independent_of_the_estimate() -> None:
+    """`simulate` takes nothing but types from `program`, and nothing from `schedule`."""
+    for module, tree in modules():
+        if module.startswith("simulate"):
+            for name in imports(tree):
+                assert not name.startswith("dataflow_sim.schedule"), f"{module}: {name}"
+    instructions = ast.parse((PACKAGE / "program" / "instructions.py").read_text())
+    functions = [n for n in instructions.body if isinstance(n, ast.FunctionDef)]
+    assert not functions
+
+
+def test_modules_stay_readable() -> None:
+    """About 300 lines a module: none above 400."""
+    lengths = {p.name: len(p.read_text().splitlines()) for p in PACKAGE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
