@@ -66,12 +66,13 @@ def traffic_per_layer(result: RunResult) -> Figure:
     axes.set_xticks(places, [layer.name for layer in layers], rotation=90, fontsize=6)
     axes.set_xlim(-0.8, len(layers) - 0.2)
     axes.set_ylim(bottom=0)
+    axes.margins(y=0.08)
     axes.set_ylabel(f"DRAM traffic per layer [{unit}]")
     axes.set_title(
         f"{result.network} on {result.hardware}, {result.policy}, "
-        f"{format_capacity(result.capacity_bytes)} local memory: "
-        f"{format_bytes(result.traffic.total_bytes)} "
-        f"(floor {format_bytes(result.compulsory_bytes)})",
+        f"{format_capacity(result.capacity_bytes)} local memory\n"
+        f"{format_bytes(result.traffic.total_bytes)} of DRAM traffic, "
+        f"compulsory floor {format_bytes(result.compulsory_bytes)}",
         loc="left",
     )
     axes.legend(frameon=False, fontsize=8)

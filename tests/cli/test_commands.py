@@ -1,0 +1,223 @@
+"""The command as users run it: whole outputs, exit codes, nothing written on failure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflow_sim.cli.main import main
+from dataflow_sim.traffic import Reason
+
+SOURCE = str(Path(__file__).resolve().parents[2])
+SIX = (
+    "weight_bytes",
+    "map_read_bytes",
+    "map_write_bytes",
+    "partial_sum_bytes",
+    "input_bytes",
+    "output_bytes",
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def in_process(arguments: tuple[str, ...], cwd: Path) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+        previous, sys.argv = sys.argv, ["dataflow-sim", *arguments]
+        try:
+            main()
+            code = 0
+        except SystemExit as finished:
+            code = int(finished.code or 0)
+        finally:
+            sys.argv = previous
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def in_own_process(arguments: tuple[str, ...], cwd: Path, seed: str) -> Done:
+    done = subprocess.run(
+        [sys.executable, "-c", "from dataflow_sim.cli.main import main; main()", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": SOURCE},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def command(*arguments: str, cwd: Path, seed: str | None = None, code: int = 0) -> Done:
+    """Run a command, in a process of its own where a hash seed is given."""
+    done = in_process(arguments, cwd) if seed is None else in_own_process(arguments, cwd, seed)
+    assert done.code == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def run_json(*arguments: str, cwd: Path) -> dict[str, Any]:
+    found = json.loads(command("run", *arguments, "--json", cwd=cwd).stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_total_is_the_sum_of_its_parts_and_of_its_reasons(shared: Path, tmp_path: Path) -> None:
+    model = str(shared / "models" / "tv_mobilenet_v2.onnx")
+    bare = str(shared / "bare.yaml")
+    found = run_json(model, "--hw", bare, "--policy", "layerwise", cwd=tmp_path)
+    dram = found["dram"]
+    assert dram["total_bytes"] == sum(dram[part] for part in SIX)
+    assert dram["total_bytes"] == sum(dram["by_reason"].values())
+    assert dram["total_bytes"] == sum(layer["dram"]["total_bytes"] for layer in found["layers"])
+    assert set(dram["by_reason"]) == {reason.value for reason in Reason}
+    assert found["macs"] == 300_774_272
+    assert found["bounds"]["compulsory_bytes"] == 3_621_288
+    assert found["bounds"]["gap"] == dram["total_bytes"] / found["bounds"]["lower_bound_bytes"]
+    assert found["local"]["peak_bytes"] <= found["local"]["capacity_bytes"] == 262_144
+    assert found["proof"]["counted"]
+    assert found["required_gb_s"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_and_two_hash_seeds_give_identical_bytes(tmp_path: Path) -> None:
+    outputs = []
+    for seed in ("0", "1", "4242"):
+        out = tmp_path / seed
+        arguments = ("run", "mobilenet_v2", "--local-memory", "96KiB", "--out", str(out), "--json")
+        text = command(*arguments, cwd=tmp_path, seed=seed).stdout
+        files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+        outputs.append((text, files))
+    assert set(outputs[0][1]) == {"result.json", "layers.csv", "traffic.png", "traffic.svg"}
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_out_writes_result_table_and_pictures(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "run"
+    text = command("run", "resnet50", "--hw", "bare", "--out", str(out), cwd=tmp_path).stdout
+    assert "written to" in text
+    result = json.loads((out / "result.json").read_text())
+    with (out / "layers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(result["layers"]) == 55
+    total = sum(int(row["dram_bytes"]) for row in rows)
+    assert total == result["dram"]["total_bytes"]
+    assert (out / "traffic.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (out / "traffic.svg").read_bytes()[:600]
+
+
+def test_tables_for_people(tmp_path: Path) -> None:
+    text = command("run", "mobilenet_v1", "--fps", "30", cwd=tmp_path).stdout
+    for expected in (
+        "mobilenet_v1 on vision_processor, layerwise",
+        "compulsory floor",
+        "gap to the bound",
+        "bandwidth required",
+        "map_spill",
+        "Layers that move most, 10 of 28",
+    ):
+        assert expected in text
+
+
+def test_inspect_networks_and_hardware(tmp_path: Path) -> None:
+    found = json.loads(command("inspect", "mobilenet_v1", "--json", cwd=tmp_path).stdout)
+    assert found["macs"] == 568_740_352
+    assert found["parameters"] == 4_231_976
+    assert found["live_peak_elements"] == 1_204_224
+    keys = {"name", "op", "macs", "weight_elements", "input_elements", "output_elements"}
+    assert keys <= set(found["layers"][0])
+    assert "BatchNormalization" in command("inspect", "mobilenet_v1", cwd=tmp_path).stdout
+    names = [row["name"] for row in json.loads(command("networks", "--json", cwd=tmp_path).stdout)]
+    assert {"mobilenet_v1", "mobilenet_v2", "resnet50", "vgg16", "densenet121"} <= set(names)
+    assert "mobilenet_v1[@WIDTH]" in command("networks", cwd=tmp_path).stdout
+    listed = json.loads(command("hardware", "--json", cwd=tmp_path).stdout)
+    assert {"bare", "vision_processor"} <= {row["name"] for row in listed}
+    assert "(default)" in command("hardware", cwd=tmp_path).stdout
+    assert "dram.energy_pj_per_bit" in command("hardware", "bare", cwd=tmp_path).stdout
+
+
+def test_overrides_and_symbolic_dimensions(shared: Path, tmp_path: Path) -> None:
+    found = run_json(
+        "mobilenet_v1@0.25", "--hw", "bare", "--set", "dram.energy=20pJ/bit", cwd=tmp_path
+    )
+    assert found["overrides"] == {"dram.energy": "20pJ/bit"}
+    model = str(shared / "models" / "tv_mobilenet_v2_dynBHW_script17.onnx")
+    dims = ("--dim", "batch=1", "--dim", "height=224", "--dim", "width=224")
+    assert run_json(model, "--hw", "bare", *dims, cwd=tmp_path)["macs"] == 300_774_272
+    message = command("run", model, cwd=tmp_path, code=2).stderr
+    assert "'batch'" in message
+    assert "--dim" in message
+
+
+BAD = [
+    (("run", "absent.onnx"), "'absent.onnx' does not exist"),
+    (("run", "text.onnx"), "'text.onnx' is not an ONNX file"),
+    (("run", "empty.onnx"), "'empty.onnx' is not an ONNX file"),
+    (("run", "."), "is a directory"),
+    (("run", "mobilenet_v7"), "did you mean 'mobilenet_v"),
+    (("run", "resnet50@2"), "no width multiplier"),
+    (("run", "resnet50", "--hw", "odd.yaml"), "odd.yaml:2: turbo: unknown key"),
+    (("run", "resnet50", "--hw", "absent.yaml"), "does not exist"),
+    (("run", "resnet50", "--hw", "bear"), "did you mean 'bare'"),
+    (("run", "resnet50", "--local-memory", "0"), "local_memory.capacity"),
+    (("run", "resnet50", "--local-memory", "-4KiB"), "negative"),
+    (("run", "resnet50", "--local-memory", "256Kb"), "unknown unit 'Kb'"),
+    (("run", "resnet50", "--set", "dram.energy"), "NAME=VALUE"),
+    (("run", "resnet50", "--set", "dram.speed=1"), "unknown key"),
+    (("run", "resnet50", "--weight-bits", "0"), "--weight-bits is 0"),
+    (("run", "resnet50", "--activation-bits", "65"), "--activation-bits is 65"),
+    (("run", "resnet50", "--fps", "0"), "--fps is 0"),
+    (("run", "resnet50", "--dim", "batch=2"), "no symbolic dimension"),
+    (("run", "resnet50", "--dim", "batch=two"), "whole number"),
+    (("run", "resnet50", "--policy", "best"), "'best' is not"),
+    (("run", "resnet50", "--out", "text.onnx"), "text.onnx"),
+    (("run",), "Missing argument"),
+    (("fly",), "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD, ids=[" ".join(b[0]) for b in BAD])
+def test_bad_input_ends_with_two_one_message_and_nothing_written(
+    arguments: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text.onnx").write_text("this is not a network")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "odd.yaml").write_text("name: odd\nturbo: true\n")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = command(*arguments, cwd=tmp_path, code=2)
+    assert expected in done.stderr
+    assert done.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_memory_that_cannot_hold_one_tile_ends_with_three(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("run", "resnet50", "--hw", "bare", "--local-memory", "50B", "--out", str(out))
+    message = command(*arguments, cwd=tmp_path, code=3).stderr
+    # one pooled output: an 11 x 11 patch of the input, 7 x 7 weights, 3 x 3 sums of 4 bytes
+    assert "layer 'conv1'" in message
+    assert "needs 206 bytes, there are 50" in message
+    assert not out.exists()
+
+
+def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
+    text = command("--help", cwd=tmp_path).stdout
+    assert all(name in text for name in ("run", "inspect", "networks", "hardware"))
+    assert "dataflow-sim, version" in command("--version", cwd=tmp_path).stdout

@@ -1,0 +1,90 @@
+"""The checker refuses every kind of illegal schedule, all faults at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dataflow_sim.errors import ScheduleError
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.check import check_schedule, schedule_faults
+from dataflow_sim.schedule.types import PartialSums, Schedule
+from dataflow_sim.traffic import Reason
+from tests.support.runs import case, scheduled
+
+
+@pytest.fixture(name="legal")
+def fixture_legal() -> tuple[NetworkGraph, Schedule]:
+    graph = case("pooled_classifier").graph
+    return graph, scheduled(graph, 4000)[0]
+
+
+def changed(schedule: Schedule, index: int, **tiling: object) -> Schedule:
+    layers = list(schedule.layers)
+    new = replace(layers[index].tiling, **tiling)  # type: ignore[arg-type]  # faults of any type
+    layers[index] = replace(layers[index], tiling=new)
+    return replace(schedule, layers=tuple(layers))
+
+
+def test_what_the_search_finds_is_legal(legal: tuple[NetworkGraph, Schedule]) -> None:
+    assert schedule_faults(*legal) == ()
+
+
+@pytest.mark.parametrize(
+    ("index", "tiling", "fault"),
+    [
+        (0, {"row_tile": 0}, "row_tile is 0"),
+        (0, {"row_tile": 99}, "row_tile is 99, legal is 1 to"),
+        (0, {"output_channel_tile": 9}, "output_channel_tile is 9, legal is 1 to 8"),
+        (0, {"batch_tile": 3}, "batch_tile is 3, legal is 1 to 2"),
+        (0, {"group_tile": 2}, "group_tile is 2"),
+        (0, {"steps": 10_000}, "10000 steps stated"),
+        (0, {"order": "KKK"}, "unknown loop order"),
+        (0, {"input_channel_tile": 1, "partial_sums": PartialSums.NONE}, "the reduction is split"),
+        (
+            1,
+            {"input_channel_tile": 1, "partial_sums": PartialSums.SPILLED, "order": "KPM"},
+            "pooled layer cannot be spilled",
+        ),
+        (
+            1,
+            {
+                "input_channel_tile": 1,
+                "partial_sums": PartialSums.KEPT,
+                "order": "KPM",
+                "row_tile": 1,
+            },
+            "spatial loop must enclose K",
+        ),
+        (
+            2,
+            {"input_channel_tile": 1, "partial_sums": PartialSums.SPILLED, "order": "PMK"},
+            "K is the innermost loop",
+        ),
+        (4, {"output_channel_tile": 1}, "cannot split the channels"),
+    ],
+)
+def test_illegal_tilings(
+    legal: tuple[NetworkGraph, Schedule], index: int, tiling: dict[str, object], fault: str
+) -> None:
+    graph, schedule = legal
+    faults = schedule_faults(graph, changed(schedule, index, **tiling))
+    assert any(fault in text for text in faults), faults
+
+
+def test_memory_traffic_and_layers(legal: tuple[NetworkGraph, Schedule]) -> None:
+    graph, schedule = legal
+    small = replace(schedule, memory=replace(schedule.memory, capacity_bytes=100))
+    assert any("there are 100" in fault for fault in schedule_faults(graph, small))
+    first = schedule.layers[0]
+    fewer = {
+        key: bits - 8 if key.reason in (Reason.WEIGHT_FETCH, Reason.MAP_SPILL) else bits
+        for key, bits in first.traffic_bits.items()
+    }
+    lossy = replace(schedule, layers=(replace(first, traffic_bits=fewer), *schedule.layers[1:]))
+    faults = schedule_faults(graph, lossy)
+    assert any("are fetched" in fault for fault in faults)
+    assert any("is written" in fault for fault in faults)
+    with pytest.raises(ScheduleError, match=r"layers that are not the graph's 5"):
+        check_schedule(graph, replace(schedule, layers=schedule.layers[1:]))
