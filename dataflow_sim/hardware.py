@@ -131,8 +131,8 @@ class EnergyConfig(_Strict):
         return self.mac["8x8"] * weight_bits * activation_bits / 64
 
 
-class Hardware(_Strict):
-    """One machine.  `overrides` are the keys changed after reading, as (path, value) texts."""
+class HardwareFile(_Strict):
+    """One machine as its file describes it."""
 
     name: Annotated[str, Field(min_length=1)]
     description: str = ""
@@ -143,6 +143,11 @@ class Hardware(_Strict):
     local_memory: LocalMemoryConfig
     dram: DramConfig
     energy: EnergyConfig
+
+
+class Hardware(HardwareFile):
+    """One machine.  `overrides` are the keys changed after reading, as (path, value) texts."""
+
     overrides: tuple[tuple[str, str], ...] = ()
 
 
@@ -161,7 +166,7 @@ def _position(document: CommentedMap, place: Sequence[int | str]) -> int | None:
 
 def _legal_keys(place: Sequence[int | str]) -> list[str]:
     """Legal keys of the mapping that holds the last key of a place."""
-    model: type[BaseModel] = Hardware
+    model: type[BaseModel] = HardwareFile
     for key in place[:-1]:
         inner = next(
             (f.annotation for n, f in model.model_fields.items() if (f.alias or n) == key), None
@@ -169,7 +174,7 @@ def _legal_keys(place: Sequence[int | str]) -> list[str]:
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner
-    return [f.alias or name for name, f in model.model_fields.items() if name != "overrides"]
+    return [f.alias or name for name, f in model.model_fields.items()]
 
 
 def _problem(error: Mapping[str, Any]) -> str:
@@ -187,9 +192,13 @@ def _problem(error: Mapping[str, Any]) -> str:
 
 
 def _validated(document: CommentedMap, label: str, overridden: Mapping[str, str]) -> Hardware:
-    plain = {**document, "overrides": tuple(sorted(overridden.items()))}
     try:
-        return Hardware.model_validate(plain)
+        machine = HardwareFile.model_validate(dict(document))
+        recorded = tuple(sorted(overridden.items()))
+        return Hardware(
+            **{name: getattr(machine, name) for name in HardwareFile.model_fields},
+            overrides=recorded,
+        )
     except ValidationError as failure:
         problems = []
         for error in failure.errors():

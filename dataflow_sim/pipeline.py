@@ -25,6 +25,7 @@ from dataflow_sim.ingest import graph_from_model, read_network
 from dataflow_sim.networks import BUILT_IN, build_network
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import (
+    BufferStay,
     DramTraffic,
     InspectedLayer,
     InspectResult,
@@ -36,7 +37,7 @@ from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 from dataflow_sim.simulate.ledger import Ledger, count
-from dataflow_sim.simulate.occupancy import occupancy
+from dataflow_sim.simulate.occupancy import Occupancy, occupancy
 from dataflow_sim.traffic import Reason, TrafficKey
 
 # A program of more steps is not lowered in production: about a minute and a gigabyte.
@@ -114,6 +115,7 @@ class _Counts:
     layers: tuple[LayerCounts, ...]
     peak_bytes: int
     counted: bool
+    buffers: tuple[BufferStay, ...] = ()
 
 
 def _layer_counts(
@@ -123,7 +125,7 @@ def _layer_counts(
     return LayerCounts(macs_executed, traffic, local_bits)
 
 
-def _counts_of_ledger(schedule: Schedule, ledger: Ledger, peak_bytes: int) -> _Counts:
+def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> _Counts:
     """The ledger's counts, once found equal to the closed form."""
     counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
     for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
@@ -146,7 +148,11 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, peak_bytes: int) -> _C
                 f"out of local memory, the ledger counts {local_bits:,}"
             )
         layers.append(_layer_counts(per_layer[index], chosen.macs_executed, local_bits))
-    return _Counts(_traffic(counted), tuple(layers), peak_bytes, True)
+    stays = tuple(
+        BufferStay(stay.label, stay.start, stay.stop, stay.address, stay.size_bytes)
+        for stay in used.residencies
+    )
+    return _Counts(_traffic(counted), tuple(layers), used.peak_bytes, True, stays)
 
 
 def _counts_of_estimate(schedule: Schedule) -> _Counts:
@@ -165,7 +171,7 @@ def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Coun
     progress("lowering", 0, 2)
     program = lower(graph, schedule)
     progress("counting", 1, 2)
-    counts = _counts_of_ledger(schedule, count(program), occupancy(program).peak_bytes)
+    counts = _counts_of_ledger(schedule, count(program), occupancy(program))
     progress("counting", 2, 2)
     return counts
 
@@ -244,6 +250,7 @@ def run(
         steps=steps,
         counted=counts.counted,
         layers=tuple(layers),
+        buffers=counts.buffers,
         warnings=warnings,
     )
 

@@ -116,12 +116,24 @@ class LayerResult:
 
 
 @dataclass(frozen=True, slots=True)
+class BufferStay:
+    """A buffer's stay in local memory: instructions [first, last), what for, where."""
+
+    label: str
+    first_instruction: int
+    last_instruction: int
+    address: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One network on one machine under one policy.
 
     `counted` tells whether the bytes were counted by the ledger from the lowered program
     and found equal to the closed form; a program of too many steps is not lowered, and
-    the closed form stands alone.
+    the closed form stands alone.  `buffers` are the stays in local memory over the program,
+    in order of allocation; empty where it was not lowered.
     """
 
     network: str
@@ -144,6 +156,7 @@ class RunResult:
     steps: int
     counted: bool
     layers: tuple[LayerResult, ...]
+    buffers: tuple[BufferStay, ...]
     warnings: tuple[str, ...]
 
     @property

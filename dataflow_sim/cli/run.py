@@ -35,7 +35,7 @@ from dataflow_sim.cli.options import dim_option, dimensions, json_option, networ
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write result.json, layers.csv, traffic.png and traffic.svg there.",
+    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there.",
 )
 @json_option
 def command(

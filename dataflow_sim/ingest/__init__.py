@@ -31,7 +31,8 @@ def graph_from_model(
             builder.pointwise(node)
             continue
         row = OPERATORS.get(node.op)
-        if row is not None and (node.op == "Concat" or node.inputs[0] in builder.values):
+        main = node.inputs[0] if node.inputs else ""
+        if row is not None and (node.op == "Concat" or main in builder.values):
             row.rule(builder, node)
         else:
             builder.opaque(node)

@@ -278,10 +278,21 @@ class GraphBuilder:
             self.values[name] = Value(View((segment,), extra), given)
 
     def _materialised(self, name: str) -> View:
-        """The view of a value; a pending pre-activation never reaches an opaque reader."""
+        """The view of a value; a pending pre-activation becomes a layer first."""
         value = self.values[name]
-        assert not value.pre, name
-        return value.view
+        if value.pre:
+            draft = Draft(
+                name=name,
+                op=value.pre.ops[-1],
+                kind=LayerKind.CHANNELWISE,
+                input=value.view,
+                body_shape=value.view.shape,
+                end=name,
+                groups=value.view.shape[1],
+                post=value.pre,
+            )
+            self.add(draft, value.shape)
+        return self.values[name].view
 
 
 def _replace_maps(program: PointProgram, places: dict[int, Arg]) -> PointProgram:

@@ -70,9 +70,14 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
         builder.opaque(node)
         return
     kernel = builder.network.constants[node.inputs[1]].shape
-    groups = _int(node, "group", 1)
+    if len(kernel) != rank or min(kernel) < 1:
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' (Conv) has weights {kernel} on an input "
+            f"of shape {value.shape}; they must have {rank} extents from 1 up"
+        )
+    groups = max(1, _int(node, "group", 1))
     channels = value.view.shape[1]
-    if channels % groups or kernel[1] * groups != channels or kernel[0] % groups:
+    if kernel[1] * groups != channels or kernel[0] % groups:
         raise NetworkError(
             f"{builder.network.name}: node '{node.name}' (Conv) has weights {kernel} in {groups} "
             f"groups on {channels} input channels; input channels must be {kernel[1] * groups}"
@@ -115,6 +120,13 @@ def _fully_connected(builder: GraphBuilder, node: Node) -> None:
         return
     shape = builder.network.shapes[node.outputs[0]]
     transposed = bool(node.attributes.get("transB", 0))
+    matrix = builder.network.constants[node.inputs[1]].shape
+    expected = (value.shape[1], shape[1])
+    if matrix != (expected[::-1] if transposed else expected):
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' ({node.op}) has weights {matrix} between "
+            f"{expected[0]} inputs and {expected[1]} outputs"
+        )
     keys = ("alpha", "beta")
     draft = Draft(
         name=node.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.report.plots import traffic_pictures
-from dataflow_sim.report.tables import layer_frame
+from dataflow_sim.report.tables import buffer_frame, layer_frame
 from dataflow_sim.results import RunResult
 
 
@@ -18,6 +18,7 @@ def run_files(result: RunResult) -> dict[str, bytes]:
     return {
         "result.json": result.json_text().encode(),
         "layers.csv": layer_frame(result).to_csv(index=False, lineterminator="\n").encode(),
+        "local_memory.csv": buffer_frame(result).to_csv(index=False, lineterminator="\n").encode(),
         "traffic.png": pictures["png"],
         "traffic.svg": pictures["svg"],
     }

@@ -105,6 +105,13 @@ def _layer_row(layer: LayerResult, total_bytes: int) -> tuple[str, ...]:
     )
 
 
+def buffer_frame(result: RunResult) -> pd.DataFrame:
+    """One row a buffer in local memory: instructions [first, last), address, size, what for."""
+    columns = ["first_instruction", "last_instruction", "address", "size_bytes", "label"]
+    records = [[getattr(stay, column) for column in columns] for stay in result.buffers]
+    return pd.DataFrame(records, columns=columns)
+
+
 def layer_frame(result: RunResult) -> pd.DataFrame:
     """One row a layer: shape, work, bytes by reason, bound, memory, energy, time, tiling."""
     records = []

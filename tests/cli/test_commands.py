@@ -105,7 +105,8 @@ def test_two_runs_and_two_hash_seeds_give_identical_bytes(tmp_path: Path) -> Non
         text = command(*arguments, cwd=tmp_path, seed=seed).stdout
         files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
         outputs.append((text, files))
-    assert set(outputs[0][1]) == {"result.json", "layers.csv", "traffic.png", "traffic.svg"}
+    expected = {"result.json", "layers.csv", "local_memory.csv", "traffic.png", "traffic.svg"}
+    assert set(outputs[0][1]) == expected
     assert outputs[0] == outputs[1] == outputs[2]
 
 
@@ -119,6 +120,10 @@ def test_out_writes_result_table_and_pictures(tmp_path: Path) -> None:
     assert len(rows) == len(result["layers"]) == 55
     total = sum(int(row["dram_bytes"]) for row in rows)
     assert total == result["dram"]["total_bytes"]
+    with (out / "local_memory.csv").open() as file:
+        stays = list(csv.DictReader(file))
+    height = max(int(stay["address"]) + int(stay["size_bytes"]) for stay in stays)
+    assert height == result["local"]["peak_bytes"]
     assert (out / "traffic.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (out / "traffic.svg").read_bytes()[:600]
 
