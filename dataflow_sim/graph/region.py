@@ -6,7 +6,6 @@ kernel row, kernel column).
 
 from __future__ import annotations
 
-from math import prod
 from typing import NamedTuple
 
 Shape4 = tuple[int, int, int, int]
@@ -48,7 +47,8 @@ class Box(NamedTuple):
     @property
     def elements(self) -> int:
         """Number of elements."""
-        return prod(self.shape)
+        batch, channel, row, column = self
+        return batch.length * channel.length * row.length * column.length
 
     @property
     def slices(self) -> tuple[slice, slice, slice, slice]:

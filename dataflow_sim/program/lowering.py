@@ -6,11 +6,8 @@ freed at its end, so that a layer's height in local memory is the sum of its buf
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from dataflow_sim.errors import ProgramError
+from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.layer import Layer, LayerKind, Tensor, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span
@@ -19,18 +16,6 @@ from dataflow_sim.program.instructions import Load, Program, Slice, Store, Strea
 from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name, tiles
 from dataflow_sim.schedule.problem import layer_problem, longest_axis, stream_tensors
 from dataflow_sim.schedule.types import PartialSums, Schedule
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the cyclic garbage collector: instructions form no cycles, and there are many."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _lower_stream(
@@ -67,7 +52,7 @@ def lower(graph: NetworkGraph, schedule: Schedule) -> Program:
 
     Raises ProgramError when a layer's buffers do not add up to what the schedule says.
     """
-    with _without_collection():
+    with without_collection():
         return _lower(graph, schedule)
 
 
