@@ -31,6 +31,11 @@ from dataflow_sim.units import (
 
 DEFAULT_HARDWARE = "vision_processor"
 
+_DEEPEST_NESTING = 100
+_WIDTHS = frozenset(str(bits) for bits in range(1, 65))
+# what the YAML library lets through for scalars that look like dates, numbers or tags
+_BAD_SCALAR = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+
 
 def _quantity(parse: Callable[[object], float]) -> BeforeValidator:
     def convert(value: object) -> float:
@@ -113,10 +118,10 @@ class EnergyConfig(_Strict):
         table: dict[str, float] = {}
         for key, text in entries.items():
             widths = str(key).split("x")
-            if len(widths) != 2 or not all(w.isdigit() and 0 < int(w) <= 64 for w in widths):
+            if len(widths) != 2 or not all(w in _WIDTHS for w in widths):
                 raise ValueError(f"{key!r} is not a pair of widths such as 8x8")
             try:
-                table[f"{int(widths[0])}x{int(widths[1])}"] = parse_pj_per_mac(text)
+                table[str(key)] = parse_pj_per_mac(text)
             except InputError as error:
                 raise ValueError(str(error)) from None
         if "8x8" not in table:
@@ -185,6 +190,8 @@ def _problem(error: Mapping[str, Any]) -> str:
         near = get_close_matches(str(place[-1]), legal, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         return f"unknown key; {hint}legal here are {', '.join(legal)}"
+    if kind == "model_type":
+        return "this is a group of keys, write them below it"
     if kind == "missing":
         return "required key is missing"
     shown = error.get("input")
@@ -216,15 +223,18 @@ def _validated(document: CommentedMap, label: str, overridden: Mapping[str, str]
 
 def _parse(text: str, label: str) -> CommentedMap:
     try:
+        if max(text.count("["), text.count("{")) > _DEEPEST_NESTING:
+            raise HardwareError(f"{label}: brackets by the hundred; none is needed so deep")
         document = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise HardwareError(f"{label}:{line}: a key stands twice; delete one of them") from None
+        key = str(error.problem or "").split(" with value")[0].removeprefix("found duplicate key ")
+        raise HardwareError(f"{label}:{line}: the key {key} stands twice; delete one") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise HardwareError(f"{label}:{line}: not YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise HardwareError(f"{label}: not YAML: {error}") from None
+    except (YAMLError, *_BAD_SCALAR) as error:
+        raise HardwareError(f"{label}: not YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(document, CommentedMap):
         raise HardwareError(f"{label}: a hardware file is a mapping of keys such as 'name: ...'")
     return document
@@ -237,10 +247,15 @@ def _override(document: CommentedMap, path: str, text: str) -> None:
         if not isinstance(node.get(key), CommentedMap):
             node[key] = CommentedMap()
         node = node[key]
+    if not all(keys):
+        raise HardwareError(f"--set {path}={text}: '{path}' is no dotted path of keys")
     try:
-        node[keys[-1]] = YAML(typ="safe").load(text)
-    except YAMLError:
-        raise HardwareError(f"--set {path}={text}: the value is not YAML") from None
+        if max(text.count("["), text.count("{")) > _DEEPEST_NESTING:
+            raise ValueError("too many brackets")
+        value = YAML(typ="safe").load(text)
+    except (YAMLError, *_BAD_SCALAR):
+        raise HardwareError(f"--set {path}={text[:60]}: the value is not YAML") from None
+    node[keys[-1]] = CommentedMap(value) if isinstance(value, dict) else value
 
 
 def hardware_path(name_or_path: str) -> Path:
@@ -249,8 +264,11 @@ def hardware_path(name_or_path: str) -> Path:
     if name_or_path in shipped:
         return shipped[name_or_path]
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise HardwareError(f"'{name_or_path[:60]}...': {error.strerror}") from None
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_dir():
         raise HardwareError(f"hardware file '{path}' does not exist or is no file")
     near = get_close_matches(name_or_path, shipped, n=1)

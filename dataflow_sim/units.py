@@ -13,8 +13,12 @@ from decimal import Decimal
 
 from dataflow_sim.errors import InputError
 
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s].*?)?\s*")
+_QUANTITY = re.compile(
+    r"\s*([+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,4})?)\s*([^\d\s].*?)?\s*",
+    re.ASCII,
+)
 
+_MAGNITUDE = 24  # quantities lie between 1e-24 and 1e25 of their unit
 _BYTES: Mapping[str, Decimal] = {
     "B": Decimal(1),
     "KB": Decimal(10**3),
@@ -72,19 +76,29 @@ def _quantity(text: object, what: str, table: Mapping[str, Decimal]) -> Decimal:
             f"{text!r} has the unknown unit {unit!r}; as a {what} write one of {legal}"
         )
     value = Decimal(number) * table[unit]
+    _check_magnitude(value, text, what)
     if value < 0:
         raise InputError(f"{text!r} is negative; a {what} starts at zero")
     return value
 
 
+def _check_magnitude(value: Decimal, text: object, what: str) -> None:
+    """Refuse what no machine has and no float holds."""
+    if value and not -_MAGNITUDE <= value.adjusted() <= _MAGNITUDE:
+        raise InputError(f"'{str(text)[:40]}' is no {what} of this world; check its exponent")
+
+
 def parse_bytes(text: object) -> int:
     """A size such as `256KiB` in bytes; a bare integer (5 or "5") is bytes already."""
     if isinstance(text, int) and not isinstance(text, bool):
-        value = Decimal(text)
-    elif isinstance(text, str) and text.strip().isdigit():
-        value = Decimal(text.strip())
+        value = Decimal(text if abs(text) < 10**_MAGNITUDE else "Infinity")
+    elif isinstance(text, str) and text.isascii() and text.strip().isdigit():
+        value = Decimal(text.strip()[:60])
     else:
         value = _quantity(text, "size", _BYTES)
+    if not value.is_finite():
+        raise InputError(f"'{str(text)[:40]}' is no size of this world; check its digits")
+    _check_magnitude(value, text, "size")
     if value != value.to_integral_value():
         raise InputError(f"{text!r} is {value} bytes; a size must be whole bytes")
     if value < 0:

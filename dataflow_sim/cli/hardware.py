@@ -19,7 +19,7 @@ def command(name: str | None, as_json: bool) -> None:
     from dataflow_sim.report.hardware import hardware_table, list_table
     from dataflow_sim.resources import shipped_files
 
-    names = [name] if name else list(shipped_files("hw_configs", ".yaml"))
+    names = [name] if name is not None else list(shipped_files("hw_configs", ".yaml"))
     machines = [load_hardware(each) for each in names]
     if as_json:
         records = [machine.model_dump() for machine in machines]

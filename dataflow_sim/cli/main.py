@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from dataflow_sim.errors import DataflowSimError
+from dataflow_sim.errors import EXIT_BAD_INPUT, DataflowSimError
 
 # name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
 _COMMANDS = {
@@ -62,3 +62,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        sys.exit(EXIT_BAD_INPUT)

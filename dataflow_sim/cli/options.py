@@ -9,6 +9,8 @@ import click
 
 from dataflow_sim.errors import InputError
 
+_LONGEST_DIMENSION = 8  # digits
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 dim_option = click.option(
@@ -26,11 +28,11 @@ def network_argument(command: Command) -> Command:
     return click.argument("network", metavar="NETWORK")(command)
 
 
-def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """`NAME=VALUE` texts as a mapping.  Raises InputError."""
+def pairs(texts: Sequence[str], option: str, *, last: bool = False) -> dict[str, str]:
+    """`NAME=VALUE` texts as a mapping, split at the first or the last `=`.  Raises InputError."""
     found: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, equals, value = text.rpartition("=") if last else text.partition("=")
         if not (name and equals and value):
             raise InputError(f"{option} {text}: write NAME=VALUE")
         if name in found:
@@ -42,8 +44,10 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 def dimensions(texts: Sequence[str]) -> dict[str, int]:
     """The values of --dim.  Raises InputError."""
     found = {}
-    for name, value in pairs(texts, "--dim").items():
-        if not value.isdigit() or int(value) < 1:
-            raise InputError(f"--dim {name}={value}: a dimension is a whole number from 1 up")
+    for name, value in pairs(texts, "--dim", last=True).items():
+        legal = value.isascii() and value.isdigit() and len(value) <= _LONGEST_DIMENSION
+        if not legal or int(value) < 1:
+            shown = f"{name}={value}"[:60]
+            raise InputError(f"--dim {shown}: a dimension is a whole number from 1 up to 2^24")
         found[name] = int(value)
     return found

@@ -8,6 +8,8 @@ import click
 
 from dataflow_sim.cli.options import dim_option, dimensions, json_option, network_argument, pairs
 
+_FASTEST_FPS = 1e9
+
 
 @click.command("run")
 @network_argument
@@ -33,7 +35,6 @@ from dataflow_sim.cli.options import dim_option, dimensions, json_option, networ
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there.",
 )
@@ -48,7 +49,7 @@ def command(
     fps: float | None,
     dims: tuple[str, ...],
     overrides: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     as_json: bool,
 ) -> None:
     """Schedule NETWORK (an .onnx file or a built-in name) on HW and tell what it costs.
@@ -61,20 +62,30 @@ def command(
     from dataflow_sim.errors import InputError
     from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
     from dataflow_sim.report import files, tables
+    from dataflow_sim.units import parse_bytes
 
-    if fps is not None and not fps > 0:
-        raise InputError(f"--fps is {fps}; a frame rate is above 0")
+    if fps is not None and not 0 < fps <= _FASTEST_FPS:
+        raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
+    if out is not None and not out.strip():
+        raise InputError("--out is empty; give a directory")
     changed = pairs(overrides, "--set")
     if local_memory is not None:
-        changed["local_memory.capacity"] = local_memory
-    machine = load_hardware(hw or DEFAULT_HARDWARE, changed)
+        if "local_memory.capacity" in changed:
+            raise InputError("--local-memory and --set local_memory.capacity: give one of them")
+        try:
+            changed["local_memory.capacity"] = f"{parse_bytes(local_memory)}B"
+        except InputError as error:
+            raise InputError(f"--local-memory: {error}") from None
+        if changed["local_memory.capacity"] == "0B":
+            raise InputError("--local-memory is 0 bytes; give at least 1")
+    machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, dimensions(dims))
         result = pipeline.run(graph, machine, options, progress)
     warn(result.warnings)
     if out is not None:
-        files.write_files(out, files.run_files(result))
+        files.write_files(Path(out), files.run_files(result))
     if as_json:
         click.echo(result.json_text(), nl=False)
         return

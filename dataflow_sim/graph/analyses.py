@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
 from dataflow_sim.graph.network import NetworkGraph
 
@@ -25,11 +27,13 @@ def _taps_inside(layer: Layer, axis: int) -> int:
     """Kernel taps that meet a real element, summed over the output positions of an axis."""
     window = layer.window
     size = layer.input.shape[2 + axis]
-    return sum(
-        0 <= position * window.stride[axis] - window.pad[axis] + tap * window.dilation[axis] < size
-        for position in range(layer.body_shape[2 + axis])
-        for tap in range(window.kernel[axis])
-    )
+    positions = np.arange(layer.body_shape[2 + axis], dtype=np.int64)
+    first = positions * window.stride[axis] - window.pad[axis]
+    total = 0
+    for tap in range(window.kernel[axis]):
+        place = first + tap * window.dilation[axis]
+        total += int(((place >= 0) & (place < size)).sum())
+    return total
 
 
 def layer_macs_without_padding(layer: Layer) -> int:

@@ -17,11 +17,16 @@ from dataflow_sim.graph.layer import Layer, Tensor, TensorKind
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant of the network; `value` is None where the file does not carry it."""
+    """A constant of the network.
+
+    `value` is None where the file does not carry it; `real` is False for shapes, axes and
+    other integers that steer an operator and are neither learned nor fetched.
+    """
 
     name: str
     shape: tuple[int, ...]
     value: npt.NDArray[np.generic] | None = None
+    real: bool = True
 
 
 @dataclass(frozen=True)

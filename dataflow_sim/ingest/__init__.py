@@ -13,7 +13,20 @@ from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.finish import finish
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
-from dataflow_sim.ingest.reader import load_model, resolve
+from dataflow_sim.ingest.reader import Node, load_model, resolve
+
+
+def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
+    """Turn one node into a layer, fold it, or give its value another name."""
+    if isinstance(node, PointNode):
+        builder.pointwise(node)
+        return
+    row = OPERATORS.get(node.op)
+    main = node.inputs[0] if node.inputs else ""
+    if row is not None and (node.op == "Concat" or main in builder.values):
+        row.rule(builder, node)
+    else:
+        builder.opaque(node)
 
 
 def graph_from_model(
@@ -27,15 +40,13 @@ def graph_from_model(
     nodes = gather_pointwise(network)
     builder = GraphBuilder(network, nodes)
     for node in nodes:
-        if isinstance(node, PointNode):
-            builder.pointwise(node)
-            continue
-        row = OPERATORS.get(node.op)
-        main = node.inputs[0] if node.inputs else ""
-        if row is not None and (node.op == "Concat" or main in builder.values):
-            row.rule(builder, node)
-        else:
-            builder.opaque(node)
+        try:
+            _place(builder, node)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # a file may contradict itself in more ways than rules can foresee
+            raise NetworkError(
+                f"{name}: node '{node.name}' is malformed: {type(error).__name__}: {error}"
+            ) from error
     if not builder.drafts:
         raise NetworkError(f"{name}: the network has no layer that computes anything")
     return finish(builder)

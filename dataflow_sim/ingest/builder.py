@@ -33,6 +33,9 @@ from dataflow_sim.ingest.drafts import Draft, Shape, Value, canonical
 from dataflow_sim.ingest.pointwise import PointNode
 from dataflow_sim.ingest.reader import Node, ResolvedNetwork
 
+# operators whose further inputs say how, not what: they are never fetched as maps or weights
+_STEERED_OPS = frozenset(("Resize", "Upsample", "Pad", "Tile", "Expand"))
+
 
 class GraphBuilder:
     """Turns resolved nodes into layers; operators' rules call its methods."""
@@ -120,14 +123,22 @@ class GraphBuilder:
 
     def absorbable(self, name: str) -> bool:
         """Whether every reader of the name can apply a pre-activation on its input."""
-        readers = self.readers.get(name, [])
-        for reader in readers:
-            if isinstance(reader, PointNode):
-                if len(reader.maps) != 1 or not self.absorbable(reader.output):
-                    return False
-            elif reader is None or not self._takes_pre(reader, name):
+        pending, known = [name], {name}
+        while pending:
+            current = pending.pop()
+            readers = self.readers.get(current, [])
+            if not readers:
                 return False
-        return bool(readers)
+            for reader in readers:
+                if isinstance(reader, PointNode):
+                    if len(reader.maps) != 1:
+                        return False
+                    if reader.output not in known:
+                        known.add(reader.output)
+                        pending.append(reader.output)
+                elif reader is None or not self._takes_pre(reader, current):
+                    return False
+        return True
 
     def _takes_pre(self, node: Node, name: str) -> bool:
         if node.op in ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"):
@@ -161,13 +172,24 @@ class GraphBuilder:
         shape = self.network.shapes[node.output]
         main = next((v for v in values if v.shape == shape), None)
         if main is None or not self.foldable_constants(node, main):
-            self.opaque(Node(node.name, node.program.steps[-1].op, node.maps, (node.output,), {}))
+            self._opaque_pointwise(node)
             return
         self._learn_program(node.program)
         if len(values) == 1:
             self._unary(node, values[0])
         elif not self._fold_binary(node, values, shape):
             self._elementwise_layer(node, values, shape)
+
+    def _opaque_pointwise(self, node: PointNode) -> None:
+        """An elementwise node whose operands have no common shape: streamed, constants too."""
+        constants = [
+            arg.name
+            for step in node.program.steps
+            for arg in step.args
+            if isinstance(arg, ConstantArg)
+        ]
+        op = node.program.steps[-1].op
+        self.opaque(Node(node.name, op, (*node.maps, *constants), (node.output,), {}))
 
     def _accepts_post(self, draft: Draft) -> bool:
         return draft.pool is None and draft.kind is not LayerKind.OPAQUE
@@ -219,8 +241,7 @@ class GraphBuilder:
         for i in rest:
             fits = values[i].view.shape in (plane, (*plane[:2], 1, 1))
             if not fits or (values[i].shape != shape and not values[i].exact):
-                ops = node.program.steps[-1].op
-                self.opaque(Node(node.name, ops, node.maps, (node.output,), {}))
+                self._opaque_pointwise(node)
                 return
         places: dict[int, Arg] = {main: InputArg()}
         places.update((i, OperandArg(k)) for k, i in enumerate(rest))
@@ -248,10 +269,13 @@ class GraphBuilder:
         if not known:
             self.unsupported[node.op] = self.unsupported.get(node.op, 0) + 1
         views = []
+        steering = node.inputs[1:] if node.op in _STEERED_OPS else ()
         for name in dict.fromkeys(node.inputs):
+            if name in steering:
+                continue
             if name in self.values:
                 views.append(self._materialised(name))
-            elif self.is_constant(name) and prod(self.network.constants[name].shape) > 1:
+            elif self.is_constant(name) and self._fetched(name):
                 self.learn(name)
                 shape = canonical(self.network.constants[name].shape)
                 views.append(View((Segment(f"#{name}", 0, shape[1]),), shape))
@@ -276,6 +300,25 @@ class GraphBuilder:
             draft.extra.append((name, extra))
             segment = Segment(f"@{index}.{position}", 0, extra[1])
             self.values[name] = Value(View((segment,), extra), given)
+
+    def _fetched(self, name: str) -> bool:
+        constant = self.network.constants[name]
+        return constant.real and prod(constant.shape) > 1
+
+    def copy(self, name: str) -> None:
+        """Make a value a map of its own: its view is read, and written as a tensor."""
+        value = self.values[name]
+        draft = Draft(
+            name=f"{name} copy",
+            op="Copy",
+            kind=LayerKind.CHANNELWISE,
+            input=value.view,
+            body_shape=value.view.shape,
+            end=name,
+            groups=value.view.shape[1],
+            pre=value.pre,
+        )
+        self.add(draft, value.shape)
 
     def _materialised(self, name: str) -> View:
         """The view of a value; a pending pre-activation becomes a layer first."""

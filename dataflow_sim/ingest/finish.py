@@ -13,6 +13,8 @@ from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.drafts import Draft, canonical
 from dataflow_sim.ingest.pointwise import vector_labels
 
+# what is appended to a layer's name to name the tensors that belong to it
+_SUFFIXES = (".pre", ".post", ".partial_sums")
 _FILE_BITS = 32  # replaced by the hardware's precision before anything is counted
 
 
@@ -27,10 +29,12 @@ class _Finisher:
         self.network = builder.network
         self.tensors: dict[str, Tensor] = {}
         self.names: dict[str, str] = {}
+        self.given = set(self.network.shapes) | set(self.network.constants)
         self.per_channel = {n: prod(c.shape) > 1 for n, c in self.network.constants.items()}
 
     def run(self) -> NetworkGraph:
         builder = self.builder
+        separate = self._separate_outputs()
         for name in self.network.inputs:
             self.names[f"={name}"] = name
             self._tensor(name, TensorKind.INPUT, canonical(self.network.shapes[name]))
@@ -40,8 +44,8 @@ class _Finisher:
             for position, (name, shape) in enumerate(draft.extra):
                 self.names[f"@{index}.{position}"] = name
                 self._tensor(name, TensorKind.MAP, shape)
-        outputs = tuple(self._mark_outputs())
-        taken: dict[str, int] = {}
+        outputs = tuple(self._mark_outputs(separate))
+        taken: set[str] = set()
         layers = tuple(
             self._layer(index, draft, self._unique(draft, taken))
             for index, draft in enumerate(builder.drafts)
@@ -63,21 +67,52 @@ class _Finisher:
         self.tensors[name] = Tensor(name, kind, shape, _FILE_BITS, role)
         return name
 
-    def _mark_outputs(self) -> Iterator[str]:
+    def _separate_outputs(self) -> list[str]:
+        """Give every network output tensors of its own where its view shares or selects.
+
+        An output that joins whole maps, each once, is those maps; any other view (part of a
+        map, a map twice, the network's input) is copied.  Returns the outputs that are maps.
+        """
+        builder = self.builder
+        outputs = [name for name in self.network.outputs if name in builder.values]
+        taken: set[str] = set()
+        for name in outputs:
+            segments = builder.value(name).view.segments
+            whole = all(
+                s.tensor.startswith("@") and s.channels == self._channels(s.tensor)
+                for s in segments
+            )
+            tensors = {s.tensor for s in segments}
+            if not whole or len(tensors) < len(segments) or tensors & taken:
+                builder.copy(name)
+                tensors = {s.tensor for s in builder.value(name).view.segments}
+            taken |= tensors
+        return outputs
+
+    def _channels(self, tensor: str) -> int:
+        index, _, extra = tensor[1:].partition(".")
+        draft = self.builder.drafts[int(index)]
+        return draft.extra[int(extra)][1][1] if extra else draft.shape[1]
+
+    def _mark_outputs(self, outputs: list[str]) -> Iterator[str]:
         marked: dict[str, None] = {}
-        for name in self.network.outputs:
+        for name in outputs:
             for segment in self.builder.value(name).view.segments:
                 tensor = self.tensors[self.names[segment.tensor]]
                 marked[tensor.name] = None
-                if tensor.kind is TensorKind.MAP:
-                    self._tensor(tensor.name, TensorKind.OUTPUT, tensor.shape)
+                self._tensor(tensor.name, TensorKind.OUTPUT, tensor.shape)
         yield from marked
 
-    @staticmethod
-    def _unique(draft: Draft, taken: dict[str, int]) -> str:
-        count = taken.get(draft.name, 0)
-        taken[draft.name] = count + 1
-        return draft.name if count == 0 else f"{draft.name}#{count + 1}"
+    def _unique(self, draft: Draft, taken: set[str]) -> str:
+        """The draft's name, numbered where another layer or a tensor's name would clash."""
+        number = 1
+        while True:
+            name = draft.name if number == 1 else f"{draft.name}#{number}"
+            derived = {name + suffix for suffix in _SUFFIXES}
+            if name not in taken and not derived & self.given:
+                taken.add(name)
+                return name
+            number += 1
 
     def _view(self, view: View) -> View:
         segments: list[Segment] = []
@@ -105,15 +140,20 @@ class _Finisher:
         shape = (len(labels), channels, 1, 1)
         return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.VECTOR)
 
+    def _kernel(self, name: str, shape: Shape4) -> str:
+        """The tensor of a kernel; one constant seen in two shapes is two tensors."""
+        known = self.tensors.get(name)
+        if known is not None and known.shape != shape:
+            name = f"{name} as {'x'.join(str(extent) for extent in shape)}"
+        return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL)
+
     def _layer(self, index: int, draft: Draft, name: str) -> Layer:
         weight = None
         view = self._view(draft.input)
         if draft.weight_constant is not None:
             rows, columns = draft.window.kernel
             kernel = (draft.body_shape[1], view.shape[1] // draft.groups, rows, columns)
-            weight = self._tensor(
-                draft.weight_constant, TensorKind.WEIGHT, kernel, WeightRole.KERNEL
-            )
+            weight = self._kernel(draft.weight_constant, kernel)
         bias = draft.bias_constant is not None
         return Layer(
             name=name,
@@ -141,9 +181,14 @@ class _Finisher:
 
     def _warnings(self) -> tuple[str, ...]:
         counts = self.builder.unsupported
-        if not counts:
-            return ()
-        named = ", ".join(f"{op} ({counts[op]})" for op in sorted(counts))
-        return (
-            f"charged as elementwise reads and writes, without MACs, since not understood: {named}",
-        )
+        found = []
+        if counts:
+            named = ", ".join(f"{op} ({counts[op]})" for op in sorted(counts))
+            found.append(
+                "charged as elementwise reads and writes, without MACs, since not understood: "
+                f"{named}"
+            )
+        lost = [name for name in self.network.outputs if name not in self.builder.values]
+        if lost:
+            found.append(f"outputs that no layer computes are left out: {', '.join(lost)}")
+        return tuple(found)

@@ -9,64 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.layer import LayerKind, Pooling, Segment, View, Window
-from dataflow_sim.graph.pointwise import Attribute
 from dataflow_sim.ingest.builder import GraphBuilder, spatial_mean
 from dataflow_sim.ingest.drafts import Draft, Value, canonical
 from dataflow_sim.ingest.reader import Node
+from dataflow_sim.ingest.windows import int_attribute, ints, node_window
 
 Rule = Callable[[GraphBuilder, Node], None]
-Pair = tuple[int, int]
-
-
-def _ints(value: Attribute | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, tuple) else default
-
-
-def _int(node: Node, name: str, default: int) -> int:
-    value = node.attributes.get(name, default)
-    return int(value) if isinstance(value, int | float) else default
-
-
-def _pair(values: tuple[int, ...]) -> Pair:
-    return (values[0], values[1] if len(values) > 1 else 1)
-
-
-def _window(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> tuple[Window, Pair]:
-    """The sliding window of a node with 1 or 2 spatial axes, and its padding at the end."""
-    rank = len(kernel)
-    ones = (1,) * rank
-    strides = _ints(node.attributes.get("strides"), ones)
-    dilations = _ints(node.attributes.get("dilations"), ones)
-    pads = _ints(node.attributes.get("pads"), (0,) * (2 * rank))
-    auto = node.attributes.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        size = builder.network.shapes[node.inputs[0]][2:]
-        out = builder.network.shapes[node.outputs[0]][2:]
-        total = [
-            max(0, (out[a] - 1) * strides[a] + (kernel[a] - 1) * dilations[a] + 1 - size[a])
-            for a in range(rank)
-        ]
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = (*small, *large) if auto == "SAME_UPPER" else (*large, *small)
-    for axis in range(rank):
-        if min(kernel[axis], strides[axis], dilations[axis]) < 1 or min(pads) < 0:
-            raise NetworkError(
-                f"{builder.network.name}: node '{node.name}' ({node.op}) has kernel {kernel}, "
-                f"strides {strides}, dilations {dilations}, pads {pads}; kernel, strides and "
-                "dilations start at 1, pads at 0"
-            )
-    extra = () if rank == 2 else (0,)
-    window = Window(_pair(kernel), _pair(strides), _pair(dilations), _pair((*pads[:rank], *extra)))
-    return window, _pair((*pads[rank:], *extra))
 
 
 def _convolution(builder: GraphBuilder, node: Node) -> None:
     value = builder.value(node.inputs[0])
     rank = len(value.shape)
-    if not builder.is_constant(node.inputs[1]) or rank not in (3, 4) or not value.exact:
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    constant = builder.is_constant(node.inputs[1]) and (not bias or builder.is_constant(bias))
+    if not constant or rank not in (3, 4) or not value.exact:
         builder.opaque(node)
         return
     kernel = builder.network.constants[node.inputs[1]].shape
@@ -75,14 +35,19 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
             f"{builder.network.name}: node '{node.name}' (Conv) has weights {kernel} on an input "
             f"of shape {value.shape}; they must have {rank} extents from 1 up"
         )
-    groups = max(1, _int(node, "group", 1))
+    groups = int_attribute(node, "group", 1)
     channels = value.view.shape[1]
-    if kernel[1] * groups != channels or kernel[0] % groups:
+    if groups < 1 or kernel[1] * groups != channels or kernel[0] % groups:
         raise NetworkError(
             f"{builder.network.name}: node '{node.name}' (Conv) has weights {kernel} in {groups} "
             f"groups on {channels} input channels; input channels must be {kernel[1] * groups}"
         )
-    window, _ = _window(builder, node, kernel[2:])
+    if bias and builder.network.constants[bias].shape != (kernel[0],):
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' (Conv) has a bias of shape "
+            f"{builder.network.constants[bias].shape} for {kernel[0]} output channels"
+        )
+    window, _ = node_window(builder, node, kernel[2:])
     shape = builder.network.shapes[node.outputs[0]]
     draft = Draft(
         name=node.name,
@@ -109,11 +74,23 @@ def _bias(builder: GraphBuilder, node: Node) -> str | None:
     return node.inputs[2]
 
 
+def _is_bias(builder: GraphBuilder, node: Node) -> bool:
+    """Whether a Gemm's third input is left out or one constant value per output."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return True
+    if not builder.is_constant(node.inputs[2]):
+        return False
+    outputs = builder.network.shapes[node.outputs[0]][-1]
+    shape = builder.network.constants[node.inputs[2]].shape
+    return bool(shape) and shape[-1] == outputs == prod(shape)
+
+
 def _fully_connected(builder: GraphBuilder, node: Node) -> None:
     """Gemm or MatMul by a constant matrix: a convolution whose kernel covers the plane."""
     value = builder.value(node.inputs[0])
     constant = builder.is_constant(node.inputs[1])
-    bias = len(node.inputs) < 3 or not node.inputs[2] or builder.is_constant(node.inputs[2])
+    constant = constant and len(builder.network.constants[node.inputs[1]].shape) == 2
+    bias = _is_bias(builder, node)
     plain = not node.attributes.get("transA") and (value.exact or value.flattened)
     if not (constant and bias and plain and len(value.shape) == 2):
         builder.opaque(node)
@@ -183,11 +160,11 @@ def _pool(builder: GraphBuilder, node: Node, pooling: Pooling) -> None:
 
 def _window_pool(builder: GraphBuilder, node: Node) -> None:
     value = builder.value(node.inputs[0])
-    kernel = _ints(node.attributes.get("kernel_shape"), ())
+    kernel = ints(node.attributes.get("kernel_shape"), ())
     if not value.exact or len(kernel) not in (1, 2) or len(node.outputs) != 1:
         builder.opaque(node)
         return
-    window, pad_end = _window(builder, node, kernel)
+    window, pad_end = node_window(builder, node, kernel)
     op = "max" if node.op == "MaxPool" else "average"
     count = bool(node.attributes.get("count_include_pad", 0))
     _pool(builder, node, Pooling(op, window, count, pad_end))
@@ -208,7 +185,7 @@ def _pixelwise(builder: GraphBuilder, node: Node) -> None:
     value = builder.value(node.inputs[0])
     rank = len(value.shape)
     flattens = builder.network.opset < 13  # softmax then takes all axes from its own on
-    axis = _int(node, "axis", 1 if flattens else -1) % max(rank, 1)
+    axis = int_attribute(node, "axis", 1 if flattens else -1) % max(rank, 1)
     plane = value.view.shape[2] * value.view.shape[3]
     over_channels = node.op == "LRN" or (axis == 1 and plane == 1)
     if not value.exact or not over_channels:
@@ -230,11 +207,17 @@ def _pixelwise(builder: GraphBuilder, node: Node) -> None:
 def _concat(builder: GraphBuilder, node: Node) -> None:
     values = [builder.value(n) if n in builder.values else None for n in node.inputs]
     shape = builder.network.shapes[node.outputs[0]]
-    axis = _int(node, "axis", 0) % len(shape)
+    axis = int_attribute(node, "axis", 0) % len(shape)
     parts = [v for v in values if v is not None and v.exact and not v.pre]
     if len(shape) < 2 or axis != 1 or len(parts) != len(values):
         builder.opaque(node, known=True)
         return
+    planes = {(v.view.shape[0], *v.view.shape[2:]) for v in parts}
+    if len(planes) > 1 or sum(v.view.shape[1] for v in parts) != shape[1]:
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' (Concat) joins maps of "
+            f"{[v.shape for v in parts]} to {shape} along channels"
+        )
     segments = tuple(segment for value in parts for segment in value.view.segments)
     builder.values[node.outputs[0]] = Value(View(segments, canonical(shape)), shape)
 
@@ -255,7 +238,7 @@ def _channel_range(view: View, start: int, stop: int) -> View:
 
 def _split(builder: GraphBuilder, node: Node) -> None:
     value = builder.value(node.inputs[0])
-    axis = _int(node, "axis", 0) % len(value.shape)
+    axis = int_attribute(node, "axis", 0) % len(value.shape)
     if axis != 1 or not value.exact:
         builder.opaque(node, known=True)
         return
@@ -272,7 +255,7 @@ def _slice_bounds(builder: GraphBuilder, node: Node, rank: int) -> list[tuple[in
 
     def numbers(position: int, name: str) -> list[int] | None:
         if name in node.attributes:
-            return list(_ints(node.attributes[name], ()))
+            return list(ints(node.attributes[name], ()))
         given = position < len(node.inputs) and node.inputs[position]
         constant = builder.network.constants.get(node.inputs[position]) if given else None
         if constant is None or constant.value is None:
@@ -297,7 +280,8 @@ def _slice(builder: GraphBuilder, node: Node) -> None:
     others_whole = all(
         a == b for i, (a, b) in enumerate(zip(shape, value.shape, strict=True)) if i != 1
     )
-    if bounds is None or len(shape) < 2 or not others_whole or bounds[1][1] != 1 or not value.exact:
+    forward = bounds is not None and all(step == 1 for _, step in bounds)
+    if bounds is None or not forward or len(shape) < 2 or not others_whole or not value.exact:
         builder.opaque(node, known=True)
         return
     start = bounds[1][0]
@@ -310,6 +294,11 @@ def _reshape(builder: GraphBuilder, node: Node) -> None:
     """Reshape, flatten, squeeze, unsqueeze, identity, dropout, cast: another name, no bytes."""
     value = builder.value(node.inputs[0])
     shape = builder.network.shapes[node.outputs[0]]
+    if prod(shape) != prod(value.shape):
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' ({node.op}) turns {value.shape} into "
+            f"{shape}, which has other elements"
+        )
     builder.alias(node, Value(value.view, shape, value.pre))
 
 
@@ -317,7 +306,12 @@ def _transpose(builder: GraphBuilder, node: Node) -> None:
     """A transpose that moves only extents of one is free; a channel shuffle is a layer."""
     value = builder.value(node.inputs[0])
     rank = len(value.shape)
-    order = _ints(node.attributes.get("perm"), tuple(range(rank))[::-1])
+    order = ints(node.attributes.get("perm"), tuple(range(rank))[::-1])
+    if sorted(order) != list(range(rank)):
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' (Transpose) has perm={order} on "
+            f"{rank} axes"
+        )
     shape = builder.network.shapes[node.outputs[0]]
     moving = [axis for axis in order if value.shape[axis] > 1]
     n, c, h, w = value.view.shape

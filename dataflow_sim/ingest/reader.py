@@ -1,9 +1,7 @@
 """Read an ONNX file into resolved nodes: every shape known, every constant found.
 
 The weights are never read (a 30 GB model is opened like a small one): external data
-stays external, and shape arithmetic needs none of it.  Two steps alternate until nothing
-changes any more: shape inference over the whole graph, and evaluation of small nodes
-whose inputs are all known.
+stays external, and shape arithmetic needs none of it (`ingest.resolver`).
 """
 
 from __future__ import annotations
@@ -16,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import Constant
 from dataflow_sim.graph.pointwise import Attribute
+from dataflow_sim.ingest.resolver import STANDARD_DOMAINS, Resolver, attributes_of
 
-_LARGEST_FOLDED_ELEMENTS = 4096
-_MAXIMUM_DIMENSION = 2**31 - 1
+_MAXIMUM_EXTENT = 2**24
+_MAXIMUM_ELEMENTS = 2**34
 
 Array = npt.NDArray[np.generic]
 
@@ -60,11 +57,15 @@ class ResolvedNetwork:
 
 def load_model(path: Path) -> onnx.ModelProto:
     """Parse an ONNX file without its external data.  Raises NetworkError if it is none."""
-    if not path.exists():
-        raise NetworkError(f"network file '{path}' does not exist; give an .onnx file or a name")
-    if path.is_dir():
-        raise NetworkError(f"'{path}' is a directory; give the .onnx file inside it")
     try:
+        if not path.exists():
+            raise NetworkError(
+                f"network file '{path}' does not exist; give an .onnx file or a name"
+            )
+        if path.is_dir():
+            raise NetworkError(f"'{path}' is a directory; give the .onnx file inside it")
+        if not path.is_file():
+            raise NetworkError(f"'{path}' is no regular file; give an .onnx file")
         model = onnx.load(path, load_external_data=False, format="protobuf")
     except (DecodeError, UnicodeDecodeError) as error:
         raise NetworkError(f"'{path}' is not an ONNX file: {error}") from None
@@ -77,19 +78,19 @@ def load_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Attribute]:
-    found: dict[str, Attribute] = {}
+def _captured(node: onnx.NodeProto) -> list[str]:
+    """Values of the outer graph that the bodies of an If, Loop or Scan read."""
+    found: list[str] = []
     for attribute in node.attribute:
-        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR):
-            continue
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        elif isinstance(value, list | tuple):
-            value = tuple(value)
-        if isinstance(value, int | float | str | tuple):
-            found[attribute.name] = value
-    return found
+        graphs = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
+        for graph in graphs:
+            inner = {value.name for value in graph.input}
+            inner |= {tensor.name for tensor in graph.initializer}
+            for member in graph.node:
+                names = (*member.input, *_captured(member))
+                found.extend(name for name in names if name and name not in inner)
+                inner.update(member.output)
+    return list(dict.fromkeys(found))
 
 
 def _bind_dimensions(model: onnx.ModelProto, bindings: Mapping[str, int], label: str) -> None:
@@ -100,30 +101,54 @@ def _bind_dimensions(model: onnx.ModelProto, bindings: Mapping[str, int], label:
     for value in model.graph.input:
         if value.name in initialised:
             continue
+        if not value.type.tensor_type.HasField("shape"):
+            raise NetworkError(f"{label}: input '{value.name}' is no tensor of stated shape")
         for position, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value"):
-                if not 0 < dim.dim_value <= _MAXIMUM_DIMENSION:
+                if not 0 < dim.dim_value <= _MAXIMUM_EXTENT:
                     raise NetworkError(
                         f"{label}: input '{value.name}' has the extent {dim.dim_value} on axis "
-                        f"{position}; an extent is 1 to {_MAXIMUM_DIMENSION}"
+                        f"{position}; an extent is 1 to {_MAXIMUM_EXTENT:,}"
                     )
             elif dim.dim_param in bindings:
                 used.add(dim.dim_param)
                 dim.dim_value = bindings[dim.dim_param]
+                if dim.dim_value > _MAXIMUM_EXTENT:
+                    raise NetworkError(
+                        f"{label}: axis {position} of '{value.name}' is bound to {dim.dim_value}; "
+                        f"an extent is at most {_MAXIMUM_EXTENT:,} (--dim)"
+                    )
+            elif dim.dim_param:
+                unbound.append(f"'{dim.dim_param}' (axis {position} of '{value.name}')")
             else:
-                unbound.append(f"'{dim.dim_param or '?'}' (axis {position} of '{value.name}')")
+                raise NetworkError(
+                    f"{label}: axis {position} of input '{value.name}' has neither an extent nor "
+                    "a name to bind; write one into the file"
+                )
     if unbound:
         raise NetworkError(
             f"{label}: unbound dimensions {', '.join(unbound)}; give each with --dim NAME=VALUE"
         )
     for name in sorted(set(bindings) - used):
         raise NetworkError(f"{label}: no input has a dimension named '{name}' (--dim)")
-    if used:
+    if used:  # what the file says of other shapes was true for its own binding only
         del model.graph.value_info[:]
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
 
 
 def _check_graph(model: onnx.ModelProto, label: str) -> None:
-    """Every value is written once, and before it is read."""
+    """Every value is written once, and before it is read; all names are text."""
+    if not model.graph.output:
+        raise NetworkError(f"{label}: the graph has no outputs; name at least one")
+    for node in model.graph.node:
+        texts = (node.name, node.op_type, node.domain, *node.input, *node.output)
+        if not all(isinstance(text, str) for text in texts):
+            raise NetworkError(
+                f"{label}: a node of type {node.op_type!r} has names that are no text"
+            )
+        if not any(node.output):
+            raise NetworkError(f"{label}: node '{node.name}' ({node.op_type}) has no output")
     known = {tensor.name for tensor in model.graph.initializer}
     known |= {value.name for value in model.graph.input} | {""}
     for node in model.graph.node:
@@ -143,140 +168,13 @@ def _check_graph(model: onnx.ModelProto, label: str) -> None:
             raise NetworkError(f"{label}: no node writes the output '{value.name}'")
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in tensor.shape.dim)
+def _operator(node: onnx.NodeProto) -> str:
+    """An operator's name, with its domain in front where that is not the standard's."""
+    standard = node.domain in STANDARD_DOMAINS
+    return str(node.op_type) if standard else f"{node.domain}::{node.op_type}"
 
 
-class _Resolver:
-    """Alternates shape inference and constant evaluation to a fixpoint."""
-
-    def __init__(self, model: onnx.ModelProto, label: str) -> None:
-        self.model = model
-        self.label = label
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.values: dict[str, Array] = {}
-        self.constants: dict[str, str] = {}  # constant -> the constant it is derived from
-        for tensor in model.graph.initializer:
-            self.constants[tensor.name] = tensor.name
-            self.shapes[tensor.name] = tuple(tensor.dims)
-            if tensor.data_location != onnx.TensorProto.EXTERNAL:
-                try:
-                    array = numpy_helper.to_array(tensor)
-                except ValueError as error:
-                    raise NetworkError(f"{label}: initialiser '{tensor.name}': {error}") from None
-                self.values[tensor.name] = array
-
-    def run(self) -> None:
-        while True:
-            self._infer()
-            if not self._fold():
-                return
-
-    def _infer(self) -> None:
-        try:
-            self.model = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
-        except (onnx.shape_inference.InferenceError, RuntimeError) as error:
-            text = " ".join(str(error).split())
-            raise NetworkError(f"{self.label}: shapes contradict each other: {text}") from None
-        graph = self.model.graph
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            shape = _shape(value)
-            if shape is not None:
-                self.shapes.setdefault(value.name, shape)
-
-    def _fold(self) -> bool:
-        """Evaluate what is known; True when shape inference may now learn from it."""
-        learned = False
-        for node in self.model.graph.node:
-            if not node.output or node.output[0] in self.constants:
-                continue
-            if node.op_type == "Shape" and node.input[0] in self.shapes:
-                self._give(node.output[0], self._shape_of(node), node.output[0])
-                learned = True
-                continue
-            if not all(name in self.constants for name in node.input if name):
-                continue
-            source = self._source(node)
-            result = self._evaluate(node) if self._evaluable(node) else None
-            if result is not None:
-                for name, array in zip(node.output, result, strict=True):
-                    self._give(name, array, source)
-                learned = True
-            else:
-                for name in node.output:
-                    self.constants[name] = source
-                learned = learned or node.op_type == "ConstantOfShape"
-        return learned
-
-    def _source(self, node: onnx.NodeProto) -> str:
-        data = [name for name in node.input if name]
-        if node.op_type in ("Constant", "ConstantOfShape") or not data:
-            return str(node.output[0])
-        source: str = self.constants[data[0]]
-        return source
-
-    def _give(self, name: str, array: Array, source: str) -> None:
-        self.constants[name] = source
-        self.values[name] = array
-        if name in self.shapes and self.shapes[name] != array.shape:
-            raise NetworkError(
-                f"{self.label}: '{name}' has shape {array.shape}, the file states "
-                f"{self.shapes[name]}"
-            )
-        self.shapes[name] = array.shape
-        if array.size <= _LARGEST_FOLDED_ELEMENTS:
-            self.model.graph.initializer.append(numpy_helper.from_array(array, name))
-
-    def _shape_of(self, node: onnx.NodeProto) -> Array:
-        attributes = _attributes(node)
-        shape = self.shapes[node.input[0]]
-        start, end = attributes.get("start", 0), attributes.get("end", len(shape))
-        assert isinstance(start, int)
-        assert isinstance(end, int)
-        return np.array(shape[start:end], np.int64)
-
-    def _evaluable(self, node: onnx.NodeProto) -> bool:
-        if node.op_type in ("If", "Loop", "Scan") or node.domain not in ("", "ai.onnx"):
-            return False
-        if any(name and name not in self.values for name in node.input):
-            return False
-        if node.op_type == "ConstantOfShape":
-            extents = self.values[node.input[0]].astype(np.int64)
-            if (extents < 0).any():
-                raise NetworkError(f"{self.label}: '{node.output[0]}' has a negative extent")
-            self.shapes[node.output[0]] = tuple(int(extent) for extent in extents)
-            return int(np.prod(extents)) <= _LARGEST_FOLDED_ELEMENTS
-        sizes = [self.values[name].size for name in node.input if name]
-        return sum(sizes) <= _LARGEST_FOLDED_ELEMENTS
-
-    def _evaluate(self, node: onnx.NodeProto) -> list[Array] | None:
-        feeds = {name: self.values[name] for name in node.input if name}
-        single = onnx.helper.make_model(
-            onnx.helper.make_graph(
-                [node],
-                "constant",
-                [
-                    onnx.helper.make_tensor_value_info(
-                        name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-                    )
-                    for name, array in feeds.items()
-                ],
-                [onnx.helper.make_empty_tensor_value_info(name) for name in node.output],
-            ),
-            opset_imports=self.model.opset_import,
-        )
-        try:
-            return [np.asarray(result) for result in ReferenceEvaluator(single).run(None, feeds)]
-        except Exception:  # the evaluator raises whatever numpy raises: the value stays unknown
-            return None
-
-
-def _live_nodes(resolver: _Resolver) -> list[onnx.NodeProto]:
+def _live_nodes(resolver: Resolver) -> list[onnx.NodeProto]:
     """Nodes that compute no constant and reach an output."""
     graph = resolver.model.graph
     wanted = {value.name for value in graph.output}
@@ -286,8 +184,24 @@ def _live_nodes(resolver: _Resolver) -> list[onnx.NodeProto]:
             name in resolver.constants for name in node.output if name
         ):
             live.append(node)
-            wanted.update(node.input)
+            wanted.update((*node.input, *_captured(node)))
     return live[::-1]
+
+
+def _check_extents(shape: tuple[int, ...], name: str, node: onnx.NodeProto, label: str) -> None:
+    """Refuse maps and weights without elements, and those that no machine holds."""
+    elements = 1
+    for extent in shape:
+        elements *= extent
+    if min(shape, default=1) >= 1 and max(shape, default=1) <= _MAXIMUM_EXTENT:
+        if elements <= _MAXIMUM_ELEMENTS:
+            return
+    elif 0 in shape and name not in node.output:
+        return  # an empty constant is how some operators spell a missing input
+    raise NetworkError(
+        f"{label}: '{name}' of node '{node.name or node.output[0]}' ({node.op_type}) has the shape "
+        f"{shape}; extents are 1 to {_MAXIMUM_EXTENT:,}, elements at most {_MAXIMUM_ELEMENTS:,}"
+    )
 
 
 def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> ResolvedNetwork:
@@ -300,26 +214,32 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     copy.CopyFrom(model)
     _check_graph(copy, label)
     _bind_dimensions(copy, dims, label)
-    resolver = _Resolver(copy, label)
+    resolver = Resolver(copy, label)
     resolver.run()
     live = _live_nodes(resolver)
-    read = {name for node in live for name in node.input}
+    read = {name for node in live for name in (*node.input, *_captured(node))}
     nodes = []
     for node in live:
         for name in node.output:
             if name and name not in resolver.shapes and (name in read or name == node.output[0]):
                 raise NetworkError(
-                    f"{label}: the shape of '{name}', written by node "
-                    f"'{node.name or node.output[0]}' ({node.op_type}), depends on data"
+                    f"{label}: no shape can be inferred for '{name}', written by node "
+                    f"'{node.name or node.output[0]}' ({node.op_type}): it depends on data, its "
+                    "inputs do not fit it, or the operator is unknown; state the shape in the "
+                    "file's value_info, or cut the network before this node"
                 )
         outputs = tuple(name for name in node.output if name in resolver.shapes)
+        for name in (*outputs, *(n for n in node.input if n in resolver.constants)):
+            _check_extents(resolver.shapes.get(name, ()), name, node, label)
         nodes.append(
             Node(
                 node.name or node.output[0],
-                node.op_type,
-                tuple(node.input),
+                node.op_type
+                if node.domain in STANDARD_DOMAINS
+                else f"{node.domain}::{node.op_type}",
+                (*node.input, *_captured(node)),
                 outputs,
-                _attributes(node),
+                attributes_of(node),
             )
         )
     inputs = tuple(
@@ -330,14 +250,19 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     return ResolvedNetwork(
         name=label,
         opset=max(
-            (o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1
+            (o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS), default=1
         ),
         nodes=tuple(nodes),
         inputs=inputs,
         outputs=tuple(value.name for value in model.graph.output),
         shapes=resolver.shapes,
         constants={
-            name: Constant(name, resolver.shapes[name], resolver.values.get(name))
+            name: Constant(
+                name,
+                resolver.shapes[name],
+                resolver.values.get(name),
+                resolver.real(resolver.constants[name]),
+            )
             for name in resolver.constants
             if name in resolver.shapes
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dataflow_sim.errors import InputError
@@ -25,20 +26,26 @@ def run_files(result: RunResult) -> dict[str, bytes]:
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a directory, made if need be; each appears whole or not at all.
+    """Write files into a directory, made if need be: all of them, each whole, or none.
 
     Raises InputError when the directory cannot be written.
     """
+    temporary = {name: directory / f".{name}.{os.getpid()}.tmp" for name in files}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            temporary = directory / f".{name}.{os.getpid()}.tmp"
-            try:
-                temporary.write_bytes(content)
-                temporary.replace(directory / name)
-            finally:
-                temporary.unlink(missing_ok=True)
+        for name, path in temporary.items():
+            if (directory / name).is_dir():
+                raise InputError(
+                    f"'{directory / name}' is a directory; give another --out directory"
+                )
+            path.write_bytes(files[name])
+        for name, path in temporary.items():
+            path.replace(directory / name)
     except OSError as error:
         raise InputError(
             f"'{directory}' cannot be written ({error.strerror}); give another --out directory"
         ) from None
+    finally:
+        for path in temporary.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)

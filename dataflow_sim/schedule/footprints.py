@@ -117,32 +117,57 @@ def axis_tiles(axis: Axis, sizes: tuple[int, ...] | None = None) -> AxisTiles:
     chosen = tile_sizes(axis.output_size) if sizes is None else np.array(sizes, np.int64)
     rows = []
     for size in chosen.tolist():
-        inputs, bodies = [], []
-        for start in range(0, axis.output_size, size):
-            body = axis.body_span(start, min(start + size, axis.output_size))
-            bodies.append(body.length)
-            inputs.append(axis.input_span(body))
-        lengths = [span.length for span in inputs]
-        touched: set[int] = set()
-        for span in inputs:
-            touched.update(range(span.start, span.stop, span.step))
+        starts = np.arange(0, axis.output_size, size, dtype=np.int64)
+        body_low, body_high = _body_spans(axis, starts, np.minimum(starts + size, axis.output_size))
+        low, high = _input_spans(axis, body_low, body_high)
+        lengths, bodies = high - low, body_high - body_low
+        # tiles ascend, so that what the earlier ones read ends at the highest end so far
+        before = np.concatenate([[0], np.maximum.accumulate(high)[:-1]])
+        touched = np.maximum(0, high - np.maximum(low, before))
         rows.append(
-            (len(bodies), max(lengths), sum(lengths), len(touched), max(bodies), sum(bodies))
+            (len(starts), lengths.max(), lengths.sum(), touched.sum(), bodies.max(), bodies.sum())
         )
     columns = np.array(rows, np.int64).T
     return AxisTiles(chosen, *columns)
 
 
+def _body_spans(axis: Axis, starts: Ints, stops: Ints) -> tuple[Ints, Ints]:
+    """`Axis.body_span` of many tiles at once."""
+    reach = (axis.pool_kernel - 1) * axis.pool_dilation + 1
+    low = np.maximum(0, starts * axis.pool_stride - axis.pool_pad)
+    high = np.minimum(axis.body_size, (stops - 1) * axis.pool_stride - axis.pool_pad + reach)
+    return low, high
+
+
+def _input_spans(axis: Axis, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+    """`Axis.input_span` of many bodies at once, in elements read.
+
+    Of a strided span the ends are numbers of lattice points, of which every one is read.
+    """
+    if axis.kernel == 1 and axis.stride > 1:
+        first = -(-axis.pad // axis.stride)  # the first body element that is not all padding
+        last = (axis.input_size - 1 + axis.pad) // axis.stride
+        begin, end = np.maximum(low, first), np.minimum(high, last + 1)
+        return begin, np.maximum(begin, end)
+    reach = (axis.kernel - 1) * axis.dilation + 1
+    begin = np.maximum(0, low * axis.stride - axis.pad)
+    end = np.minimum(axis.input_size, (high - 1) * axis.stride - axis.pad + reach)
+    return begin, np.maximum(begin, end)
+
+
 def needed_input_elements(axis: Axis) -> int:
     """Input elements along an axis that some output depends on."""
-    needed: set[int] = set()
-    for position in range(axis.output_size):
-        body = axis.body_span(position, position + 1)
-        for index in range(body.start, body.stop):
-            first = index * axis.stride - axis.pad
-            taps = (first + tap * axis.dilation for tap in range(axis.kernel))
-            needed.update(element for element in taps if 0 <= element < axis.input_size)
-    return len(needed)
+    outputs = np.arange(axis.output_size, dtype=np.int64)
+    needed_body = np.zeros(axis.body_size, bool)
+    for tap in range(axis.pool_kernel):
+        place = outputs * axis.pool_stride - axis.pool_pad + tap * axis.pool_dilation
+        needed_body[place[(place >= 0) & (place < axis.body_size)]] = True
+    bodies = np.flatnonzero(needed_body)
+    needed = np.zeros(axis.input_size, bool)
+    for tap in range(axis.kernel):
+        place = bodies * axis.stride - axis.pad + tap * axis.dilation
+        needed[place[(place >= 0) & (place < axis.input_size)]] = True
+    return int(needed.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,9 +261,31 @@ def _undominated(tiles: PlaneTiles) -> PlaneTiles:
         axis=1,
     )
     order = np.lexsort(costs.T[::-1])
-    kept: list[int] = []
-    for index in order.tolist():
-        if kept and (costs[kept] <= costs[index]).all(axis=1).any():
-            continue
-        kept.append(index)
-    return tiles.take(np.array(sorted(kept), np.int64))
+    sorted_costs = costs[order]
+    kept = np.zeros((0, costs.shape[1]), np.int64)
+    alive: list[int] = []
+    for first in range(0, len(order), _BLOCK):
+        block = sorted_costs[first : first + _BLOCK]
+        places = np.flatnonzero(~_dominated(block, kept))
+        block = block[places]
+        # within the block a choice can only be dominated by an earlier one
+        earlier = np.tri(len(block), k=-1, dtype=bool)
+        better = np.all(block[None, :, :] <= block[:, None, :], axis=2) & earlier
+        unbeaten = ~np.any(better, axis=1)
+        kept = np.concatenate([kept, block[unbeaten]])
+        alive.extend(order[first + places[unbeaten]].tolist())
+    return tiles.take(np.array(sorted(alive), np.int64))
+
+
+_BLOCK = 256
+
+
+def _dominated(block: Ints, kept: Ints) -> npt.NDArray[np.bool_]:
+    """Which rows of a block are nowhere below some kept row."""
+    beaten = np.zeros(len(block), bool)
+    for first in range(0, len(kept), 4 * _BLOCK):
+        part = kept[first : first + 4 * _BLOCK]
+        left = np.flatnonzero(~beaten)
+        no_worse = np.all(part[None, :, :] <= block[left][:, None, :], axis=2)
+        beaten[left] = np.any(no_worse, axis=1)
+    return beaten

@@ -21,7 +21,7 @@ from dataflow_sim.schedule.frontier import (
     least_local_bytes,
     least_stream_bytes,
 )
-from dataflow_sim.schedule.problem import layer_problem, stream_problem
+from dataflow_sim.schedule.problem import LayerProblem, layer_problem, stream_problem
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 
 Progress = Callable[[int, int], None]
@@ -32,33 +32,37 @@ def _no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
-def _choose(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> Choice:
-    capacity = memory.capacity_bytes
-    # the problem is the same for every capacity, so that its frontier is computed once
-    options = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
+def _choose(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> Choice | None:
     if layer.kind is LayerKind.OPAQUE:
-        stream = stream_problem(graph, layer, options)
-        choice = best_stream(stream, capacity)
-        least = least_stream_bytes
-        if choice is None:
-            raise DoesNotFitError(layer.name, least(stream), capacity)
-        return choice
-    problem = layer_problem(graph, layer, options)
-    choice = best_tiling(problem, capacity)
-    if choice is None:
-        raise DoesNotFitError(layer.name, least_local_bytes(problem), capacity)
-    return choice
+        return best_stream(stream_problem(graph, layer, memory), memory.capacity_bytes)
+    return best_tiling(_problem(graph, layer, memory), memory.capacity_bytes)
+
+
+def _problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> LayerProblem:
+    """The layer's problem, the same for every capacity, so that it is solved once."""
+    options = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
+    return layer_problem(graph, layer, options)
+
+
+def _least_bytes(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> int:
+    if layer.kind is LayerKind.OPAQUE:
+        return least_stream_bytes(stream_problem(graph, layer, memory))
+    return least_local_bytes(_problem(graph, layer, memory))
 
 
 def layerwise(graph: NetworkGraph, memory: MemoryOptions, progress: Progress) -> Schedule:
     """Every layer alone, with the tiling that moves the fewest DRAM bits within the memory.
 
-    Raises DoesNotFitError for the first layer that no tiling makes fit.
+    Raises DoesNotFitError naming the most demanding layer when some layer has no tiling.
     """
     history = TrafficHistory(graph)
     layers = []
     for index, layer in enumerate(graph.layers):
         choice = _choose(graph, layer, memory)
+        if choice is None:
+            needs = [_least_bytes(graph, each, memory) for each in graph.layers]
+            worst = needs.index(max(needs))
+            raise DoesNotFitError(graph.layers[worst].name, needs[worst], memory.capacity_bytes)
         layers.append(layer_schedule(graph, layer, choice, memory, history))
         progress(index + 1, len(graph.layers))
     return Schedule(graph.name, "layerwise", memory, tuple(layers))

@@ -181,7 +181,7 @@ BAD = [
     (("run", "resnet50", "--hw", "odd.yaml"), "odd.yaml:2: turbo: unknown key"),
     (("run", "resnet50", "--hw", "absent.yaml"), "does not exist"),
     (("run", "resnet50", "--hw", "bear"), "did you mean 'bare'"),
-    (("run", "resnet50", "--local-memory", "0"), "local_memory.capacity"),
+    (("run", "resnet50", "--local-memory", "0"), "--local-memory is 0 bytes"),
     (("run", "resnet50", "--local-memory", "-4KiB"), "negative"),
     (("run", "resnet50", "--local-memory", "256Kb"), "unknown unit 'Kb'"),
     (("run", "resnet50", "--set", "dram.energy"), "NAME=VALUE"),

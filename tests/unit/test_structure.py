@@ -31,7 +31,7 @@ MAY_IMPORT = {
         *("simulate", "energy", "results", "traffic"),
     },
     "report": {"errors", "results", "traffic", "units"},
-    "cli": {"errors", "hardware", "networks", "pipeline", "report", "resources"},
+    "cli": {"errors", "hardware", "networks", "pipeline", "report", "resources", "units"},
 }
 # third-party packages that stay in few rooms
 ONLY_IN = {

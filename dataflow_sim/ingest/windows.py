@@ -1,0 +1,106 @@
+"""Sliding windows of convolutions and pooling: attributes read, and checked against shapes."""
+
+from __future__ import annotations
+
+from dataflow_sim.errors import NetworkError
+from dataflow_sim.graph.layer import Window
+from dataflow_sim.graph.pointwise import Attribute
+from dataflow_sim.ingest.builder import GraphBuilder
+from dataflow_sim.ingest.reader import Node
+
+Pair = tuple[int, int]
+
+
+def ints(value: Attribute | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    """An attribute of several integers, or the default."""
+    return tuple(int(v) for v in value) if isinstance(value, tuple) else default
+
+
+def int_attribute(node: Node, name: str, default: int) -> int:
+    """An integer attribute of a node, or the default.  Raises NetworkError for another type."""
+    value = node.attributes.get(name, default)
+    if not isinstance(value, int):
+        raise NetworkError(f"node '{node.name}' ({node.op}) has {name}={value!r}, no integer")
+    return value
+
+
+def pair(values: tuple[int, ...]) -> Pair:
+    """One or two extents as (rows, columns)."""
+    return (values[0], values[1] if len(values) > 1 else 1)
+
+
+def node_window(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> tuple[Window, Pair]:
+    """The sliding window of a node with 1 or 2 spatial axes, and its padding at the end."""
+    rank = len(kernel)
+    ones = (1,) * rank
+    lengths = {"kernel_shape": rank, "strides": rank, "dilations": rank, "pads": 2 * rank}
+    for key, length in lengths.items():
+        given = node.attributes.get(key, (0,) * length)
+        legal = isinstance(given, tuple) and all(isinstance(v, int) for v in given)
+        if not legal or (isinstance(given, tuple) and len(given) != length):
+            raise NetworkError(
+                f"{builder.network.name}: node '{node.name}' ({node.op}) has {key}={given!r}; it "
+                f"needs {length} integers"
+            )
+    stated = ints(node.attributes.get("kernel_shape"), kernel)
+    if stated != kernel:
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' ({node.op}) has kernel_shape={stated}, "
+            f"its weights are {kernel}"
+        )
+    strides = ints(node.attributes.get("strides"), ones)
+    dilations = ints(node.attributes.get("dilations"), ones)
+    pads = ints(node.attributes.get("pads"), (0,) * (2 * rank))
+    auto = node.attributes.get("auto_pad", "NOTSET")
+    if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' ({node.op}) has auto_pad={auto!r}"
+        )
+    if auto == "VALID":
+        pads = (0,) * (2 * rank)
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        size = builder.network.shapes[node.inputs[0]][2:]
+        out = builder.network.shapes[node.outputs[0]][2:]
+        total = [
+            max(0, (out[a] - 1) * strides[a] + (kernel[a] - 1) * dilations[a] + 1 - size[a])
+            for a in range(rank)
+        ]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        pads = (*small, *large) if auto == "SAME_UPPER" else (*large, *small)
+    for axis in range(rank):
+        if min(kernel[axis], strides[axis], dilations[axis]) < 1 or min(pads) < 0:
+            raise NetworkError(
+                f"{builder.network.name}: node '{node.name}' ({node.op}) has kernel {kernel}, "
+                f"strides {strides}, dilations {dilations}, pads {pads}; kernel, strides and "
+                "dilations start at 1, pads at 0"
+            )
+    _check_extents(builder, node, kernel, strides, dilations, pads)
+    extra = () if rank == 2 else (0,)
+    window = Window(pair(kernel), pair(strides), pair(dilations), pair((*pads[:rank], *extra)))
+    return window, pair((*pads[rank:], *extra))
+
+
+def _check_extents(
+    builder: GraphBuilder,
+    node: Node,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+) -> None:
+    """The node's output must have the extents that its window gives."""
+    sizes = builder.network.shapes[node.inputs[0]][2:]
+    outputs = builder.network.shapes[node.outputs[0]][2:]
+    for axis, (size, output) in enumerate(zip(sizes, outputs, strict=True)):
+        reach = (kernel[axis] - 1) * dilations[axis] + 1
+        before, after = pads[axis], pads[axis + len(kernel)]
+        span = size + before + after - reach
+        legal = {span // strides[axis] + 1}
+        if node.attributes.get("ceil_mode"):
+            legal.add(-(-span // strides[axis]) + 1)
+        if span < 0 or output not in legal:
+            raise NetworkError(
+                f"{builder.network.name}: node '{node.name}' ({node.op}) slides a window of "
+                f"{reach} over {size} elements padded by {before} and {after} with stride "
+                f"{strides[axis]}, which gives no {output} outputs along axis {axis + 2}"
+            )
