@@ -211,8 +211,9 @@ def _validated(document: CommentedMap, label: str, overridden: Mapping[str, str]
         for error in failure.errors():
             path = ".".join(str(part) for part in error["loc"])
             line = _position(document, error["loc"])
-            if path in overridden:
-                where = f"--set {path}={overridden[path]}"
+            given = [key for key in overridden if key == path or key.startswith(f"{path}.")]
+            if given and line is None:
+                where = f"--set {given[0]}={overridden[given[0]]}"
             elif line is None:
                 where = f"{label}: {path}"
             else:

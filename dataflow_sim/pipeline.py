@@ -43,7 +43,7 @@ from dataflow_sim.traffic import Reason, TrafficKey
 # A program of more steps is not lowered in production: about a minute and a gigabyte.
 MAXIMUM_COUNTED_STEPS = 1 << 19
 
-_LONGEST_PATH = 4096
+_LONGEST_NAME = 250  # file systems take 255 bytes for a name
 
 Progress = Callable[[str, int, int], None]
 
@@ -70,7 +70,7 @@ def load_network(name_or_path: str, dims: Mapping[str, int] | None = None) -> Ne
     """Read an ONNX file, or build a network by name.  Raises NetworkError."""
     path = Path(name_or_path)
     base = name_or_path.partition("@")[0]
-    if len(name_or_path) > _LONGEST_PATH or not name_or_path.strip():
+    if not 0 < len(name_or_path.strip()) <= _LONGEST_NAME:
         raise InputError(f"'{name_or_path[:60]}' is no network; give an .onnx file or a name")
     if base in BUILT_IN or not (path.suffix or len(path.parts) > 1 or path.exists()):
         if dims:

@@ -29,11 +29,10 @@ def _taps_inside(layer: Layer, axis: int) -> int:
     size = layer.input.shape[2 + axis]
     positions = np.arange(layer.body_shape[2 + axis], dtype=np.int64)
     first = positions * window.stride[axis] - window.pad[axis]
-    total = 0
-    for tap in range(window.kernel[axis]):
-        place = first + tap * window.dilation[axis]
-        total += int(((place >= 0) & (place < size)).sum())
-    return total
+    step = window.dilation[axis]
+    lowest = -(np.minimum(first, 0) // step)  # the first tap at or behind element 0
+    highest = np.minimum(window.kernel[axis] - 1, (size - 1 - first) // step)
+    return int(np.maximum(0, highest - lowest + 1).sum())
 
 
 def layer_macs_without_padding(layer: Layer) -> int:

@@ -47,9 +47,10 @@ def graph_from_model(
             raise NetworkError(
                 f"{name}: node '{node.name}' is malformed: {type(error).__name__}: {error}"
             ) from error
-    if not builder.drafts:
-        raise NetworkError(f"{name}: the network has no layer that computes anything")
-    return finish(builder)
+    graph = finish(builder)
+    if not graph.layers:
+        raise NetworkError(f"{name}: the network has no layer; its outputs are constants")
+    return graph
 
 
 def read_network(path: Path, dims: Mapping[str, int] | None = None) -> NetworkGraph:

@@ -314,11 +314,12 @@ class GraphBuilder:
             kind=LayerKind.CHANNELWISE,
             input=value.view,
             body_shape=value.view.shape,
-            end=name,
+            end=f"{name} copy" if name in self.network.inputs else name,
             groups=value.view.shape[1],
             pre=value.pre,
         )
         self.add(draft, value.shape)
+        self.values[name] = self.values[draft.end]
 
     def _materialised(self, name: str) -> View:
         """The view of a value; a pending pre-activation becomes a layer first."""

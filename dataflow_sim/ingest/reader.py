@@ -96,10 +96,12 @@ def _captured(node: onnx.NodeProto) -> list[str]:
 def _bind_dimensions(model: onnx.ModelProto, bindings: Mapping[str, int], label: str) -> None:
     """Replace symbolic input dimensions by numbers, in place; report all unbound at once."""
     initialised = {tensor.name for tensor in model.graph.initializer}
+    read = {name for node in model.graph.node for name in (*node.input, *_captured(node))}
+    read |= {value.name for value in model.graph.output}
     used: set[str] = set()
     unbound: list[str] = []
     for value in model.graph.input:
-        if value.name in initialised:
+        if value.name in initialised or value.name not in read:
             continue
         if not value.type.tensor_type.HasField("shape"):
             raise NetworkError(f"{label}: input '{value.name}' is no tensor of stated shape")
@@ -174,10 +176,18 @@ def _operator(node: onnx.NodeProto) -> str:
     return str(node.op_type) if standard else f"{node.domain}::{node.op_type}"
 
 
-def _live_nodes(resolver: Resolver) -> list[onnx.NodeProto]:
+def _keep_computed_outputs(model: onnx.ModelProto) -> None:
+    """Drop outputs that no node computes: a shapeless one would hide its input's shape."""
+    computed = {name for node in model.graph.node for name in node.output}
+    kept = [value for value in model.graph.output if value.name in computed]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+
+
+def _live_nodes(resolver: Resolver, outputs: tuple[str, ...]) -> list[onnx.NodeProto]:
     """Nodes that compute no constant and reach an output."""
     graph = resolver.model.graph
-    wanted = {value.name for value in graph.output}
+    wanted = set(outputs)
     live = []
     for node in reversed(graph.node):
         if any(name in wanted for name in node.output) and not all(
@@ -214,9 +224,11 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     copy.CopyFrom(model)
     _check_graph(copy, label)
     _bind_dimensions(copy, dims, label)
+    outputs = tuple(dict.fromkeys(value.name for value in model.graph.output))
+    _keep_computed_outputs(copy)
     resolver = Resolver(copy, label)
     resolver.run()
-    live = _live_nodes(resolver)
+    live = _live_nodes(resolver, outputs)
     read = {name for node in live for name in (*node.input, *_captured(node))}
     nodes = []
     for node in live:
@@ -228,8 +240,8 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
                     "inputs do not fit it, or the operator is unknown; state the shape in the "
                     "file's value_info, or cut the network before this node"
                 )
-        outputs = tuple(name for name in node.output if name in resolver.shapes)
-        for name in (*outputs, *(n for n in node.input if n in resolver.constants)):
+        results = tuple(name for name in node.output if name in resolver.shapes)
+        for name in (*results, *(n for n in node.input if n in resolver.constants)):
             _check_extents(resolver.shapes.get(name, ()), name, node, label)
         nodes.append(
             Node(
@@ -238,14 +250,14 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
                 if node.domain in STANDARD_DOMAINS
                 else f"{node.domain}::{node.op_type}",
                 (*node.input, *_captured(node)),
-                outputs,
+                results,
                 attributes_of(node),
             )
         )
     inputs = tuple(
         value.name
         for value in model.graph.input
-        if value.name not in resolver.constants and value.name in read
+        if value.name not in resolver.constants and (value.name in read or value.name in outputs)
     )
     return ResolvedNetwork(
         name=label,
@@ -254,7 +266,7 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
         ),
         nodes=tuple(nodes),
         inputs=inputs,
-        outputs=tuple(value.name for value in model.graph.output),
+        outputs=outputs,
         shapes=resolver.shapes,
         constants={
             name: Constant(

@@ -25,7 +25,8 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Attribute]:
     """A node's attributes as plain values; graphs and tensors are left out."""
     found: dict[str, Attribute] = {}
     for attribute in node.attribute:
-        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR):
+        kinds = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR)
+        if attribute.type in kinds or attribute.ref_attr_name:
             continue
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):

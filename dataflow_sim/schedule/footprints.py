@@ -158,16 +158,24 @@ def _input_spans(axis: Axis, low: Ints, high: Ints) -> tuple[Ints, Ints]:
 def needed_input_elements(axis: Axis) -> int:
     """Input elements along an axis that some output depends on."""
     outputs = np.arange(axis.output_size, dtype=np.int64)
-    needed_body = np.zeros(axis.body_size, bool)
-    for tap in range(axis.pool_kernel):
-        place = outputs * axis.pool_stride - axis.pool_pad + tap * axis.pool_dilation
-        needed_body[place[(place >= 0) & (place < axis.body_size)]] = True
-    bodies = np.flatnonzero(needed_body)
-    needed = np.zeros(axis.input_size, bool)
-    for tap in range(axis.kernel):
-        place = bodies * axis.stride - axis.pad + tap * axis.dilation
-        needed[place[(place >= 0) & (place < axis.input_size)]] = True
-    return int(needed.sum())
+    starts = outputs * axis.pool_stride - axis.pool_pad
+    body = _covered(starts, axis.pool_kernel, axis.pool_dilation, axis.body_size)
+    starts = np.flatnonzero(body) * axis.stride - axis.pad
+    return int(_covered(starts, axis.kernel, axis.dilation, axis.input_size).sum())
+
+
+def _covered(starts: Ints, taps: int, dilation: int, size: int) -> npt.NDArray[np.bool_]:
+    """Which of `size` elements some window that starts at one of `starts` touches."""
+    if dilation == 1:
+        change = np.zeros(size + 1, np.int64)
+        np.add.at(change, np.clip(starts, 0, size), 1)
+        np.add.at(change, np.clip(starts + taps, 0, size), -1)
+        return np.cumsum(change[:-1]) > 0
+    covered = np.zeros(size, bool)
+    for tap in range(taps):
+        place = starts + tap * dilation
+        covered[place[(place >= 0) & (place < size)]] = True
+    return covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -193,23 +193,69 @@ BAD = [
     (("run", "resnet50", "--dim", "batch=two"), "whole number"),
     (("run", "resnet50", "--policy", "best"), "'best' is not"),
     (("run", "resnet50", "--out", "text.onnx"), "text.onnx"),
+    (("run", "resnet50", "--local-memory", "\u00b2"), "'\u00b2' is not a size"),
+    (("run", "resnet50", "--local-memory", "1e400MiB"), "no size of this world"),
+    (("run", "resnet50", "--local-memory", "9" * 5000), "no size of this world"),
+    (("run", "resnet50", "--local-memory", ""), "'' is not a size"),
+    (
+        ("run", "resnet50", "--local-memory", "1KiB", "--set", "local_memory.capacity=2KiB"),
+        "give one of them",
+    ),
+    (("run", "resnet50", "--fps", "inf"), "--fps is inf"),
+    (("run", "resnet50", "--set", "dram.energy=1e400pJ/bit"), "of this world"),
+    (("run", "resnet50", "--set", "compute.clock=1e-310Hz"), "of this world"),
+    (("run", "resnet50", "--set", "overrides=1"), "unknown key"),
+    (("run", "resnet50", "--set", "a.b.c=1"), "--set a.b.c=1: unknown key"),
+    (("run", "resnet50", "--set", ".=1"), "no dotted path"),
+    (("run", "resnet50", "--set", "name=2001-13-45"), "not YAML"),
+    (("run", "resnet50", "--set", "local_memory=5"), "group of keys"),
+    (("run", "resnet50", "--set", "energy.mac={8x8: 1pJ, 08x8: 2pJ}"), "'08x8'"),
+    (("run", "x" * 300), "is no network"),
+    (("run", "resnet50", "--hw", "x" * 300), "too long"),
+    (("run", "resnet50", "--hw", ""), "does not exist"),
+    (("run", "resnet50", "--out", ""), "--out is empty"),
+    (("run", "resnet50", "--dim", "a=" + "9" * 400), "whole number"),
+    (("run", "resnet50", "--hw", "date.yaml"), "date.yaml: not YAML"),
+    (("run", "resnet50", "--hw", "deep.yaml"), "brackets"),
+    (("run", "resnet50", "--hw", "twice.yaml"), 'twice.yaml:2: the key "name" stands twice'),
+    (("run", "resnet50", "--hw", "loop.yaml"), "loop.yaml: not YAML"),
     (("run",), "Missing argument"),
     (("fly",), "No such command"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "expected"), BAD, ids=[" ".join(b[0]) for b in BAD])
+@pytest.mark.parametrize(("arguments", "expected"), BAD, ids=[" ".join(b[0])[:60] for b in BAD])
 def test_bad_input_ends_with_two_one_message_and_nothing_written(
     arguments: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
     (tmp_path / "text.onnx").write_text("this is not a network")
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "odd.yaml").write_text("name: odd\nturbo: true\n")
+    (tmp_path / "date.yaml").write_text("name: 2001-13-45\n")
+    (tmp_path / "deep.yaml").write_text("name: " + "[" * 3000)
+    (tmp_path / "twice.yaml").write_text("name: a\nname: b\n")
+    (tmp_path / "loop.yaml").write_text("a: &a\n  <<: *a\n")
     before = sorted(path.name for path in tmp_path.iterdir())
     done = command(*arguments, cwd=tmp_path, code=2)
     assert expected in done.stderr
     assert done.stdout == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_nothing_is_written_where_one_file_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "out" / "traffic.svg").mkdir(parents=True)
+    arguments = ("run", "mobilenet_v1@0.25", "--out", "out")
+    assert "is a directory" in command(*arguments, cwd=tmp_path, code=2).stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["traffic.svg"]
+
+
+def test_a_group_of_keys_and_one_of_its_keys_may_both_be_set(tmp_path: Path) -> None:
+    group = ("--set", "precision={weights: 4}", "--set", "precision.activations=16")
+    common = ("mobilenet_v1@0.25", "--hw", "bare", "--local-memory", "64MiB")
+    found = run_json(*common, *group, cwd=tmp_path)
+    plain = run_json(*common, "--weight-bits", "4", cwd=tmp_path)
+    assert found["dram"]["weight_bytes"] == plain["dram"]["weight_bytes"]
+    assert found["dram"]["input_bytes"] == 2 * plain["dram"]["input_bytes"]
 
 
 def test_a_memory_that_cannot_hold_one_tile_ends_with_three(tmp_path: Path) -> None:
