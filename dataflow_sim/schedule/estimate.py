@@ -7,6 +7,7 @@ first time once in the whole network, a feature map once by each layer that cons
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -81,16 +82,22 @@ class TrafficHistory:
     graph: NetworkGraph
     masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     fetched: set[str] = field(default_factory=set)
+    readers: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Count how often each tensor stands in a view."""
+        for layer in self.graph.layers:
+            self.readers.update(s.tensor for view in layer.views for s in view.segments)
 
     def first_elements(self, name: str, readings: list[_Reading]) -> int:
         """Elements that these readings of one layer are the first to touch."""
         tensor = self.graph.tensors[name]
-        alone = len(readings) == 1 and tensor.kind is not TensorKind.INPUT
-        if alone:
+        lasting = tensor.kind is TensorKind.INPUT and self.readers[name] > 1
+        if len(readings) == 1 and not lasting:
             low, high = readings[0].channels
             return (high - low) * readings[0].touched_per_channel
         mask = np.zeros(tensor.shape[1:], bool)
-        if tensor.kind is TensorKind.INPUT:
+        if lasting:
             mask = self.masks.setdefault(name, mask)
         before = int(mask.sum())
         for reading in readings:
