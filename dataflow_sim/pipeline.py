@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dataflow_sim.energy.model import LayerCounts, add_up, layer_energy, layer_time
@@ -172,12 +173,9 @@ def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Coun
     steps = sum(chosen.tiling.steps for chosen in schedule.layers)
     if steps > MAXIMUM_COUNTED_STEPS:
         return _counts_of_estimate(schedule)
-    progress("lowering", 0, 2)
-    program = lower(graph, schedule)
-    progress("counting", 1, 2)
-    counts = _counts_of_ledger(schedule, count(program), occupancy(program))
-    progress("counting", 2, 2)
-    return counts
+    program = lower(graph, schedule, partial(progress, "lowering"))
+    ledger = count(program, partial(progress, "counting"))
+    return _counts_of_ledger(schedule, ledger, occupancy(program))
 
 
 def run(
@@ -194,9 +192,7 @@ def run(
     options = options or RunOptions()
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
-    schedule = schedule_network(
-        graph, memory, options.policy, lambda done, total: progress("scheduling", done, total)
-    )
+    schedule = schedule_network(graph, memory, options.policy, partial(progress, "scheduling"))
     check_schedule(graph, schedule)
     counts = _count(graph, schedule, progress)
     layers = []

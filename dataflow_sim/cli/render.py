@@ -16,6 +16,7 @@ from rich.text import Text
 from dataflow_sim.report.tables import Table
 
 _PROGRESS_AFTER_S = 1.0
+_MANY = 20_000  # so many steps take over a second
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
@@ -77,7 +78,7 @@ class LateProgress:
         """Tell that `done` of `total` parts of a stage are finished."""
         if self._progress is None:
             late = time.monotonic() - self._start > _PROGRESS_AFTER_S
-            if not (self._console.is_terminal and (late or stage != "scheduling")):
+            if not (self._console.is_terminal and (late or total > _MANY)):
                 return
             self._progress = Progress(
                 TextColumn("{task.description}"),

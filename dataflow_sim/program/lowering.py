@@ -6,6 +6,8 @@ freed at its end, so that a layer's height in local memory is the sum of its buf
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.layer import Layer, LayerKind, Tensor, TensorKind
@@ -47,16 +49,24 @@ def _lower_stream(
             emitter.instructions.append(Store(name, part.box, part.buffer, ORIGIN))
 
 
-def lower(graph: NetworkGraph, schedule: Schedule) -> Program:
-    """Lower a schedule of the graph to a program.
+Progress = Callable[[int, int], None]
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def lower(graph: NetworkGraph, schedule: Schedule, progress: Progress = _no_progress) -> Program:
+    """Lower a schedule of the graph to a program; `progress` hears of steps done and in all.
 
     Raises ProgramError when a layer's buffers do not add up to what the schedule says.
     """
     with without_collection():
-        return _lower(graph, schedule)
+        return _lower(graph, schedule, progress)
 
 
-def _lower(graph: NetworkGraph, schedule: Schedule) -> Program:
+def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Program:
+    done, total = 0, sum(chosen.tiling.steps for chosen in schedule.layers)
     emitter = Emitter()
     tensors = dict(graph.tensors)
     memory = schedule.memory
@@ -77,6 +87,8 @@ def _lower(graph: NetworkGraph, schedule: Schedule) -> Program:
                 f"says {chosen.local_bytes:,}"
             )
         emitter.free_all()
+        done += tiling.steps
+        progress(done, total)
     return Program(
         name=graph.name,
         capacity_bytes=memory.capacity_bytes,

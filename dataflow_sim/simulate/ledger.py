@@ -21,7 +21,7 @@ it is read, and every element of an output is written exactly once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +45,14 @@ _STORE = {
     TensorKind.OUTPUT: Reason.OUTPUT_WRITE,
     TensorKind.PARTIAL_SUM: Reason.PARTIAL_SUM_SPILL,
 }
+
+
+Progress = Callable[[int, int], None]
+_PROGRESS_EVERY = 1 << 16
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,12 @@ class _Grid:
 @dataclass(slots=True)
 class _Counter:
     program: Program
-    grids: dict[str, _Grid] = field(default_factory=dict)
+    progress: Progress
+    grids: dict[str, _Grid] = field(init=False)
+    reads: list[int] = field(init=False)
+    writes: list[int] = field(init=False)
+    macs: list[int] = field(init=False)
+    steps: list[int] = field(init=False)
     seen: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
@@ -133,47 +146,29 @@ class _Counter:
     widths: dict[int, int] = field(default_factory=dict)
     writer: dict[int, int] = field(default_factory=dict)
 
-    def run(self) -> Ledger:
-        program = self.program
+    def __post_init__(self) -> None:
+        layers = len(self.program.layers)
+        self.reads, self.writes, self.macs, self.steps = ([0] * layers for _ in range(4))
         boxes: dict[str, list[Box]] = defaultdict(list)
-        for instruction in program.instructions:
+        for instruction in self.program.instructions:
             if isinstance(instruction, Load | Store):
                 boxes[instruction.tensor].append(instruction.box)
         self.grids = {name: _Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
-        layers = len(program.layers)
-        reads, writes, macs, steps = ([0] * layers for _ in range(4))
-        for instruction in program.instructions:
+
+    def run(self) -> Ledger:
+        """Read all instructions in order."""
+        total = len(self.program.instructions)
+        for number, instruction in enumerate(self.program.instructions):
+            if number % _PROGRESS_EVERY == 0:
+                self.progress(number, total)
             if isinstance(instruction, Load):
                 self.pending[instruction.buffer].append(instruction)
             elif isinstance(instruction, Compute):
-                layer = instruction.layer
-                for part in instruction.reads:
-                    self._consume(part.buffer, layer)
-                    reads[layer] += part.box.elements * self.widths[part.buffer]
-                target = instruction.sums or instruction.result
-                if instruction.sums is not None:
-                    self._consume(instruction.sums.buffer, layer)
-                    width = self.widths[instruction.sums.buffer]
-                    if not instruction.first:
-                        reads[layer] += instruction.sums.box.elements * width
-                self.writer[target.buffer] = layer
-                if instruction.last:
-                    output = program.tensors[program.layers[layer].output]
-                    writes[layer] += instruction.result.box.elements * output.bits
-                elif instruction.sums is not None:
-                    writes[layer] += instruction.sums.box.elements * width
-                macs[layer] += self._macs(instruction)
-                steps[layer] += 1
-            elif isinstance(instruction, Stream):
-                for part in instruction.reads:
-                    self._consume(part.buffer, instruction.layer)
-                    reads[instruction.layer] += part.box.elements * self.widths[part.buffer]
-                for part in instruction.writes:
-                    self.writer[part.buffer] = instruction.layer
-                    writes[instruction.layer] += part.box.elements * self.widths[part.buffer]
-                steps[instruction.layer] += 1
+                self._compute(instruction)
             elif isinstance(instruction, Store):
-                self._store(instruction, reads)
+                self._store(instruction)
+            elif isinstance(instruction, Stream):
+                self._stream(instruction)
             elif isinstance(instruction, Alloc):
                 self.widths[instruction.buffer] = instruction.bits
             else:
@@ -181,8 +176,42 @@ class _Counter:
         self._check_outputs()
         for (layer, key), bits in self.traffic.items():
             if key.reason not in _STORE.values():
-                writes[layer] += bits
-        return Ledger(dict(self.traffic), tuple(reads), tuple(writes), tuple(macs), tuple(steps))
+                self.writes[layer] += bits
+        return Ledger(
+            dict(self.traffic),
+            tuple(self.reads),
+            tuple(self.writes),
+            tuple(self.macs),
+            tuple(self.steps),
+        )
+
+    def _compute(self, step: Compute) -> None:
+        """Operands are read once; unfinished sums are written, and read unless just begun."""
+        layer = step.layer
+        for part in step.reads:
+            self._consume(part.buffer, layer)
+            self.reads[layer] += part.box.elements * self.widths[part.buffer]
+        sums = step.sums
+        if sums is not None:
+            self._consume(sums.buffer, layer)
+            bits = sums.box.elements * self.widths[sums.buffer]
+            self.reads[layer] += 0 if step.first else bits
+            self.writes[layer] += 0 if step.last else bits
+        self.writer[(sums or step.result).buffer] = layer
+        if step.last:
+            output = self.program.tensors[self.program.layers[layer].output]
+            self.writes[layer] += step.result.box.elements * output.bits
+        self.macs[layer] += self._macs(step)
+        self.steps[layer] += 1
+
+    def _stream(self, step: Stream) -> None:
+        for part in step.reads:
+            self._consume(part.buffer, step.layer)
+            self.reads[step.layer] += part.box.elements * self.widths[part.buffer]
+        for part in step.writes:
+            self.writer[part.buffer] = step.layer
+            self.writes[step.layer] += part.box.elements * self.widths[part.buffer]
+        self.steps[step.layer] += 1
 
     def _free(self, instruction: Free) -> None:
         left = self.pending.pop(instruction.buffer, [])
@@ -220,7 +249,7 @@ class _Counter:
         if written is None or not written[cells].all():
             raise ProgramError(f"'{load.tensor}' is loaded before it is written: {load.box}")
 
-    def _store(self, store: Store, reads: list[int]) -> None:
+    def _store(self, store: Store) -> None:
         tensor = self.program.tensors[store.tensor]
         if tensor.kind not in _STORE:
             raise ProgramError(f"'{store.tensor}' ({tensor.kind}) is written by the program")
@@ -232,7 +261,7 @@ class _Counter:
         written[cells] = True
         layer = self.writer[store.buffer]
         self._add(layer, store.tensor, _STORE[tensor.kind], store.box.elements)
-        reads[layer] += store.box.elements * tensor.bits
+        self.reads[layer] += store.box.elements * tensor.bits
 
     def _macs(self, step: Compute) -> int:
         """MACs of a step: one for each body element, input channel and kernel tap."""
@@ -265,7 +294,9 @@ class _Counter:
                     raise ProgramError(f"'{name}' is written {total} of {tensor.elements} elements")
 
 
-def count(program: Program) -> Ledger:
-    """Count a program.  Raises ProgramError when bytes are lost, written twice or unread."""
+def count(program: Program, progress: Progress = _no_progress) -> Ledger:
+    """Count a program; `progress` hears of instructions done and in all.
+
+    Raises ProgramError when bytes are lost, written twice or unread."""
     with without_collection():
-        return _Counter(program).run()
+        return _Counter(program, progress).run()
