@@ -36,7 +36,7 @@ from dataflow_sim.results import (
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.search import schedule_network
-from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.schedule.types import LayerSchedule, MemoryOptions, Schedule
 from dataflow_sim.simulate.ledger import Ledger, count
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
 from dataflow_sim.traffic import Reason, TrafficKey
@@ -178,6 +178,34 @@ def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Coun
     return _counts_of_ledger(schedule, ledger, occupancy(program))
 
 
+def _layer_result(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    layer: Layer,
+    chosen: LayerSchedule,
+    counts: LayerCounts,
+) -> LayerResult:
+    time = layer_time(hardware, counts)
+    tiling = asdict(chosen.tiling)
+    steps = tiling.pop("steps")
+    return LayerResult(
+        name=layer.name,
+        op=layer.op,
+        kind=layer.kind.value,
+        output_shape=layer.output_shape,
+        macs=layer_macs(layer),
+        macs_executed=counts.macs_executed,
+        steps=steps,
+        traffic=counts.traffic,
+        lower_bound_bytes=layer_bound_bytes(graph, layer, hardware.local_memory.capacity_bytes),
+        local_bytes=chosen.local_bytes,
+        energy=layer_energy(hardware, graph, layer, counts, time.latency_s),
+        latency_s=time.latency_s,
+        limited_by=time.limited_by,
+        tiling=tiling,
+    )
+
+
 def run(
     graph: NetworkGraph,
     hardware: Hardware,
@@ -195,31 +223,12 @@ def run(
     schedule = schedule_network(graph, memory, options.policy, partial(progress, "scheduling"))
     check_schedule(graph, schedule)
     counts = _count(graph, schedule, progress)
-    layers = []
-    for layer, chosen, layer_count in zip(
-        graph.layers, schedule.layers, counts.layers, strict=True
-    ):
-        time = layer_time(hardware, layer_count)
-        layers.append(
-            LayerResult(
-                name=layer.name,
-                op=layer.op,
-                kind=layer.kind.value,
-                output_shape=layer.output_shape,
-                macs=layer_macs(layer),
-                macs_executed=layer_count.macs_executed,
-                steps=chosen.tiling.steps,
-                traffic=layer_count.traffic,
-                lower_bound_bytes=layer_bound_bytes(graph, layer, memory.capacity_bytes),
-                local_bytes=chosen.local_bytes,
-                energy=layer_energy(hardware, graph, layer, layer_count, time.latency_s),
-                latency_s=time.latency_s,
-                limited_by=time.limited_by,
-                tiling={
-                    key: value for key, value in asdict(chosen.tiling).items() if key != "steps"
-                },
-            )
+    layers = tuple(
+        _layer_result(graph, hardware, layer, chosen, layer_count)
+        for layer, chosen, layer_count in zip(
+            graph.layers, schedule.layers, counts.layers, strict=True
         )
+    )
     total_bytes = counts.traffic.total_bytes
     fps = options.frames_per_second
     warnings = graph.warnings
@@ -249,7 +258,7 @@ def run(
         required_gb_s=None if fps is None else total_bytes * fps / 1e9,
         steps=steps,
         counted=counts.counted,
-        layers=tuple(layers),
+        layers=layers,
         buffers=counts.buffers,
         warnings=warnings,
     )

@@ -214,6 +214,24 @@ def _check_extents(shape: tuple[int, ...], name: str, node: onnx.NodeProto, labe
     )
 
 
+def _resolved_node(node: onnx.NodeProto, resolver: Resolver, read: set[str], label: str) -> Node:
+    """A live node with its shapes known and legal.  Raises NetworkError naming it."""
+    name_of_node = node.name or node.output[0]
+    for name in node.output:
+        if name and name not in resolver.shapes and (name in read or name == node.output[0]):
+            raise NetworkError(
+                f"{label}: no shape can be inferred for '{name}', written by node "
+                f"'{name_of_node}' ({node.op_type}): it depends on data, its inputs do not fit "
+                "it, or the operator is unknown; state the shape in the file's value_info, or "
+                "cut the network before this node"
+            )
+    results = tuple(name for name in node.output if name in resolver.shapes)
+    for name in (*results, *(n for n in node.input if n in resolver.constants)):
+        _check_extents(resolver.shapes.get(name, ()), name, node, label)
+    inputs = (*node.input, *_captured(node))
+    return Node(name_of_node, _operator(node), inputs, results, attributes_of(node))
+
+
 def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> ResolvedNetwork:
     """Bind dimensions, infer all shapes, separate constants from feature maps.
 
@@ -230,30 +248,7 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     resolver.run()
     live = _live_nodes(resolver, outputs)
     read = {name for node in live for name in (*node.input, *_captured(node))}
-    nodes = []
-    for node in live:
-        for name in node.output:
-            if name and name not in resolver.shapes and (name in read or name == node.output[0]):
-                raise NetworkError(
-                    f"{label}: no shape can be inferred for '{name}', written by node "
-                    f"'{node.name or node.output[0]}' ({node.op_type}): it depends on data, its "
-                    "inputs do not fit it, or the operator is unknown; state the shape in the "
-                    "file's value_info, or cut the network before this node"
-                )
-        results = tuple(name for name in node.output if name in resolver.shapes)
-        for name in (*results, *(n for n in node.input if n in resolver.constants)):
-            _check_extents(resolver.shapes.get(name, ()), name, node, label)
-        nodes.append(
-            Node(
-                node.name or node.output[0],
-                node.op_type
-                if node.domain in STANDARD_DOMAINS
-                else f"{node.domain}::{node.op_type}",
-                (*node.input, *_captured(node)),
-                results,
-                attributes_of(node),
-            )
-        )
+    nodes = tuple(_resolved_node(node, resolver, read, label) for node in live)
     inputs = tuple(
         value.name
         for value in model.graph.input
@@ -264,7 +259,7 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
         opset=max(
             (o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS), default=1
         ),
-        nodes=tuple(nodes),
+        nodes=nodes,
         inputs=inputs,
         outputs=outputs,
         shapes=resolver.shapes,

@@ -142,61 +142,28 @@ def evaluate(
     """
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
-    split = nest.trips["K"] > 1
-    overlapping = problem.has_pool and nest.inside("P", "K")
-    enclosed = np.ones((), np.int64)
-    for loop in "MP":
-        if nest.inside(loop, "K"):
-            enclosed = enclosed * nest.trips[loop]
-    if sums is PartialSums.NONE:
-        legal = ~split
-    elif sums is PartialSums.KEPT:
-        # tiles that recompute a pooled body cannot share one region of sums
-        legal = split & (nest.trips["P"] == 1 if overlapping else True)
-    else:
-        legal = split & (enclosed > 1) & (not problem.has_pool)
-
-    plane = tiles.plane
-    input_elements = nest.passes("KP") * plane.input_sum
-    bits_per_pass = sum(channels * bits for channels, bits in problem.input_segment_bits)
-    kernel_elements = (
-        problem.groups * problem.output_channels * problem.input_channels * problem.kernel_area
-        if problem.has_kernel
-        else 0
-    )
+    input_elements = nest.passes("KP") * tiles.plane.input_sum
     kernel_passes = nest.passes("MK")
     input_vector_passes = nest.passes("K")
     output_vector_passes = nest.passes("M", loops="MP")
-    output_elements = (
-        problem.batch
-        * problem.groups
-        * problem.output_channels
-        * problem.rows.output_size
-        * problem.columns.output_size
-    )
-    all_sums = problem.groups * problem.output_channels * plane.body_sum
+    all_sums = problem.groups * problem.output_channels * tiles.plane.body_sum
     spills = (nest.trips["K"] - 1) * all_sums * problem.memory.accumulator_bits
     partial_sum_bits = 2 * spills * (1 if sums is PartialSums.SPILLED else 0)
     channels_in = problem.groups * problem.input_channels
     channels_out = problem.groups * problem.output_channels
     dram_bits = (
-        input_elements * bits_per_pass
-        + kernel_passes * kernel_elements * problem.kernel_bits
+        input_elements * sum(channels * bits for channels, bits in problem.input_segment_bits)
+        + kernel_passes * _kernel_elements(problem) * problem.kernel_bits
         + input_vector_passes * problem.input_vectors * channels_in * problem.vector_bits
         + output_vector_passes * problem.output_vectors * channels_out * problem.vector_bits
-        + output_elements * problem.output_bits
+        + _output_elements(problem) * problem.output_bits
         + partial_sum_bits
         + sum(_operand_elements(problem, i) * o.bits for i, o in enumerate(problem.operands))
     )
     local_bytes = _local_bytes(problem, sums, tiles, nest, group_trips)
-    macs = (
-        all_sums * problem.input_channels * problem.kernel_area
-        if problem.has_kernel
-        else np.zeros((), np.int64)
-    )
+    macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
-    shape = np.broadcast_shapes(local_bytes.shape, dram_bits.shape, steps.shape)
-    names = (
+    arrays = (
         local_bytes,
         dram_bits,
         macs,
@@ -207,8 +174,35 @@ def evaluate(
         output_vector_passes,
         partial_sum_bits,
     )
-    costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in names))
-    return costs, np.broadcast_to(legal, shape)
+    shape = np.broadcast_shapes(local_bytes.shape, dram_bits.shape, steps.shape)
+    costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in arrays))
+    return costs, np.broadcast_to(_legal(problem, sums, nest), shape)
+
+
+def _legal(problem: LayerProblem, sums: PartialSums, nest: _Nest) -> Bools:
+    """Which tilings may hold their partial sums this way."""
+    split = nest.trips["K"] > 1
+    if sums is PartialSums.NONE:
+        return ~split
+    if sums is PartialSums.KEPT:
+        # tiles that recompute a pooled body cannot share one region of sums
+        overlapping = problem.has_pool and nest.inside("P", "K")
+        return split & (nest.trips["P"] == 1 if overlapping else True)
+    enclosed = np.ones((), np.int64)
+    for loop in "MP":
+        if nest.inside(loop, "K"):
+            enclosed = enclosed * nest.trips[loop]
+    return split & (enclosed > 1) & (not problem.has_pool)
+
+
+def _kernel_elements(problem: LayerProblem) -> int:
+    channels = problem.groups * problem.output_channels * problem.input_channels
+    return channels * problem.kernel_area * problem.has_kernel
+
+
+def _output_elements(problem: LayerProblem) -> int:
+    channels = problem.batch * problem.groups * problem.output_channels
+    return channels * problem.rows.output_size * problem.columns.output_size
 
 
 def _operand_elements(problem: LayerProblem, index: int) -> int:
