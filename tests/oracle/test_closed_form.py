@@ -12,6 +12,7 @@ from dataflow_sim.schedule.frontier import best_tiling, layer_frontier
 from dataflow_sim.schedule.problem import LayerProblem, Operand
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
 from tests.oracle import loop_nest_oracle as oracle
+from tests.oracle import loop_nest_spec as spec_of
 
 
 @st.composite
@@ -97,14 +98,14 @@ def tilings(draw: st.DrawFn, problem: LayerProblem) -> LayerTiling:
     return LayerTiling(draw(st.sampled_from(ORDERS)), sums, group_tile, m, k, n, r, c, steps)
 
 
-def as_spec(problem: LayerProblem) -> oracle.LayerSpec:
+def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
     rows, columns = problem.rows, problem.columns
-    pool = oracle.PoolSpec(
+    pool = spec_of.PoolSpec(
         (rows.pool_kernel, columns.pool_kernel),
         (rows.pool_stride, columns.pool_stride),
         (rows.pool_pad, columns.pool_pad),
     )
-    return oracle.LayerSpec(
+    return spec_of.LayerSpec(
         n=problem.batch,
         groups=problem.groups,
         m=problem.output_channels,
@@ -120,7 +121,7 @@ def as_spec(problem: LayerProblem) -> oracle.LayerSpec:
         pool=pool if problem.has_pool else None,
         input_vectors=problem.input_vectors,
         output_vectors=problem.output_vectors,
-        operands=tuple(oracle.OperandSpec(o.bits, o.per_channel) for o in problem.operands),
+        operands=tuple(spec_of.OperandSpec(o.bits, o.per_channel) for o in problem.operands),
         input_bits=problem.input_bits,
         kernel_bits=problem.kernel_bits,
         output_bits=problem.output_bits,
@@ -129,8 +130,8 @@ def as_spec(problem: LayerProblem) -> oracle.LayerSpec:
     )
 
 
-def as_nest(problem: LayerProblem, tiling: LayerTiling) -> oracle.NestTiling:
-    return oracle.NestTiling(
+def as_nest(problem: LayerProblem, tiling: LayerTiling) -> spec_of.NestTiling:
+    return spec_of.NestTiling(
         order=tiling.order,
         sums=tiling.partial_sums.value,
         group_tile=tiling.group_tile,

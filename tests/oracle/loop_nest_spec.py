@@ -1,0 +1,102 @@
+"""What the loop-nest oracle is given, and what it counts (see `loop_nest_oracle`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """A pool fused behind the body (dilation 1): (rows, columns) each."""
+
+    kernel: Pair
+    stride: Pair
+    pad_begin: Pair
+
+
+@dataclass(frozen=True)
+class OperandSpec:
+    """An extra feature map: the body's shape, or (N, G*M, 1, 1) if `per_channel`."""
+
+    bits: int
+    per_channel: bool
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer; pairs are (rows, columns), `m` and `k` are channels per group."""
+
+    n: int
+    groups: int
+    m: int
+    k: int
+    input_size: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pad_begin: Pair
+    body_size: Pair
+    output_size: Pair
+    has_kernel: bool
+    pool: PoolSpec | None = None
+    input_vectors: int = 0
+    output_vectors: int = 0
+    operands: tuple[OperandSpec, ...] = ()
+    input_bits: int = 8
+    kernel_bits: int = 8
+    output_bits: int = 8
+    vector_bits: int = 32
+    accumulator_bits: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse what the model does not define."""
+        if self.pool is None and self.output_size != self.body_size:
+            raise ValueError("without a pool the output has the body's size")
+        if not self.has_kernel and (self.m, self.k) != (1, 1):
+            raise ValueError("without a kernel M = K = 1 and the groups are the channels")
+
+
+@dataclass(frozen=True)
+class NestTiling:
+    """Loop order (outermost first), fate of the partial sums, and tile extents.
+
+    `row_tile` and `col_tile` are rows and columns of the output map.  The last tile of a loop may
+    be smaller.
+    """
+
+    order: str
+    sums: str
+    group_tile: int
+    m_tile: int
+    k_tile: int
+    n_tile: int
+    row_tile: int
+    col_tile: int
+    double_buffer: bool = False
+
+
+@dataclass(frozen=True)
+class NestCounts:
+    """What `simulate` counts: bytes, elements, steps and bits, as the names say.
+
+    `input_first` counts an input element's first read ever in the layer, `input_again` the
+    others; the kernel's likewise.
+    """
+
+    local_bytes: int
+    input_first: int
+    input_again: int
+    kernel_first: int
+    kernel_again: int
+    input_vector_reads: int
+    output_vector_reads: int
+    operand_reads: tuple[int, ...]
+    output_writes: int
+    sums_written: int
+    sums_read: int
+    macs: int
+    steps: int
+    dram_bits: int
+    local_bits: int
