@@ -16,6 +16,7 @@ from dataflow_sim.graph.analyses import (
     live_elements,
     live_peak_bytes,
     output_elements,
+    vector_elements,
     weight_elements,
 )
 from dataflow_sim.graph.layer import Layer, LayerKind
@@ -265,7 +266,7 @@ def run(
 
 
 def inspect(graph: NetworkGraph) -> InspectResult:
-    """A network's counts without any hardware: biases and folded constants count as weights."""
+    """A network's counts without any hardware."""
     live = live_elements(graph)
     layers = tuple(
         InspectedLayer(
@@ -275,7 +276,8 @@ def inspect(graph: NetworkGraph) -> InspectResult:
             output_shape=layer.output_shape,
             macs=layer_macs(layer),
             weight_elements=weight_elements(graph, layer),
-            input_elements=input_elements(layer),
+            vector_elements=vector_elements(graph, layer),
+            input_elements=input_elements(graph, layer),
             output_elements=output_elements(graph, layer),
             live_elements=live[index],
         )

@@ -203,7 +203,11 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class InspectedLayer:
-    """One layer of a network, counts in elements; `live_elements` while it runs."""
+    """One layer of a network, counts in elements.
+
+    `weight_elements` are those of the kernel, `vector_elements` those of bias, folded scale
+    and shift; `live_elements` is the live set of whole maps while the layer runs.
+    """
 
     name: str
     op: str
@@ -211,6 +215,7 @@ class InspectedLayer:
     output_shape: tuple[int, int, int, int]
     macs: int
     weight_elements: int
+    vector_elements: int
     input_elements: int
     output_elements: int
     live_elements: int

@@ -44,16 +44,26 @@ def layer_macs_without_padding(layer: Layer) -> int:
 
 
 def weight_elements(graph: NetworkGraph, layer: Layer) -> int:
-    """Elements of the layer's weight tensors, per-channel constants included where counted."""
-    return sum(graph.tensors[name].elements for name in layer.weights)
+    """Elements of the layer's kernel, and of constants that it reads like maps."""
+    names = [layer.weight] if layer.weight else []
+    names += [s.tensor for view in layer.views for s in view.segments]
+    tensors = [graph.tensors[name] for name in dict.fromkeys(names)]
+    return sum(tensor.elements for tensor in tensors if tensor.kind is TensorKind.WEIGHT)
 
 
-def input_elements(layer: Layer) -> int:
-    """Elements of all maps that the layer reads, each view once."""
+def vector_elements(graph: NetworkGraph, layer: Layer) -> int:
+    """Elements of the layer's per-channel constants: bias, folded scale and shift."""
+    names = [name for name in (layer.input_vectors, layer.output_vectors) if name]
+    return sum(graph.tensors[name].elements for name in names)
+
+
+def input_elements(graph: NetworkGraph, layer: Layer) -> int:
+    """Elements of all maps that the layer reads, each view once, constants not among them."""
     total = 0
     for view in layer.views:
-        n, c, h, w = view.shape
-        total += n * c * h * w
+        if graph.tensors[view.segments[0].tensor].kind is not TensorKind.WEIGHT:
+            n, c, h, w = view.shape
+            total += n * c * h * w
     return total
 
 

@@ -27,13 +27,25 @@ def inspect_tables(result: InspectResult) -> tuple[Table, Table]:
             "x".join(str(extent) for extent in layer.output_shape[1:]),
             f"{layer.macs:,}",
             f"{layer.weight_elements:,}",
+            f"{layer.vector_elements:,}",
             f"{layer.input_elements:,}",
             f"{layer.output_elements:,}",
             f"{layer.live_elements:,}",
         )
         for layer in result.layers
     )
-    columns = ("layer", "op", "folded", "output", "MACs", "weights", "input", "written", "live")
+    columns = (
+        "layer",
+        "op",
+        "folded",
+        "output",
+        "MACs",
+        "weights",
+        "bias",
+        "input",
+        "written",
+        "live",
+    )
     return summary, Table("Layers, counts in elements", columns, rows)
 
 

@@ -146,6 +146,9 @@ def test_inspect_networks_and_hardware(tmp_path: Path) -> None:
     assert found["macs"] == 568_740_352
     assert found["parameters"] == 4_231_976
     assert found["live_peak_elements"] == 1_204_224
+    assert sum(layer["weight_elements"] for layer in found["layers"]) == 4_209_088
+    vectors = sum(layer["vector_elements"] for layer in found["layers"])
+    assert 4_209_088 + vectors == found["parameters"]
     keys = {"name", "op", "macs", "weight_elements", "input_elements", "output_elements"}
     assert keys <= set(found["layers"][0])
     assert "BatchNormalization" in command("inspect", "mobilenet_v1", cwd=tmp_path).stdout
