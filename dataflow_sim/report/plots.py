@@ -65,8 +65,7 @@ def traffic_per_layer(result: RunResult) -> Figure:
     axes.scatter(places, bounds, marker="_", color="black", s=22, label="lower bound", zorder=3)
     axes.set_xticks(places, [layer.name for layer in layers], rotation=90, fontsize=6)
     axes.set_xlim(-0.8, len(layers) - 0.2)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.08)
+    axes.set_ylim(0, 1.06 * max(base))
     axes.set_ylabel(f"DRAM traffic per layer [{unit}]")
     axes.set_title(
         f"{result.network} on {result.hardware}, {result.policy}, "
