@@ -261,7 +261,7 @@ class GraphBuilder:
 
     # ---------------------------------------------------------------- fallback
 
-    def opaque(self, node: Node, op: str | None = None, *, known: bool = False) -> None:
+    def opaque(self, node: Node, *, known: bool = False) -> None:
         """A layer of which only the bytes are known: reads every input once, writes once.
 
         Unless `known`, the operator is named in the network's warning.
@@ -274,7 +274,9 @@ class GraphBuilder:
             if name in steering:
                 continue
             if name in self.values:
-                views.append(self._materialised(name))
+                if self.values[name].pre:
+                    self.materialise(name)
+                views.append(self.values[name].view)
             elif self.is_constant(name) and self._fetched(name):
                 self.learn(name)
                 shape = canonical(self.network.constants[name].shape)
@@ -286,7 +288,7 @@ class GraphBuilder:
             )
         draft = Draft(
             name=node.name,
-            op=op or node.op,
+            op=node.op,
             kind=LayerKind.OPAQUE,
             input=views[0],
             operands=views[1:],
@@ -305,38 +307,26 @@ class GraphBuilder:
         constant = self.network.constants[name]
         return constant.real and prod(constant.shape) > 1
 
-    def copy(self, name: str) -> None:
-        """Make a value a map of its own: its view is read, and written as a tensor."""
+    def materialise(self, name: str) -> None:
+        """Make a value a map of its own, its pre-activation applied: read as a view, written.
+
+        The map takes the value's name, unless another tensor has it already.
+        """
         value = self.values[name]
+        ends = {end for draft in self.drafts for end in (draft.end, *(n for n, _ in draft.extra))}
+        taken = name in ends or name in self.network.inputs
         draft = Draft(
-            name=f"{name} copy",
-            op="Copy",
+            name=name if value.pre else f"{name} copy",
+            op=value.pre.ops[-1] if value.pre else "Copy",
             kind=LayerKind.CHANNELWISE,
             input=value.view,
             body_shape=value.view.shape,
-            end=f"{name} copy" if name in self.network.inputs else name,
+            end=f"{name} copy" if taken else name,
             groups=value.view.shape[1],
-            pre=value.pre,
+            post=value.pre,
         )
         self.add(draft, value.shape)
         self.values[name] = self.values[draft.end]
-
-    def _materialised(self, name: str) -> View:
-        """The view of a value; a pending pre-activation becomes a layer first."""
-        value = self.values[name]
-        if value.pre:
-            draft = Draft(
-                name=name,
-                op=value.pre.ops[-1],
-                kind=LayerKind.CHANNELWISE,
-                input=value.view,
-                body_shape=value.view.shape,
-                end=name,
-                groups=value.view.shape[1],
-                post=value.pre,
-            )
-            self.add(draft, value.shape)
-        return self.values[name].view
 
 
 def _replace_maps(program: PointProgram, places: dict[int, Arg]) -> PointProgram:

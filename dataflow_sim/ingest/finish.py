@@ -84,7 +84,7 @@ class _Finisher:
             )
             tensors = {s.tensor for s in segments}
             if not whole or len(tensors) < len(segments) or tensors & taken:
-                builder.copy(name)
+                builder.materialise(name)
                 tensors = {s.tensor for s in builder.value(name).view.segments}
             taken |= tensors
         return outputs
@@ -120,9 +120,7 @@ class _Finisher:
             if segment.tensor.startswith("#"):
                 name = segment.tensor[1:]
                 shape = canonical(self.network.constants[name].shape)
-                self.names[segment.tensor] = self._tensor(
-                    name, TensorKind.WEIGHT, shape, WeightRole.KERNEL
-                )
+                self.names[segment.tensor] = self._kernel(name, shape)
             tensor = self.names[segment.tensor]
             last = segments[-1] if segments else None
             if last and last.tensor == tensor and last.channel_stop == segment.channel_start:
@@ -141,7 +139,7 @@ class _Finisher:
         return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.VECTOR)
 
     def _kernel(self, name: str, shape: Shape4) -> str:
-        """The tensor of a kernel; one constant seen in two shapes is two tensors."""
+        """The tensor of a constant; one that is read in two shapes is two tensors."""
         known = self.tensors.get(name)
         if known is not None and known.shape != shape:
             name = f"{name} as {'x'.join(str(extent) for extent in shape)}"

@@ -36,7 +36,7 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
             f"{builder.network.name}: node '{node.name}' (Conv) has weights {kernel} on an input "
             f"of shape {value.shape}; they must have {rank} extents from 1 up"
         )
-    groups = int_attribute(node, "group", 1)
+    groups = int_attribute(builder, node, "group", 1)
     channels = value.view.shape[1]
     if groups < 1 or kernel[1] * groups != channels or kernel[0] % groups:
         raise NetworkError(
@@ -186,7 +186,7 @@ def _pixelwise(builder: GraphBuilder, node: Node) -> None:
     value = builder.value(node.inputs[0])
     rank = len(value.shape)
     flattens = builder.network.opset < 13  # softmax then takes all axes from its own on
-    axis = int_attribute(node, "axis", 1 if flattens else -1) % max(rank, 1)
+    axis = int_attribute(builder, node, "axis", 1 if flattens else -1) % max(rank, 1)
     plane = value.view.shape[2] * value.view.shape[3]
     over_channels = node.op == "LRN" or (axis == 1 and plane == 1)
     if not value.exact or not over_channels:

@@ -16,7 +16,7 @@ def concat(builder: GraphBuilder, node: Node) -> None:
     """Along channels a view; along another axis a copy."""
     values = [builder.value(n) if n in builder.values else None for n in node.inputs]
     shape = builder.network.shapes[node.outputs[0]]
-    axis = int_attribute(node, "axis", 0) % len(shape)
+    axis = int_attribute(builder, node, "axis", 0) % len(shape)
     parts = [v for v in values if v is not None and v.exact and not v.pre]
     if len(shape) < 2 or axis != 1 or len(parts) != len(values):
         builder.opaque(node, known=True)
@@ -48,7 +48,7 @@ def _channel_range(view: View, start: int, stop: int) -> View:
 def split(builder: GraphBuilder, node: Node) -> None:
     """Along channels views; along another axis copies."""
     value = builder.value(node.inputs[0])
-    axis = int_attribute(node, "axis", 0) % len(value.shape)
+    axis = int_attribute(builder, node, "axis", 0) % len(value.shape)
     if axis != 1 or not value.exact:
         builder.opaque(node, known=True)
         return

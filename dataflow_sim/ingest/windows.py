@@ -16,11 +16,14 @@ def ints(value: Attribute | None, default: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(v) for v in value) if isinstance(value, tuple) else default
 
 
-def int_attribute(node: Node, name: str, default: int) -> int:
+def int_attribute(builder: GraphBuilder, node: Node, name: str, default: int) -> int:
     """An integer attribute of a node, or the default.  Raises NetworkError for another type."""
     value = node.attributes.get(name, default)
     if not isinstance(value, int):
-        raise NetworkError(f"node '{node.name}' ({node.op}) has {name}={value!r}, no integer")
+        raise NetworkError(
+            f"{builder.network.name}: node '{node.name}' ({node.op}) has {name}={value!r}, "
+            "no integer"
+        )
     return value
 
 

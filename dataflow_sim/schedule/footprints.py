@@ -194,8 +194,6 @@ class PlaneTiles:
     input_sum: Ints
     input_touched: Ints
     body_largest: Ints
-    body_rows_largest: Ints
-    body_columns_largest: Ints
     body_sum: Ints
     output_largest: Ints
 
@@ -239,8 +237,6 @@ def _combine(
         input_sum=batch * rows.input_sum[r] * columns.input_sum[c],
         input_touched=batch * rows.input_touched[r] * columns.input_touched[c],
         body_largest=b * rows.body_largest[r] * columns.body_largest[c],
-        body_rows_largest=rows.body_largest[r],
-        body_columns_largest=columns.body_largest[c],
         body_sum=batch * rows.body_sum[r] * columns.body_sum[c],
         output_largest=b * rows.size[r] * columns.size[c],
     )

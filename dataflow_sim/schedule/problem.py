@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
+from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.footprints import Axis, layer_axes
 from dataflow_sim.schedule.types import MemoryOptions
@@ -163,9 +163,3 @@ def stream_problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> 
 def splits_channels(problem: LayerProblem) -> bool:
     """Whether tiles may take part of the channels of a group."""
     return problem.kind is LayerKind.CONVOLUTION
-
-
-def reads_input(graph: NetworkGraph, layer: Layer) -> bool:
-    """Whether the layer reads a network input."""
-    names = [s.tensor for view in layer.views for s in view.segments]
-    return any(graph.tensors[name].kind is TensorKind.INPUT for name in names)

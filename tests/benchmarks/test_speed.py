@@ -54,7 +54,7 @@ def test_a_whole_run(benchmark: Benchmark, name: str) -> None:
     benchmark(whole)
 
 
-def test_counting_costs_no_more_than_twice_the_lowering(benchmark: Benchmark) -> None:
+def test_counting_costs_at_most_two_and_a_half_lowerings(benchmark: Benchmark) -> None:
     graph = built_in("mobilenet_v1")
     schedule, program = scheduled(graph, 16 << 10)
 

@@ -125,6 +125,11 @@ def test_what_steers_an_operator_is_neither_fetched_nor_learned() -> None:
         ([conv("a"), helper.make_node("Split", ["a"], ["y", "z"], axis=1)], ["y"], 144),
         ([helper.make_node("Identity", ["x"], ["y"])], ["y"], 256),
         ([helper.make_node("Relu", ["x"], ["y"])], ["y", "x"], 512),
+        (
+            [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Identity", ["y"], ["z"])],
+            ["z", "y"],
+            512,
+        ),
     ],
 )
 def test_every_network_output_is_written_once(
@@ -184,6 +189,18 @@ def test_one_weight_in_two_shapes() -> None:
         helper.make_node("Add", ["g", "h"], ["y"]),
     ]
     assert result(model(nodes, {"m": (256, 10)})).counted
+
+
+def test_one_constant_as_kernel_and_as_map() -> None:
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("MatMul", ["f", "m"], ["g"], name="g"),
+        helper.make_node("ReduceSum", ["f"], ["t"], keepdims=1),
+        helper.make_node("Mul", ["t", "m"], ["y"], name="y"),
+    ]
+    found = result(model(nodes, {"m": (256, 10)}, ["g", "y"]))
+    assert found.counted
+    assert found.parameters == 2560
 
 
 def test_deep_chains_of_activations_are_read() -> None:
