@@ -1,4 +1,4 @@
-"""Collects instructions while a layer is lowered: buffers, addresses, transfers of views."""
+"""Collects instructions while a group is lowered: buffers, addresses, transfers of views."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from dataflow_sim.graph.layer import View
 from dataflow_sim.graph.region import Box, Shape4, Span
-from dataflow_sim.program.instructions import Alloc, Free, Instruction, Load
+from dataflow_sim.program.instructions import Alloc, Free, Instruction, Load, Origin, Slice
 
 ORIGIN = (0, 0, 0, 0)
 
@@ -26,43 +26,81 @@ class Slots:
 
 @dataclass(slots=True)
 class Emitter:
-    """The instructions so far, the next free buffer number and address."""
+    """The instructions so far, the next free buffer number, and what is in local memory.
+
+    `resident` holds the buffers of the maps that are whole in local memory; the buffers
+    of the group being lowered lie from `base` upwards.
+    """
 
     instructions: list[Instruction] = field(default_factory=list)
     next_buffer: int = 0
+    base: int = 0
     height: int = 0
     live: list[int] = field(default_factory=list)
+    resident: dict[str, int] = field(default_factory=dict)
+
+    def place(self, label: str, shape: Shape4, bits: int, address: int) -> int:
+        """Allocate a buffer at a given address; whoever asks for it frees it."""
+        n, c, h, w = shape
+        size = -(-n * c * h * w * bits // 8)
+        buffer = self.next_buffer
+        self.instructions.append(Alloc(buffer, address, size, shape, bits, label))
+        self.next_buffer += 1
+        return buffer
 
     def alloc(self, label: str, shape: Shape4, bits: int, slots: int) -> Slots:
-        """Allocate a buffer with one or more slots at the next addresses."""
+        """Allocate a buffer of the group with one or more slots at the next addresses."""
         n, c, h, w = shape
         size = -(-n * c * h * w * bits // 8)
         buffers = []
         for _ in range(slots):
-            self.instructions.append(Alloc(self.next_buffer, self.height, size, shape, bits, label))
-            buffers.append(self.next_buffer)
-            self.next_buffer += 1
+            buffers.append(self.place(label, shape, bits, self.base + self.height))
             self.height += size
         self.live.extend(buffers)
         return Slots(tuple(buffers))
 
     def free_all(self) -> None:
-        """Free every live buffer; the next one starts at address 0."""
+        """Free every buffer of the group; the next one starts at its own base."""
         self.instructions.extend(Free(buffer) for buffer in self.live)
         self.live.clear()
         self.height = 0
 
-    def load_view(self, view: View, box: Box, buffer: int) -> None:
-        """Load a box of a view: one transfer for each segment that it meets."""
+    def load_view(
+        self, view: View, box: Box, buffer: int, origin: Origin = ORIGIN
+    ) -> tuple[Slice, ...]:
+        """Bring a box of a view to local memory: its parts, of which the resident ones are there.
+
+        One transfer for each segment that comes from DRAM; these are packed along the
+        channels of the buffer, from `origin` on.
+        """
         if box.elements == 0:
-            return
-        position = 0
+            return (Slice(buffer, origin, box),)
+        parts: list[Slice] = []
+        position = packed = 0
         for segment in view.segments:
             low = max(box.channel.start, position)
             high = min(box.channel.stop, position + segment.channels)
             if low < high:
                 shift = segment.channel_start - position
-                part = Box(box.batch, Span(low + shift, high + shift), box.row, box.column)
-                origin = (0, low - box.channel.start, 0, 0)
-                self.instructions.append(Load(segment.tensor, part, buffer, origin))
+                part = box._replace(channel=Span(low, high))
+                there = self.resident.get(segment.tensor)
+                if there is None:
+                    batch, channel, row, column = origin
+                    at = (batch, channel + packed, row, column)
+                    source = box._replace(channel=Span(low + shift, high + shift))
+                    self.instructions.append(Load(segment.tensor, source, buffer, at))
+                    packed += high - low
+                    parts.append(Slice(buffer, at, part))
+                else:
+                    parts.append(resident_slice(there, part, shift))
             position += segment.channels
+        if packed == box.channel.length:
+            return (Slice(buffer, origin, box),)
+        return tuple(parts)
+
+
+def resident_slice(buffer: int, box: Box, channel_shift: int = 0) -> Slice:
+    """A box of a view in the buffer that holds the whole of its tensor."""
+    batch, channel, row, column = (span.start for span in box)
+    at = (batch, channel + channel_shift, row, column)
+    return Slice(buffer, at, box, (box.row.step, box.column.step))

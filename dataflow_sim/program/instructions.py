@@ -61,30 +61,37 @@ class Store(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """Part of a buffer: the box of the tensor or view that lies at `origin`."""
+    """Part of a buffer: the box of the tensor or view that lies at `origin`.
+
+    `stride` tells how far apart in the buffer the box's rows and columns are: above 1
+    where a strided box is read from a buffer that holds the elements between, too.
+    """
 
     buffer: int
     origin: Origin
     box: Box
+    stride: tuple[int, int] = (1, 1)
 
 
 class Compute(NamedTuple):
     """One step of a layer.
 
-    Reduces input channels [first_channel, last_channel) into the outputs of `result`'s
-    box, in the coordinates of the layer's output.  `sums` holds partial sums in body
-    coordinates, when the reduction takes several steps: `first` starts them, `last`
-    finishes them and writes `result`, which until then is not touched.  The channels
-    are those of the layer's input view.
+    Its input, and each of its operands, is a box of a view that lies in local memory in
+    one or several parts, in any order, none of them twice: rows and segments of a view may
+    have buffers of their own.  Reduces input channels [first_channel, last_channel) into
+    the outputs of `result`'s box, in the coordinates of the layer's output.  `sums` holds
+    partial sums in body coordinates, when the reduction takes several steps: `first`
+    starts them, `last` finishes them and writes `result`, which until then is not touched.
+    The channels are those of the layer's input view.
     """
 
     layer: int
     result: Slice
-    input: Slice
+    input: tuple[Slice, ...]
     kernel: Slice | None
     input_vectors: Slice | None
     output_vectors: Slice | None
-    operands: tuple[Slice, ...]
+    operands: tuple[tuple[Slice, ...], ...]
     sums: Slice | None
     first: bool
     last: bool
@@ -92,8 +99,9 @@ class Compute(NamedTuple):
     @property
     def reads(self) -> tuple[Slice, ...]:
         """All buffers that the step reads, partial sums not among them."""
-        single = (self.input, self.kernel, self.input_vectors, self.output_vectors)
-        return (*(part for part in single if part is not None), *self.operands)
+        single = (self.kernel, self.input_vectors, self.output_vectors)
+        operands = (part for parts in self.operands for part in parts)
+        return (*self.input, *(part for part in single if part is not None), *operands)
 
 
 class Stream(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.region import Box, Shape4, Span
-from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots
+from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
 from dataflow_sim.program.instructions import Compute, Load, Slice, Store
 from dataflow_sim.schedule.footprints import Axis
 from dataflow_sim.schedule.problem import LayerProblem
@@ -61,6 +61,7 @@ class _Role:
     slots: Slots
     key: tuple[int, ...] = ()
     part: Slice = _NOTHING
+    parts: tuple[Slice, ...] = ()
 
 
 def _with_footprints(
@@ -136,7 +137,10 @@ class LoopNest:
             len(part) for part in (self.groups, self.outputs, self.inputs, self.planes)
         )
         self.role: dict[str, _Role] = {}
-        self._add("input", (batch, channels_in, *source), problem.input_bits, group * inn * space)
+        fetched = min(channels_in, problem.input_dram_channels)
+        if problem.input_in_place and problem.output_resident:
+            fetched = 0
+        self._add("input", (batch, fetched, *source), problem.input_bits, group * inn * space)
         if problem.has_kernel:
             taps = self.layer.window.kernel
             shape = (channels_out, tiling.input_channel_tile, *taps)
@@ -150,7 +154,7 @@ class LoopNest:
         if tiling.partial_sums is not PartialSums.NONE:
             self._add_sums((batch, channels_out, *body), group, out, inn, space)
             self.role["output"] = self.role["partial sums"]
-        elif problem.input_in_place:
+        elif problem.output_resident or problem.input_in_place:
             self.role["output"] = self.role["input"]
         else:
             shape = (batch, channels_out, *plane)
@@ -162,9 +166,13 @@ class LoopNest:
                 continue
             area = (1, 1) if operand.per_channel else body
             moved = len({p.batch for p in planes}) if operand.per_channel else out * space
-            self._add(name, (batch, channels_out, *area), operand.bits, group * moved)
+            fetched = min(channels_out, operand.dram_channels)
+            self._add(name, (batch, fetched, *area), operand.bits, group * moved)
 
     def _add(self, name: str, shape: Shape4, bits: int, tile_count: int) -> None:
+        if 0 in shape:  # nothing comes from DRAM
+            self.role[name] = _Role(Slots((-1,)))
+            return
         double = self.problem.memory.double_buffer and tile_count > 1
         label = f"{self.layer.name}: {name}"
         self.role[name] = _Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
@@ -223,7 +231,7 @@ class LoopNest:
         sums = self._sums(step, first)
         output_vectors = self._vectors("output vectors", step) if last else None
         result = self._result(step, sums)
-        operands = self._operands(step) if last else ()
+        operands = self._operands(step, result) if last else ()
         append = self.emit.instructions.append
         append(
             Compute(
@@ -239,21 +247,23 @@ class LoopNest:
                 last,
             )
         )
-        if last:
+        if last and self.problem.output_stored:
             append(Store(self.layer.output, result.box, result.buffer, result.origin))
-        elif sums is not None and self.tiling.partial_sums is PartialSums.SPILLED:
+        elif not last and sums is not None and self.tiling.partial_sums is PartialSums.SPILLED:
             append(Store(sums_tensor_name(self.layer), sums.box, sums.buffer, sums.origin))
 
-    def _input(self, step: _Step) -> Slice:
+    def _input(self, step: _Step) -> tuple[Slice, ...]:
         role = self.role["input"]
         key = (step.group, step.input, step.plane)
         if key != role.key:
             plane = self.planes[step.plane]
             box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
             role.key = key
-            role.part = Slice(role.slots.advance(), ORIGIN, box)
-            self.emit.load_view(self.layer.input, box, role.part.buffer)
-        return role.part
+            buffer, origin = role.slots.advance(), ORIGIN
+            if self.problem.input_in_place and self.problem.output_resident:
+                buffer, origin, _, _ = resident_slice(self.emit.resident[self.layer.output], box)
+            role.parts = self.emit.load_view(self.layer.input, box, buffer, origin)
+        return role.parts
 
     def _kernel(self, step: _Step) -> Slice | None:
         if self.layer.weight is None:
@@ -317,15 +327,17 @@ class LoopNest:
     def _result(self, step: _Step, sums: Slice | None) -> Slice:
         plane = self.planes[step.plane]
         box = Box(plane.batch, self._out_channels(step), plane.rows, plane.columns)
+        if self.problem.output_resident:
+            return resident_slice(self.emit.resident[self.layer.output], box)
         if sums is not None:
             return Slice(sums.buffer, sums.origin, box)
         if self.problem.input_in_place:
-            return Slice(self.role["input"].part.buffer, ORIGIN, box)
+            return Slice(self.role["input"].parts[0].buffer, ORIGIN, box)
         return Slice(self.role["output"].slots.advance(), ORIGIN, box)
 
-    def _operands(self, step: _Step) -> tuple[Slice, ...]:
+    def _operands(self, step: _Step, result: Slice) -> tuple[tuple[Slice, ...], ...]:
         """Load the operands of a finished tile, one in place where the result will be."""
-        parts = []
+        found = []
         plane = self.planes[step.plane]
         for index, view in enumerate(self.layer.operands):
             operand = self.problem.operands[index]
@@ -338,13 +350,11 @@ class LoopNest:
                 box = Box(plane.batch, channels, plane.body_rows, plane.body_columns)
                 key = (step.group, step.output, step.plane)
             if role is self.role["output"]:
-                part = Slice(role.slots.buffers[role.slots.current], ORIGIN, box)
-                self.emit.load_view(view, box, part.buffer)
+                parts = self.emit.load_view(view, box, result.buffer, result.origin)
             else:
                 if key != role.key:
                     role.key = key
-                    role.part = Slice(role.slots.advance(), ORIGIN, box)
-                    self.emit.load_view(view, box, role.part.buffer)
-                part = role.part
-            parts.append(part)
-        return tuple(parts)
+                    role.parts = self.emit.load_view(view, box, role.slots.advance())
+                parts = role.parts
+            found.append(parts)
+        return tuple(found)

@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.schedule.footprints import PlaneTiles
-from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.problem import LayerProblem, Operand
 from dataflow_sim.schedule.types import PartialSums
 
 Ints = npt.NDArray[np.int64]
@@ -152,13 +152,13 @@ def evaluate(
     channels_in = problem.groups * problem.input_channels
     channels_out = problem.groups * problem.output_channels
     dram_bits = (
-        input_elements * sum(channels * bits for channels, bits in problem.input_segment_bits)
+        input_elements * problem.input_fetched_bits
         + kernel_passes * _kernel_elements(problem) * problem.kernel_bits
         + input_vector_passes * problem.input_vectors * channels_in * problem.vector_bits
         + output_vector_passes * problem.output_vectors * channels_out * problem.vector_bits
-        + _output_elements(problem) * problem.output_bits
+        + _output_elements(problem) * problem.output_bits * problem.output_stored
         + partial_sum_bits
-        + sum(_operand_elements(problem, i) * o.bits for i, o in enumerate(problem.operands))
+        + sum(_operand_area(problem, o) * o.fetched_bits for o in problem.operands)
     )
     local_bytes = _local_bytes(problem, sums, tiles, nest, group_trips)
     macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
@@ -205,11 +205,11 @@ def _output_elements(problem: LayerProblem) -> int:
     return channels * problem.rows.output_size * problem.columns.output_size
 
 
-def _operand_elements(problem: LayerProblem, index: int) -> int:
-    channels = problem.batch * problem.groups * problem.output_channels
-    if problem.operands[index].per_channel:
-        return channels
-    return channels * problem.rows.body_size * problem.columns.body_size
+def _operand_area(problem: LayerProblem, operand: Operand) -> int:
+    """Elements of one channel of an operand."""
+    if operand.per_channel:
+        return problem.batch
+    return problem.batch * problem.rows.body_size * problem.columns.body_size
 
 
 def _local_bytes(
@@ -230,7 +230,11 @@ def _local_bytes(
     channels_out = tiles.group * tiles.output_channels
     input_moves = group_trips * trips["K"] * trips["P"] * nest.passes("KP")
     output_moves = group_trips * trips["M"] * trips["P"]
-    total = _ceil_bytes(channels_in * plane.input_largest, problem.input_bits) * slots(input_moves)
+    total = np.zeros((), np.int64)
+    if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
+        fetched = np.minimum(channels_in, problem.input_dram_channels)
+        size = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
+        total = total + size * slots(input_moves)
     if problem.has_kernel:
         kernel = channels_out * tiles.input_channels * problem.kernel_area
         moves = group_trips * trips["M"] * trips["K"] * nest.passes("MK")
@@ -250,15 +254,17 @@ def _local_bytes(
             changes = changes * trips["K"]
         size = _ceil_bytes(tiles.group * extent, problem.memory.accumulator_bits)
         total = total + size * slots(group_trips * changes)
-    elif not problem.input_in_place:
+    elif not (problem.input_in_place or problem.output_resident):
         size = _ceil_bytes(channels_out * plane.output_largest, problem.output_bits)
         total = total + size * slots(output_moves)
     for index, operand in enumerate(problem.operands):
-        if sums is PartialSums.NONE and problem.operand_in_place(index):
+        in_place = sums is PartialSums.NONE and problem.operand_in_place(index)
+        if in_place or not operand.dram_channels:
             continue
         area = plane.batch if operand.per_channel else plane.output_largest
         moves = group_trips * (
             -(-problem.batch // plane.batch) if operand.per_channel else trips["M"] * trips["P"]
         )
-        total = total + _ceil_bytes(channels_out * area, operand.bits) * slots(moves)
+        fetched = np.minimum(channels_out, operand.dram_channels)
+        total = total + _ceil_bytes(fetched * area, operand.bits) * slots(moves)
     return np.asarray(total, np.int64)

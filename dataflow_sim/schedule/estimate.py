@@ -199,7 +199,7 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
     trips_p = int(plane.trips[0])
     channels_in = problem.groups * problem.input_channels
     channels_out = problem.groups * problem.output_channels
-    bits = trips_m * int(plane.input_sum[0]) * channels_in * problem.input_bits
+    bits = trips_m * int(plane.input_sum[0]) * problem.input_read_bits
     if problem.has_kernel:
         kernel = channels_out * problem.input_channels * problem.kernel_area
         bits += trips_p * kernel * problem.kernel_bits
@@ -209,7 +209,7 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
     for operand in problem.operands:
         area = problem.rows.body_size * problem.columns.body_size
         reads = spatial_trips if operand.per_channel else area
-        bits += problem.batch * channels_out * reads * operand.bits
+        bits += problem.batch * reads * operand.read_bits
     unfinished = (trips_k - 1) * channels_out * int(plane.body_sum[0])
     bits += 2 * unfinished * problem.memory.accumulator_bits
     area = problem.rows.output_size * problem.columns.output_size

@@ -4,6 +4,9 @@ Every distinct trip count of every loop is enumerated (`tile_sizes`), under ever
 order and place of the partial sums, as numpy arrays.  The frontier is the Pareto set of
 (local bytes, DRAM bits): the whole budget curve of the layer.
 
+A layer with a resident map does not split its reduction: with its input in local memory it
+is at its floor already, and partial sums would only take room.
+
 Left out by dominance, never for speed alone: tile sizes that need more memory for the
 same trip count, and spatial tiles dominated in all five of their costs
 (`footprints.plane_tiles`); `tests/oracle` holds the undiminished search.
@@ -73,7 +76,7 @@ def _blocks(problem: LayerProblem) -> Iterator[_Block]:
             for order in ("PMK", "MPK"):
                 whole = TileArrays(one, out, full_in, plane)
                 yield _block(problem, order, PartialSums.NONE, whole)
-            if len(in_sizes) == 1:
+            if len(in_sizes) == 1 or problem.touches_local_maps:
                 continue
             part = TileArrays(one, out, in_sizes[None, :-1, None], plane)
             for order in ORDERS:

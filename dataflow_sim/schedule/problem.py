@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataflow_sim.graph.layer import Layer, LayerKind
+from dataflow_sim.graph.layer import Layer, LayerKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.footprints import Axis, layer_axes
 from dataflow_sim.schedule.types import MemoryOptions
@@ -16,18 +16,30 @@ from dataflow_sim.schedule.types import MemoryOptions
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A further map read beside the input: as large as the output, or one value a channel."""
+    """A further map read beside the input: as large as the output, or one value a channel.
+
+    `bits` is the width of its buffer, `dram_channels` how many of its channels come from
+    DRAM, `fetched_bits` and `read_bits` the bits of one element of all those channels in
+    DRAM, and of all its channels in local memory.
+    """
 
     bits: int
     per_channel: bool
+    dram_channels: int
+    fetched_bits: int
+    read_bits: int
+    whole_from_dram: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LayerProblem:
     """One layer as numbers: extents, windows, widths, and what may be split.
 
-    `input_segment_bits` holds (channels, bits) of each segment of the input view; widths
-    are bits per element; `*_vectors` count the per-channel constants on either side.
+    Widths are bits per element; `*_vectors` count the per-channel constants on either
+    side.  Of the input view `input_dram_channels` come from DRAM, the rest is resident in
+    local memory; `input_fetched_bits` and `input_read_bits` are the bits of one element of
+    all those channels in DRAM, and of all channels in local memory.  The output is
+    resident, stored to DRAM, or both.
     """
 
     kind: LayerKind
@@ -39,7 +51,9 @@ class LayerProblem:
     columns: Axis
     has_kernel: bool
     has_pool: bool
-    input_segment_bits: tuple[tuple[int, int], ...]
+    input_dram_channels: int
+    input_fetched_bits: int
+    input_read_bits: int
     input_bits: int
     kernel_bits: int
     output_bits: int
@@ -48,6 +62,8 @@ class LayerProblem:
     output_vectors: int
     operands: tuple[Operand, ...]
     memory: MemoryOptions
+    output_resident: bool = False
+    output_stored: bool = True
 
     @property
     def kernel_area(self) -> int:
@@ -65,22 +81,36 @@ class LayerProblem:
         return self.kind is LayerKind.CHANNELWISE and plain and not self.has_pool
 
     @property
+    def touches_local_maps(self) -> bool:
+        """Whether any map that the layer reads or writes is resident."""
+        whole = self.groups * self.input_channels
+        return (
+            self.output_resident
+            or self.input_dram_channels < whole
+            or any(not operand.whole_from_dram for operand in self.operands)
+        )
+
+    @property
     def input_in_place(self) -> bool:
-        """The input tile's buffer takes the output tile (elementwise, equal widths)."""
-        return self.elementwise and self.input_bits == self.output_bits
+        """The input is loaded to where the output will be (elementwise, equal widths)."""
+        from_dram = self.input_dram_channels == self.groups * self.input_channels
+        return self.elementwise and self.input_bits == self.output_bits and from_dram
 
     def operand_in_place(self, index: int) -> bool:
-        """The output tile's buffer holds operand `index` until it is overwritten.
+        """Operand `index` is loaded to where the output will overwrite it.
 
-        Only the first operand of the output's size and width, and only if no input is
-        there already.  With a split reduction the buffer holds partial sums instead.
+        Only the first operand of the output's size and width that comes from DRAM, and
+        only if no input is there already.  With a split reduction partial sums are there
+        instead.
         """
         if self.input_in_place:
             return False
         fits = [
             i
             for i, operand in enumerate(self.operands)
-            if not operand.per_channel and operand.bits == self.output_bits
+            if not operand.per_channel
+            and operand.whole_from_dram
+            and operand.bits == self.output_bits
         ]
         return bool(fits) and fits[0] == index
 
@@ -98,20 +128,49 @@ def longest_axis(shape: tuple[int, ...]) -> int:
     return max(range(len(shape)), key=lambda axis: (shape[axis], -axis))
 
 
-def layer_problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> LayerProblem:
-    """The numbers of a layer that is not opaque."""
+def _shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[int, int, int, int]:
+    """Of a view: its width in buffers, channels from DRAM, their bits, bits read locally."""
+    tensors = graph.tensors
+    width = max(tensors[s.tensor].bits for s in view.segments)
+    away = [s for s in view.segments if s.tensor not in resident]
+    fetched = sum(s.channels * tensors[s.tensor].bits for s in away)
+    read = sum(
+        s.channels * (tensors[s.tensor].bits if s.tensor in resident else width)
+        for s in view.segments
+    )
+    return width, sum(s.channels for s in away), fetched, read
+
+
+def _operand(graph: NetworkGraph, layer: Layer, view: View, resident: frozenset[str]) -> Operand:
+    width, channels, fetched, read = _shares(graph, view, resident)
+    return Operand(
+        bits=width,
+        per_channel=view.shape != layer.body_shape,
+        dram_channels=channels,
+        fetched_bits=fetched,
+        read_bits=read,
+        whole_from_dram=channels == view.shape[1],
+    )
+
+
+def layer_problem(
+    graph: NetworkGraph,
+    layer: Layer,
+    memory: MemoryOptions,
+    resident: frozenset[str] = frozenset(),
+    stored: bool = True,
+) -> LayerProblem:
+    """The numbers of a layer that is not opaque.
+
+    `resident` names the maps that are whole in local memory while it runs, its own output
+    among them or not; `stored` tells whether the output goes to DRAM.
+    """
     tensors = graph.tensors
 
     def vectors(name: str | None) -> int:
         return tensors[name].shape[0] if name is not None else 0
 
-    segments: list[tuple[int, int]] = []
-    for segment in layer.input.segments:
-        bits = tensors[segment.tensor].bits
-        if segments and segments[-1][1] == bits:
-            segments[-1] = (segments[-1][0] + segment.channels, bits)
-        else:
-            segments.append((segment.channels, bits))
+    width, channels, fetched, read = _shares(graph, layer.input, resident)
     row_axis, column_axis = layer_axes(layer)
     channelwise = layer.kind is LayerKind.CHANNELWISE
     groups = layer.output_shape[1] if channelwise else layer.groups
@@ -126,21 +185,19 @@ def layer_problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> L
         columns=column_axis,
         has_kernel=layer.weight is not None,
         has_pool=layer.pool is not None,
-        input_segment_bits=tuple(segments),
-        input_bits=graph.view_bits(layer),
+        input_dram_channels=channels,
+        input_fetched_bits=fetched,
+        input_read_bits=read,
+        input_bits=width,
         kernel_bits=tensors[layer.weight].bits if layer.weight else 0,
         output_bits=tensors[layer.output].bits,
         vector_bits=tensors[named[0]].bits if named else 0,
         input_vectors=vectors(layer.input_vectors),
         output_vectors=vectors(layer.output_vectors),
-        operands=tuple(
-            Operand(
-                bits=max(tensors[s.tensor].bits for s in view.segments),
-                per_channel=view.shape != layer.body_shape,
-            )
-            for view in layer.operands
-        ),
+        operands=tuple(_operand(graph, layer, view, resident) for view in layer.operands),
         memory=memory,
+        output_resident=layer.output in resident,
+        output_stored=stored,
     )
 
 

@@ -165,7 +165,11 @@ class _Machine:
         """The part of a buffer, or of its shadow, that a slice names."""
         held = arrays[part.buffer]
         shape = part.box.shape
-        index = tuple(slice(o, o + e) for o, e in zip(part.origin, shape, strict=True))
+        steps = (1, 1, *part.stride)
+        index = tuple(
+            slice(o, o + e * step, step)
+            for o, e, step in zip(part.origin, shape, steps, strict=True)
+        )
         window = held[index]
         if window.shape != shape:
             raise ProgramError(
@@ -208,6 +212,28 @@ class _Machine:
         self._expect(part, ids)
         return self._window(self.buffers, part).astype(np.float64)
 
+    def _gather(self, parts: tuple[Slice, ...], view: View) -> tuple[Array, Box]:
+        """Read a box of a view from its parts.  Raises ProgramError unless they tile it."""
+        if len(parts) == 1:
+            return self._read(parts[0], self._view_ids(view, parts[0].box)), parts[0].box
+        spans = zip(*(part.box for part in parts), strict=True)
+        box = Box(
+            *(Span(min(s.start for s in a), max(s.stop for s in a), a[0].step) for a in spans)
+        )
+        if sum(part.box.elements for part in parts) != box.elements:
+            raise ProgramError(f"{len(parts)} parts do not make up {box}")
+        tile = np.full(box.shape, np.nan)
+        for part in parts:
+            first = [
+                (inner.start - outer.start) // outer.step
+                for inner, outer in zip(part.box, box, strict=True)
+            ]
+            place = tuple(slice(f, f + e) for f, e in zip(first, part.box.shape, strict=True))
+            tile[place] = self._read(part, self._view_ids(view, part.box))
+        if np.isnan(tile).any():
+            raise ProgramError(f"a part of {box} is missing, or held NaN")
+        return tile, box
+
     def _write(self, part: Slice, value: Array, ids: Ids) -> None:
         self._window(self.buffers, part)[...] = value
         self._window(self.shadows, part)[...] = ids
@@ -231,13 +257,12 @@ class _Machine:
                 pool_rows(layer.pool, 0, layer.body_shape[2], wanted[0]),
                 pool_rows(layer.pool, 1, layer.body_shape[3], wanted[1]),
             )
-        source = step.input.box
-        tile = self._read(step.input, self._view_ids(layer.input, source))
+        tile, source = self._gather(step.input, layer.input)
         channels = self._channels(
             step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop
         )
         tile = pointwise(layer.pre, tile, self.constants, channels)
-        value = self._body(layer, step, tile, body)
+        value = self._body(layer, step, tile, source, body)
         if step.sums is not None:
             ids = self._ids(_sums_of(step.layer), step.sums.box, layer.body_shape)
             if not step.first:
@@ -251,18 +276,19 @@ class _Machine:
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
         self._write(step.result, value, self._ids(layer.output, result))
 
-    def _body(self, layer: Layer, step: Compute, tile: Array, body: tuple[Rows, Rows]) -> Array:
+    def _body(
+        self, layer: Layer, step: Compute, tile: Array, source: Box, body: tuple[Rows, Rows]
+    ) -> Array:
         if layer.kind is LayerKind.PIXELWISE:
             return pixelwise(layer, tile)
         if step.kernel is None:
-            source = step.input.box
             rows = slice(body[0][0] - source.row.start, body[0][1] - source.row.start)
             columns = slice(body[1][0] - source.column.start, body[1][1] - source.column.start)
             return tile[:, :, rows, columns]
         assert layer.weight is not None
         kernel = self._read(step.kernel, self._ids(layer.weight, step.kernel.box))
         groups = max(1, step.result.box.channel.length // layer.output_channels_per_group)
-        held = (step.input.box.row, step.input.box.column)
+        held = (source.row, source.column)
         return convolve(layer, tile, held, kernel, body, groups)
 
     def _finish(self, layer: Layer, step: Compute, value: Array) -> Array:
@@ -279,8 +305,8 @@ class _Machine:
                 bias = np.asarray(self.constants[layer.bias_constant], np.float64).ravel()
                 value = value + beta * (bias if bias.size == 1 else bias[channels][:, None, None])
         operands = [
-            self._read(part, self._view_ids(view, part.box))
-            for part, view in zip(step.operands, layer.operands, strict=True)
+            self._gather(parts, view)[0]
+            for parts, view in zip(step.operands, layer.operands, strict=True)
         ]
         return pointwise(layer.post, value, self.constants, channels, operands)
 

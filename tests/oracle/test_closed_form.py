@@ -41,25 +41,33 @@ def problems(draw: st.DrawFn) -> LayerProblem:
     weighted = kind is LayerKind.CONVOLUTION
     pooled = draw(st.booleans())
     plain = not weighted and not pooled
+    groups = draw(st.integers(1, 3)) if weighted else draw(st.integers(1, 5))
+    input_channels = draw(st.integers(1, 4)) if weighted else 1
+    output_channels = draw(st.integers(1, 4)) if weighted else 1
     operands: tuple[Operand, ...] = ()
     if not pooled:
         per_channel = st.booleans() if plain else st.just(False)
-        operand = st.builds(Operand, st.sampled_from([4, 8]), per_channel)
-        operands = tuple(draw(st.lists(operand, max_size=2)))
-    groups = draw(st.integers(1, 3)) if weighted else draw(st.integers(1, 5))
-    input_channels = draw(st.integers(1, 4)) if weighted else 1
+        whole = groups * output_channels
+        operands = tuple(
+            Operand(width, one, whole, whole * width, whole * width, True)
+            for width, one in draw(
+                st.lists(st.tuples(st.sampled_from([4, 8]), per_channel), max_size=2)
+            )
+        )
     bits = draw(st.sampled_from([3, 8]))
     return LayerProblem(
         kind=kind,
         batch=draw(st.integers(1, 2)),
         groups=groups,
-        output_channels=draw(st.integers(1, 4)) if weighted else 1,
+        output_channels=output_channels,
         input_channels=input_channels,
         rows=draw(axis(pooled, plain)),
         columns=draw(axis(pooled, plain)),
         has_kernel=weighted,
         has_pool=pooled,
-        input_segment_bits=((groups * input_channels, bits),),
+        input_dram_channels=groups * input_channels,
+        input_fetched_bits=groups * input_channels * bits,
+        input_read_bits=groups * input_channels * bits,
         input_bits=bits,
         kernel_bits=draw(st.sampled_from([4, 8])),
         output_bits=draw(st.sampled_from([4, 8])),
@@ -190,7 +198,9 @@ def tiny_problems(draw: st.DrawFn) -> LayerProblem:
         columns=axes[1],
         has_kernel=True,
         has_pool=False,
-        input_segment_bits=((channels, 8),),
+        input_dram_channels=channels,
+        input_fetched_bits=channels * 8,
+        input_read_bits=channels * 8,
         input_bits=8,
         kernel_bits=8,
         output_bits=8,
@@ -229,7 +239,9 @@ def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
         problem = LayerProblem(
             **{
                 **{name: getattr(problem, name) for name in LayerProblem.__slots__},
-                "input_segment_bits": ((channels, 8),),
+                "input_dram_channels": channels,
+                "input_fetched_bits": channels * 8,
+                "input_read_bits": channels * 8,
             }
         )
     points = sorted(all_points(problem))

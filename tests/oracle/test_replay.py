@@ -128,14 +128,14 @@ def test_other_faults_are_caught_and_name_the_instruction() -> None:
     row = load.box.row
     short = load.box._replace(row=row._replace(stop=row.stop - 1))
     agreed = with_instruction(program, loads[0], load._replace(box=short))
-    part = first._replace(input=first.input._replace(box=short))
+    part = first._replace(input=(first.input[0]._replace(box=short),))
     with pytest.raises(ProgramError, match=rf"instruction {steps[0]} .*layer 'a' needs row"):
         replay(with_instruction(agreed, steps[0], part), found.graph, found.inputs)
     # the step claims rows that its buffer does not hold
-    claimed = first.input._replace(
+    claimed = first.input[0]._replace(
         box=load.box._replace(row=row._replace(start=row.start + 1, stop=row.stop + 1))
     )
-    wrong = with_instruction(program, steps[0], first._replace(input=claimed))
+    wrong = with_instruction(program, steps[0], first._replace(input=(claimed,)))
     with pytest.raises(ProgramError, match=rf"instruction {steps[0]} .*missing or stale"):
         replay(wrong, found.graph, found.inputs)
     # a transfer is left out: its buffer holds poison
