@@ -7,7 +7,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dataflow_sim.energy.model import LayerCounts, add_up, layer_energy, layer_time
+from dataflow_sim.energy.model import (
+    LayerCounts,
+    add_up,
+    group_latencies,
+    layer_energy,
+    layer_time,
+)
 from dataflow_sim.errors import InputError, ProgramError
 from dataflow_sim.graph.analyses import (
     input_elements,
@@ -29,6 +35,7 @@ from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import (
     BufferStay,
     DramTraffic,
+    GroupResult,
     InspectedLayer,
     InspectResult,
     LayerResult,
@@ -37,7 +44,7 @@ from dataflow_sim.results import (
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.search import schedule_network
-from dataflow_sim.schedule.types import LayerSchedule, MemoryOptions, Schedule
+from dataflow_sim.schedule.types import Group, MemoryOptions, RowTiling, Schedule
 from dataflow_sim.simulate.ledger import Ledger, count
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
 from dataflow_sim.traffic import Reason, TrafficKey
@@ -166,45 +173,82 @@ def _counts_of_estimate(schedule: Schedule) -> _Counts:
         _layer_counts(chosen.traffic_bits, chosen.macs_executed, chosen.local_bits)
         for chosen in schedule.layers
     )
-    peak = max(chosen.local_bytes for chosen in schedule.layers)
-    return _Counts(_traffic(schedule.traffic_bytes()), layers, peak, False)
+    return _Counts(_traffic(schedule.traffic_bytes()), layers, schedule.local_bytes, False)
 
 
 def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Counts:
-    steps = sum(chosen.tiling.steps for chosen in schedule.layers)
-    if steps > MAXIMUM_COUNTED_STEPS:
+    if schedule.steps > MAXIMUM_COUNTED_STEPS:
         return _counts_of_estimate(schedule)
     program = lower(graph, schedule, partial(progress, "lowering"))
     ledger = count(program, partial(progress, "counting"))
     return _counts_of_ledger(schedule, ledger, occupancy(program))
 
 
-def _layer_result(
+def _group_layers(
     graph: NetworkGraph,
     hardware: Hardware,
-    layer: Layer,
-    chosen: LayerSchedule,
-    counts: LayerCounts,
-) -> LayerResult:
-    time = layer_time(hardware, counts)
-    tiling = asdict(chosen.tiling)
-    steps = tiling.pop("steps")
-    return LayerResult(
-        name=layer.name,
-        op=layer.op,
-        kind=layer.kind.value,
-        output_shape=layer.output_shape,
-        macs=layer_macs(layer),
-        macs_executed=counts.macs_executed,
-        steps=steps,
-        traffic=counts.traffic,
-        lower_bound_bytes=layer_bound_bytes(graph, layer, hardware.local_memory.capacity_bytes),
-        local_bytes=chosen.local_bytes,
-        energy=layer_energy(hardware, graph, layer, counts, time.latency_s),
-        latency_s=time.latency_s,
-        limited_by=time.limited_by,
-        tiling=tiling,
+    number: int,
+    group: Group,
+    counts: tuple[LayerCounts, ...],
+    held_bytes: int,
+) -> list[LayerResult]:
+    """The layers of one group."""
+    times = [layer_time(hardware, each) for each in counts]
+    capacity = hardware.local_memory.capacity_bytes
+    found = []
+    for layer, chosen, own, time, latency_s in zip(
+        graph.layers[group.start : group.stop],
+        group.layers,
+        counts,
+        times,
+        group_latencies(times),
+        strict=True,
+    ):
+        tiling = asdict(chosen.tiling)
+        steps = tiling.pop("steps")
+        found.append(
+            LayerResult(
+                name=layer.name,
+                op=layer.op,
+                kind=layer.kind.value,
+                output_shape=layer.output_shape,
+                macs=layer_macs(layer),
+                group=number,
+                macs_executed=own.macs_executed,
+                steps=steps,
+                traffic=own.traffic,
+                lower_bound_bytes=layer_bound_bytes(graph, layer, capacity),
+                local_bytes=group.local_bytes + held_bytes,
+                energy=layer_energy(hardware, graph, layer, own, latency_s),
+                latency_s=latency_s,
+                limited_by=time.limited_by,
+                tiling=tiling,
+            )
+        )
+    return found
+
+
+def _group_result(group: Group, held_bytes: int) -> GroupResult:
+    return GroupResult(
+        layers=tuple(layer.layer for layer in group.layers),
+        merged=group.merged,
+        stripe_rows=group.stripe_rows,
+        streamed_kernels=tuple(
+            layer.layer
+            for layer in group.layers
+            if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
+        ),
+        resident=tuple(sorted(group.resident)),
+        local_bytes=group.local_bytes,
+        resident_bytes=held_bytes,
     )
+
+
+def _bound_bytes(graph: NetworkGraph, policy: str, layers: tuple[LayerResult, ...]) -> int:
+    """The bound that the gap is against: layer by layer, or of the whole network."""
+    if policy == "layerwise":
+        return sum(layer.lower_bound_bytes for layer in layers)
+    return compulsory_bytes(graph)
 
 
 def run(
@@ -224,16 +268,21 @@ def run(
     schedule = schedule_network(graph, memory, options.policy, partial(progress, "scheduling"))
     check_schedule(graph, schedule)
     counts = _count(graph, schedule, progress)
+    held = [
+        sum(home.size_bytes for home in schedule.residents if home.first <= g <= home.last)
+        for g in range(len(schedule.groups))
+    ]
     layers = tuple(
-        _layer_result(graph, hardware, layer, chosen, layer_count)
-        for layer, chosen, layer_count in zip(
-            graph.layers, schedule.layers, counts.layers, strict=True
+        layer
+        for number, group in enumerate(schedule.groups)
+        for layer in _group_layers(
+            graph, hardware, number, group, counts.layers[group.start : group.stop], held[number]
         )
     )
     total_bytes = counts.traffic.total_bytes
     fps = options.frames_per_second
     warnings = graph.warnings
-    steps = sum(chosen.tiling.steps for chosen in schedule.layers)
+    steps = schedule.steps
     if not counts.counted:
         warnings += (
             f"closed form only: the program would take {steps:,} steps, more than "
@@ -250,7 +299,7 @@ def run(
         parameters=graph.parameters,
         traffic=counts.traffic,
         compulsory_bytes=compulsory_bytes(graph),
-        lower_bound_bytes=sum(layer.lower_bound_bytes for layer in layers),
+        lower_bound_bytes=_bound_bytes(graph, options.policy, layers),
         capacity_bytes=memory.capacity_bytes,
         peak_bytes=counts.peak_bytes,
         live_peak_bytes=live_peak_bytes(graph),
@@ -260,6 +309,7 @@ def run(
         steps=steps,
         counted=counts.counted,
         layers=layers,
+        groups=tuple(map(_group_result, schedule.groups, held)),
         buffers=counts.buffers,
         warnings=warnings,
     )

@@ -78,13 +78,18 @@ class EnergyBreakdown:
 
 @dataclass(frozen=True, slots=True)
 class LayerResult:
-    """One layer of a run; `tiling` is the chosen tiling as plain data."""
+    """One layer of a run; `tiling` is the chosen tiling as plain data.
+
+    `group` is the index of its group, `local_bytes` what is in use of local memory while
+    that runs.
+    """
 
     name: str
     op: str
     kind: str
     output_shape: tuple[int, int, int, int]
     macs: int
+    group: int
     macs_executed: int
     steps: int
     traffic: DramTraffic
@@ -103,6 +108,7 @@ class LayerResult:
             "kind": self.kind,
             "output_shape": list(self.output_shape),
             "macs": self.macs,
+            "group": self.group,
             "macs_executed": self.macs_executed,
             "steps": self.steps,
             "dram": self.traffic.to_json(),
@@ -112,6 +118,36 @@ class LayerResult:
             "latency_s": self.latency_s,
             "limited_by": self.limited_by,
             "tiling": dict(self.tiling),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """Layers that run together: their names, how, which maps are resident meanwhile.
+
+    `stripe_rows` is the number of rows of its input that a merged group takes at a time,
+    None where it is as few as possible or the group is a single layer alone.  `local_bytes`
+    are its own, `resident_bytes` those of the maps that stay in local memory.
+    """
+
+    layers: tuple[str, ...]
+    merged: bool
+    stripe_rows: int | None
+    streamed_kernels: tuple[str, ...]
+    resident: tuple[str, ...]
+    local_bytes: int
+    resident_bytes: int
+
+    def to_json(self) -> dict[str, object]:
+        """One entry of `group_list` in the JSON result."""
+        return {
+            "layers": list(self.layers),
+            "merged": self.merged,
+            "stripe_rows": self.stripe_rows,
+            "streamed_kernels": list(self.streamed_kernels),
+            "resident": list(self.resident),
+            "local_bytes": self.local_bytes,
+            "resident_bytes": self.resident_bytes,
         }
 
 
@@ -156,6 +192,7 @@ class RunResult:
     steps: int
     counted: bool
     layers: tuple[LayerResult, ...]
+    groups: tuple[GroupResult, ...]
     buffers: tuple[BufferStay, ...]
     warnings: tuple[str, ...]
 
@@ -190,7 +227,8 @@ class RunResult:
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,
             "required_gb_s": self.required_gb_s,
-            "groups": len(self.layers),
+            "groups": len(self.groups),
+            "group_list": [group.to_json() for group in self.groups],
             "proof": {"counted": self.counted, "steps": self.steps},
             "warnings": list(self.warnings),
             "layers": [layer.to_json() for layer in self.layers],

@@ -17,10 +17,11 @@ _FASTEST_FPS = 1e9
 @click.option("--local-memory", metavar="SIZE", help="Local memory, such as 256KiB.")
 @click.option(
     "--policy",
-    type=click.Choice(["layerwise"]),
+    type=click.Choice(["layerwise", "resident", "merged"]),
     default="layerwise",
     show_default=True,
-    help="layerwise: every layer alone, every map through DRAM.",
+    help="layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
+    "local memory; merged: layers may also run together, row by row.",
 )
 @click.option("--weight-bits", type=int, metavar="N", help="Width of all weights.")
 @click.option("--activation-bits", type=int, metavar="N", help="Width of all feature maps.")

@@ -5,11 +5,13 @@
     local    bits of DMA in and out, operands read and results written by each step
     static   power x latency
 
-    latency  the longer of compute (MACs / MACs per cycle, rounded up, at the clock) and
-             DRAM (bytes / bandwidth), layer by layer, one after the other
+    latency  of a group of layers the longer of its compute (MACs / MACs per cycle, rounded
+             up for each layer, at the clock) and its DRAM (bytes / bandwidth); groups run one
+             after the other.  A layer of a merged group has its share of the group's
+             latency, in proportion to its own compute and DRAM times.
 
 Assumed: the array is fully used; elementwise work and pooling hide behind the transfers;
-compute and DRAM of one layer overlap, those of different layers do not.
+compute and DRAM of one group overlap, those of different groups do not.
 
 Source of the form: Horowitz, ISSCC 2014; the figures are the hardware file's.
 """
@@ -49,6 +51,15 @@ class LayerTime:
     def limited_by(self) -> str:
         """Which of the two it is."""
         return "compute" if self.compute_s > self.dram_s else "dram"
+
+
+def group_latencies(times: list[LayerTime]) -> list[float]:
+    """The latency of a group of layers, as each layer's share of it."""
+    compute, dram = sum(t.compute_s for t in times), sum(t.dram_s for t in times)
+    if len(times) == 1 or compute + dram == 0:
+        return [t.latency_s for t in times]
+    scale = max(compute, dram) / (compute + dram)
+    return [scale * (t.compute_s + t.dram_s) for t in times]
 
 
 def layer_time(hardware: Hardware, counts: LayerCounts) -> LayerTime:

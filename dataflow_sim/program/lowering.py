@@ -1,31 +1,49 @@
 """From a schedule to a program: every tile, every transfer, every address.
 
-Layers run one after the other; each one's buffers lie from address zero upwards and are
-freed at its end, so that a layer's height in local memory is the sum of its buffers.
+Groups run one after the other; each one's buffers lie from its own base upwards and are
+freed at its end.  Maps that are resident have their places until the last group that
+keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
-from dataflow_sim.graph.layer import Layer, LayerKind, Tensor, TensorKind
+from dataflow_sim.graph.layer import Tensor, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.graph.region import Box, Span
-from dataflow_sim.program.emitter import ORIGIN, Emitter
-from dataflow_sim.program.instructions import Load, Program, Slice, Store, Stream
+from dataflow_sim.graph.region import Box, Span, whole
+from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
+from dataflow_sim.program.instructions import Free, Load, Program, Slice, Store, Stream
 from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name, tiles
-from dataflow_sim.schedule.problem import layer_problem, longest_axis, stream_tensors
-from dataflow_sim.schedule.types import PartialSums, Schedule
+from dataflow_sim.program.row_pipeline import RowPipeline
+from dataflow_sim.schedule.layout import GroupRun, group_layout
+from dataflow_sim.schedule.problem import (
+    StreamProblem,
+    any_problem,
+    longest_axis,
+    stream_tensors,
+)
+from dataflow_sim.schedule.timetable import RowTables
+from dataflow_sim.schedule.types import (
+    Group,
+    LayerTiling,
+    MemoryOptions,
+    PartialSums,
+    Resident,
+    RowTiling,
+    Schedule,
+)
 
 
 def _lower_stream(
-    graph: NetworkGraph, index: int, layer: Layer, steps: int, emitter: Emitter, double: bool
+    graph: NetworkGraph, index: int, steps: int, emitter: Emitter, group: Group, double: bool
 ) -> None:
     """An opaque layer: every tensor is cut along its longest axis and streamed through."""
+    layer = graph.layers[index]
     cuts: dict[str, list[Box]] = {}
-    slots = {}
+    slots: dict[str, Slots] = {}
     for name in stream_tensors(graph, layer):
         tensor = graph.tensors[name]
         axis = longest_axis(tensor.shape)
@@ -35,18 +53,27 @@ def _lower_stream(
             spans[axis] = span
             boxes.append(Box(*spans))
         cuts[name] = boxes
-        count = 2 if double and steps > 1 else 1
-        slots[name] = emitter.alloc(f"{layer.name}: {name}", boxes[0].shape, tensor.bits, count)
+        if name not in group.resident:
+            count = 2 if double and steps > 1 else 1
+            label = f"{layer.name}: {name}"
+            slots[name] = emitter.alloc(label, boxes[0].shape, tensor.bits, count)
     for step in range(steps):
         here = {name: boxes[step] for name, boxes in cuts.items() if step < len(boxes)}
-        parts = {name: Slice(slots[name].advance(), ORIGIN, box) for name, box in here.items()}
+        parts = {
+            name: Slice(slots[name].advance(), ORIGIN, box)
+            if name in slots
+            else resident_slice(emitter.resident[name], box)
+            for name, box in here.items()
+        }
         writes = {name: part for name, part in parts.items() if name in layer.outputs}
         reads = {name: part for name, part in parts.items() if name not in writes}
         for name, part in reads.items():
-            emitter.instructions.append(Load(name, part.box, part.buffer, ORIGIN))
+            if name in slots:
+                emitter.instructions.append(Load(name, part.box, part.buffer, ORIGIN))
         emitter.instructions.append(Stream(index, tuple(reads.values()), tuple(writes.values())))
         for name, part in writes.items():
-            emitter.instructions.append(Store(name, part.box, part.buffer, ORIGIN))
+            if name in group.stored:
+                emitter.instructions.append(Store(name, part.box, part.buffer, part.origin))
 
 
 Progress = Callable[[int, int], None]
@@ -66,28 +93,22 @@ def lower(graph: NetworkGraph, schedule: Schedule, progress: Progress = _no_prog
 
 
 def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Program:
-    done, total = 0, sum(chosen.tiling.steps for chosen in schedule.layers)
+    done, total = 0, schedule.steps
     emitter = Emitter()
     tensors = dict(graph.tensors)
     memory = schedule.memory
-    for index, (layer, chosen) in enumerate(zip(graph.layers, schedule.layers, strict=True)):
-        tiling = chosen.tiling
-        if layer.kind is LayerKind.OPAQUE:
-            _lower_stream(graph, index, layer, tiling.steps, emitter, memory.double_buffer)
+    tables = RowTables(graph)
+    homes = {name: home for home in schedule.residents for name in home.tensors}
+    for number, group in enumerate(schedule.groups):
+        _move_in(graph, group, homes, emitter)
+        emitter.base = group.address
+        if group.merged:
+            _lower_merged(tables, group, memory.double_buffer, emitter)
         else:
-            problem = layer_problem(graph, layer, memory)
-            LoopNest(index, layer, problem, tiling, emitter).lower()
-        if tiling.partial_sums is PartialSums.SPILLED:
-            name = sums_tensor_name(layer)
-            bits = memory.accumulator_bits
-            tensors[name] = Tensor(name, TensorKind.PARTIAL_SUM, layer.body_shape, bits)
-        if emitter.height != chosen.local_bytes:
-            raise ProgramError(
-                f"layer '{layer.name}': its buffers take {emitter.height:,} bytes, the schedule "
-                f"says {chosen.local_bytes:,}"
-            )
+            _lower_alone(graph, group, memory, emitter, tensors)
         emitter.free_all()
-        done += tiling.steps
+        _move_out(schedule.groups[number + 1 :], emitter)
+        done += sum(layer.tiling.steps for layer in group.layers)
         progress(done, total)
     return Program(
         name=graph.name,
@@ -96,3 +117,82 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         tensors=tensors,
         instructions=tuple(emitter.instructions),
     )
+
+
+def _move_in(
+    graph: NetworkGraph, group: Group, homes: Mapping[str, Resident], emitter: Emitter
+) -> None:
+    """Reserve the maps that are resident from this group on, and load those that are kept.
+
+    A map that takes over the place of one that dies shares its buffer.
+    """
+    for name in sorted(group.resident - emitter.resident.keys()):
+        home, tensor = homes[name], graph.tensors[name]
+        sharing = [emitter.resident[other] for other in home.tensors if other in emitter.resident]
+        if sharing:
+            emitter.resident[name] = sharing[0]
+            continue
+        buffer = emitter.place(name, tensor.shape, tensor.bits, home.address)
+        emitter.resident[name] = buffer
+        if name in group.kept:
+            emitter.instructions.append(Load(name, whole(tensor.shape), buffer, ORIGIN))
+
+
+def _move_out(later: Sequence[Group], emitter: Emitter) -> None:
+    """Free the maps that the next group does not keep, unless their place was taken over."""
+    staying = later[0].resident if later else frozenset()
+    for name in sorted(emitter.resident.keys() - staying):
+        buffer = emitter.resident.pop(name)
+        if buffer not in emitter.resident.values():
+            emitter.instructions.append(Free(buffer))
+
+
+def _lower_alone(
+    graph: NetworkGraph,
+    group: Group,
+    memory: MemoryOptions,
+    emitter: Emitter,
+    tensors: dict[str, Tensor],
+) -> None:
+    (chosen,) = group.layers
+    layer, tiling = graph.layers[group.start], chosen.tiling
+    assert isinstance(tiling, LayerTiling)
+    problem = any_problem(graph, layer, memory, group.resident, group.stored)
+    if isinstance(problem, StreamProblem):
+        double = memory.double_buffer
+        _lower_stream(graph, group.start, tiling.steps, emitter, group, double)
+    else:
+        LoopNest(group.start, layer, problem, tiling, emitter).lower()
+    if tiling.partial_sums is PartialSums.SPILLED:
+        name = sums_tensor_name(layer)
+        bits = memory.accumulator_bits
+        tensors[name] = Tensor(name, TensorKind.PARTIAL_SUM, layer.body_shape, bits)
+    if emitter.height != group.local_bytes:
+        raise ProgramError(
+            f"layer '{layer.name}': its buffers take {emitter.height:,} bytes, the schedule "
+            f"says {group.local_bytes:,}"
+        )
+
+
+def _lower_merged(tables: RowTables, group: Group, double: bool, emitter: Emitter) -> None:
+    tiles_of = {
+        group.start + place: layer.tiling.output_channel_tile
+        for place, layer in enumerate(group.layers)
+        if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
+    }
+    run = GroupRun(
+        group.start,
+        group.stop,
+        group.stripe_rows,
+        tuple(sorted(tiles_of.items())),
+        group.resident,
+        group.stored,
+        double,
+    )
+    layout = group_layout(tables, run)
+    if layout.height != group.local_bytes:
+        raise ProgramError(
+            f"group of '{group.layers[0].layer}': its buffers reach {layout.height:,} bytes, the "
+            f"schedule says {group.local_bytes:,}"
+        )
+    RowPipeline(tables, group, layout, emitter).lower()

@@ -1,12 +1,14 @@
 """The checker: every rule that a schedule must obey, run in production on every result.
 
 It takes the schedule as given and derives nothing from the search: extents, orders,
-splits and partial sums are checked against the layer itself.
+splits and partial sums are checked against the layer itself, and the maps' whereabouts
+are followed from group to group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import ceil
 
 from dataflow_sim.errors import ScheduleError
@@ -18,6 +20,7 @@ from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
     PartialSums,
+    RowTiling,
     Schedule,
 )
 from dataflow_sim.traffic import Reason
@@ -70,8 +73,29 @@ def _order_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
             yield "a pooled layer recomputes its body: its spatial loop must enclose K"
 
 
-def _traffic_faults(graph: NetworkGraph, layer: Layer, chosen: LayerSchedule) -> Iterator[str]:
-    """Conservation: each weight at least once, each output exactly once."""
+def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
+    if layer.kind is LayerKind.OPAQUE:
+        yield "an opaque layer cannot run by rows"
+        return
+    channels = layer.output_shape[1]
+    if tiling.streamed and (layer.weight is None or layer.groups > 1):
+        yield "its kernel cannot be streamed"
+    if not 1 <= tiling.output_channel_tile <= channels:
+        yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"
+    elif not tiling.streamed and tiling.output_channel_tile != channels:
+        yield "its kernel stays, but a step makes only some of the channels"
+    rows = layer.output_shape[2]
+    steps = rows * ceil(channels / max(1, tiling.output_channel_tile))
+    if tiling.steps != steps:
+        yield f"{tiling.steps} steps stated, its rows make {steps}"
+    if not 1 <= tiling.firings <= rows:
+        yield f"{tiling.firings} firings, legal is 1 to {rows}"
+
+
+def _traffic_faults(
+    graph: NetworkGraph, layer: Layer, chosen: LayerSchedule, stored: frozenset[str]
+) -> Iterator[str]:
+    """Conservation: each weight at least once, each stored output exactly once."""
     bits = chosen.traffic_bits
     if any(value < 0 for value in bits.values()):
         yield "negative traffic"
@@ -88,34 +112,90 @@ def _traffic_faults(graph: NetworkGraph, layer: Layer, chosen: LayerSchedule) ->
         tensor = graph.tensors[name]
         reason = Reason.OUTPUT_WRITE if tensor.kind is TensorKind.OUTPUT else Reason.MAP_SPILL
         moved = sum(v for k, v in bits.items() if k.tensor == name and k.reason is reason)
-        if moved != tensor.elements * tensor.bits:
-            yield f"output '{name}' is written {moved} bits of {tensor.elements * tensor.bits}"
+        due = tensor.elements * tensor.bits if name in stored else 0
+        if moved != due:
+            yield f"output '{name}' is written {moved} bits of {due}"
     if chosen.macs_executed < layer_macs(layer) and layer.pool is None:
         yield f"{chosen.macs_executed} MACs executed of {layer_macs(layer)}"
 
 
+def _layer_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
+    for group in schedule.groups:
+        for layer, chosen in zip(graph.layers[group.start : group.stop], group.layers, strict=True):
+            found: list[str] = []
+            if isinstance(chosen.tiling, RowTiling):
+                found.extend(_row_faults(layer, chosen.tiling))
+            elif layer.kind is not LayerKind.OPAQUE:
+                found.extend(_extent_faults(layer, chosen.tiling))
+                found.extend(_order_faults(layer, chosen.tiling))
+            elif chosen.tiling.steps < 1:
+                found.append("an opaque layer takes at least one step")
+            found.extend(_traffic_faults(graph, layer, chosen, group.stored))
+            yield from (f"layer '{layer.name}': {fault}" for fault in found)
+
+
+def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
+    """Every map that is read is somewhere, and stays where it is said to stay."""
+    in_dram = set(graph.inputs)
+    local: frozenset[str] = frozenset()
+    for number, group in enumerate(schedule.groups):
+        layers = graph.layers[group.start : group.stop]
+        made = {name for layer in layers for name in layer.outputs}
+        here = f"group {number}"
+        for name in sorted(group.resident - local - made - set(group.kept)):
+            yield f"{here}: '{name}' is resident, but nobody brought it"
+        for name in group.kept:
+            if name not in in_dram or name not in group.resident:
+                yield f"{here}: '{name}' cannot be kept"
+        for layer in layers:
+            for segment in (s for view in layer.views for s in view.segments):
+                name = segment.tensor
+                if graph.tensors[name].kind is TensorKind.WEIGHT:
+                    continue
+                if name not in in_dram | group.resident | made:
+                    yield f"layer '{layer.name}' reads '{name}', which is nowhere"
+        for name in sorted(made & set(graph.outputs) - group.stored):
+            yield f"{here}: the network's output '{name}' is not stored"
+        in_dram |= group.stored
+        local = group.resident
+
+
+def _place_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
+    """No two things lie in the same place at the same time, all within the memory."""
+    if schedule.local_bytes > schedule.memory.capacity_bytes:
+        worst = max(schedule.groups, key=lambda group: group.address + group.local_bytes)
+        yield (
+            f"layer '{graph.layers[worst.start].name}': needs {schedule.local_bytes:,} bytes of "
+            f"local memory, there are {schedule.memory.capacity_bytes:,}"
+        )
+    for number, group in enumerate(schedule.groups):
+        ranges = [(group.address, group.address + group.local_bytes, f"group {number}")]
+        named: set[str] = set()
+        for home in schedule.residents:
+            if home.first <= number <= home.last:
+                ranges.append((home.address, home.address + home.size_bytes, home.tensors[0]))
+                named.update(home.tensors)
+        if not group.resident <= named:
+            yield f"group {number}: {sorted(group.resident - named)} have no place"
+        ranges.sort()
+        for (_, end, one), (begin, _, other) in pairwise(ranges):
+            if begin < end:
+                yield f"group {number}: {one} and {other} overlap"
+
+
 def schedule_faults(graph: NetworkGraph, schedule: Schedule) -> tuple[str, ...]:
     """Every rule that the schedule breaks, each as one sentence; empty when it is legal."""
-    faults: list[str] = []
     expected = [layer.name for layer in graph.layers]
     given = [chosen.layer for chosen in schedule.layers]
-    if given != expected:
+    borders = [0, *(group.stop for group in schedule.groups)]
+    starts = [group.start for group in schedule.groups]
+    if given != expected or starts != borders[:-1]:
         return (f"the schedule holds {len(given)} layers that are not the graph's {len(expected)}",)
-    for layer, chosen in zip(graph.layers, schedule.layers, strict=True):
-        found: list[str] = []
-        if chosen.local_bytes > schedule.memory.capacity_bytes:
-            found.append(
-                f"needs {chosen.local_bytes:,} bytes of local memory, there are "
-                f"{schedule.memory.capacity_bytes:,}"
-            )
-        if layer.kind is not LayerKind.OPAQUE:
-            found.extend(_extent_faults(layer, chosen.tiling))
-            found.extend(_order_faults(layer, chosen.tiling))
-        elif chosen.tiling.steps < 1:
-            found.append("an opaque layer takes at least one step")
-        found.extend(_traffic_faults(graph, layer, chosen))
-        faults.extend(f"layer '{layer.name}': {fault}" for fault in found)
-    return tuple(faults)
+    return (
+        *_layer_faults(graph, schedule),
+        *_whereabouts_faults(graph, schedule),
+        *_place_faults(graph, schedule),
+    )
 
 
 def check_schedule(graph: NetworkGraph, schedule: Schedule) -> None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
+from dataflow_sim.graph.layer import Layer, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
 from dataflow_sim.schedule.footprints import Axis, one_plane_tile
-from dataflow_sim.schedule.frontier import Choice
-from dataflow_sim.schedule.problem import LayerProblem, layer_problem, stream_tensors
+from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, any_problem, stream_tensors
 from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
@@ -64,8 +63,8 @@ def _touched(axis: Axis, tile: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-@dataclass(slots=True)
-class _Reading:
+@dataclass(frozen=True, slots=True)
+class Reading:
     """One operand's reads of a tensor: the region touched and all elements read."""
 
     channels: tuple[int, int]
@@ -89,7 +88,7 @@ class TrafficHistory:
         for layer in self.graph.layers:
             self.readers.update(s.tensor for view in layer.views for s in view.segments)
 
-    def first_elements(self, name: str, readings: list[_Reading]) -> int:
+    def first_elements(self, name: str, readings: list[Reading]) -> int:
         """Elements that these readings of one layer are the first to touch."""
         tensor = self.graph.tensors[name]
         lasting = tensor.kind is TensorKind.INPUT and self.readers[name] > 1
@@ -107,34 +106,46 @@ class TrafficHistory:
         return (int(mask.sum()) - before) * tensor.shape[0]
 
 
-class _Estimator:
-    """Collects the traffic of one layer."""
+class LayerTraffic:
+    """Collects the traffic of one layer, some of whose maps are resident."""
 
-    def __init__(self, graph: NetworkGraph, layer: Layer, history: TrafficHistory) -> None:
+    def __init__(
+        self,
+        graph: NetworkGraph,
+        layer: Layer,
+        history: TrafficHistory,
+        resident: frozenset[str],
+        stored: frozenset[str],
+    ) -> None:
         self.graph = graph
         self.layer = layer
         self.history = history
+        self.resident = resident
+        self.stored = stored
         self.bits: dict[TrafficKey, int] = {}
-        self.readings: dict[str, list[_Reading]] = {}
+        self.readings: dict[str, list[Reading]] = {}
 
     def add(self, name: str, reason: Reason, elements: int) -> None:
+        """Add elements of a tensor."""
         if elements:
             key = TrafficKey(name, reason)
             self.bits[key] = self.bits.get(key, 0) + elements * self.graph.tensors[name].bits
 
-    def read(self, view: View, reading: _Reading) -> None:
-        """Note the readings of a view's segments."""
+    def read(self, view: View, reading: Reading) -> None:
+        """Note the readings of a view's segments that come from DRAM."""
         for segment in view.segments:
-            channels = (segment.channel_start, segment.channel_stop)
-            self.readings.setdefault(segment.tensor, []).append(
-                _Reading(
-                    channels,
-                    reading.rows,
-                    reading.columns,
-                    reading.elements_per_channel,
-                    reading.touched_per_channel,
-                )
-            )
+            if segment.tensor not in self.resident:
+                channels = (segment.channel_start, segment.channel_stop)
+                self.note(segment.tensor, replace(reading, channels=channels))
+
+    def note(self, name: str, reading: Reading) -> None:
+        """Note a reading of a tensor from DRAM."""
+        self.readings.setdefault(name, []).append(reading)
+
+    def keep(self, name: str) -> None:
+        """A map that is loaded whole, to stay, and read by this layer first."""
+        n, c, h, w = self.graph.tensors[name].shape
+        self.note(name, Reading((0, c), None, None, n * h * w, n * h * w))
 
     def weight(self, name: str | None, passes: int) -> None:
         """A weight tensor fetched whole a number of times."""
@@ -147,7 +158,7 @@ class _Estimator:
         self.add(name, Reason.WEIGHT_REFETCH, elements * (passes if seen else passes - 1))
 
     def settle(self) -> dict[TrafficKey, int]:
-        """Divide the noted readings into first and repeated ones."""
+        """Divide the noted readings into first and repeated ones; add what is stored."""
         for name, readings in self.readings.items():
             first, again = _READ_REASONS[self.graph.tensors[name].kind]
             new = self.history.first_elements(name, readings)
@@ -156,29 +167,27 @@ class _Estimator:
             self.add(name, again, total - new)
         for name in self.layer.outputs:
             tensor = self.graph.tensors[name]
-            self.add(name, write_reason(tensor.kind), tensor.elements)
+            if name in self.stored:
+                self.add(name, write_reason(tensor.kind), tensor.elements)
         return self.bits
 
 
 def _stream_schedule(
-    graph: NetworkGraph, layer: Layer, choice: Choice, history: TrafficHistory
+    graph: NetworkGraph, layer: Layer, tiling: LayerTiling, traffic: LayerTraffic
 ) -> LayerSchedule:
-    estimator = _Estimator(graph, layer, history)
+    step = 0
     for name in stream_tensors(graph, layer):
         tensor = graph.tensors[name]
-        if name in layer.outputs:
+        step += tensor.elements * tensor.bits
+        if name in layer.outputs or name in traffic.resident:
             continue
         if tensor.kind is TensorKind.WEIGHT:
-            estimator.weight(name, 1)
-            continue
-        n, c, h, w = tensor.shape
-        whole = _Reading((0, c), None, None, n * h * w, n * h * w)
-        estimator.readings[name] = [whole]
-    bits = estimator.settle()
-    # what DMA brings is read once, what DMA takes away was written once
-    return LayerSchedule(
-        layer.name, choice.tiling, choice.local_bytes, bits, 0, 2 * sum(bits.values())
-    )
+            traffic.weight(name, 1)
+        else:
+            traffic.keep(name)
+    bits = traffic.settle()
+    # every tensor is read or written once by the steps
+    return LayerSchedule(layer.name, tiling, bits, 0, sum(bits.values()) + step)
 
 
 def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
@@ -218,40 +227,45 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
 
 def layer_schedule(
     graph: NetworkGraph,
-    layer: Layer,
-    choice: Choice,
+    index: int,
+    tiling: LayerTiling,
     memory: MemoryOptions,
     history: TrafficHistory,
+    resident: frozenset[str],
+    stored: frozenset[str],
+    kept: tuple[str, ...],
 ) -> LayerSchedule:
-    """The schedule of one layer with its traffic by tensor and reason.
+    """The schedule of one layer alone with its traffic by tensor and reason.
 
-    Layers must be asked for in execution order: `history` carries what came before.
+    `resident` are the maps in local memory, `stored` its outputs that go to DRAM, `kept`
+    the maps loaded whole before it.  Layers must be asked for in execution order:
+    `history` carries what came before.
     """
-    if layer.kind is LayerKind.OPAQUE:
-        return _stream_schedule(graph, layer, choice, history)
-    problem = layer_problem(graph, layer, memory)
-    tiling = choice.tiling
+    layer = graph.layers[index]
+    traffic = LayerTraffic(graph, layer, history, resident, stored)
+    for name in kept:
+        traffic.keep(name)
+    problem = any_problem(graph, layer, memory, resident, stored)
+    if isinstance(problem, StreamProblem):
+        return _stream_schedule(graph, layer, tiling, traffic)
     costs = tiling_costs(problem, tiling)
     assert costs is not None, f"{layer.name}: the search chose an illegal tiling"
-    estimator = _Estimator(graph, layer, history)
     rows = _touched(problem.rows, tiling.row_tile)
     columns = _touched(problem.columns, tiling.column_tile)
     touched = problem.batch * len(rows) * len(columns)
-    reading = _Reading((0, 0), rows, columns, int(costs.input_elements[0]), touched)
-    estimator.read(layer.input, reading)
+    reading = Reading((0, 0), rows, columns, int(costs.input_elements[0]), touched)
+    traffic.read(layer.input, reading)
     for view in layer.operands:
         n, _, h, w = view.shape
-        estimator.read(view, _Reading((0, 0), None, None, n * h * w, n * h * w))
-    estimator.weight(layer.weight, int(costs.kernel_passes[0]))
-    estimator.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
-    estimator.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
-    bits = estimator.settle()
+        traffic.read(view, Reading((0, 0), None, None, n * h * w, n * h * w))
+    traffic.weight(layer.weight, int(costs.kernel_passes[0]))
+    traffic.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
+    traffic.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
+    bits = traffic.settle()
     half = int(costs.partial_sum_bits[0]) // 2
     if half:
         name = f"{layer.name}.partial_sums"
         bits[TrafficKey(name, Reason.PARTIAL_SUM_SPILL)] = half
         bits[TrafficKey(name, Reason.PARTIAL_SUM_FILL)] = half
     local_bits = sum(bits.values()) + step_bits(problem, tiling)
-    return LayerSchedule(
-        layer.name, tiling, choice.local_bytes, bits, int(costs.macs[0]), local_bits
-    )
+    return LayerSchedule(layer.name, tiling, bits, int(costs.macs[0]), local_bits)

@@ -2,7 +2,10 @@
 
 Every distinct trip count of every loop is enumerated (`tile_sizes`), under every loop
 order and place of the partial sums, as numpy arrays.  The frontier is the Pareto set of
-(local bytes, DRAM bits): the whole budget curve of the layer.
+(local bytes, DRAM bits): the whole budget curve of the layer.  Of tilings with equal DRAM
+bits the one with the fewest kernel fetches is taken, then fewest partial sums spilled,
+MACs, steps and local bytes; that, too, is a step function of the budget, and the
+*ladder* holds all of its steps.
 
 A layer with a resident map does not split its reduction: with its input in local memory it
 is at its floor already, and partial sums would only take room.
@@ -14,6 +17,7 @@ same trip count, and spatial tiles dominated in all five of their costs
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,14 +34,6 @@ Ints = npt.NDArray[np.int64]
 _CHUNK_ELEMENTS = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frontier:
-    """Pareto points of a layer, ascending in local bytes, strictly descending in DRAM bits."""
-
-    local_bytes: Ints
-    dram_bits: Ints
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A tiling with its local bytes and DRAM bits."""
@@ -45,6 +41,34 @@ class Choice:
     tiling: LayerTiling
     local_bytes: int
     dram_bits: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frontier:
+    """Pareto points of a layer, ascending in local bytes, strictly descending in DRAM bits.
+
+    `ladder` holds the best tiling from each of its local bytes upwards, ascending.
+    """
+
+    local_bytes: Ints
+    dram_bits: Ints
+    ladder: tuple[Choice, ...]
+
+    def best(self, capacity_bytes: int) -> Choice | None:
+        """The tiling with the fewest DRAM bits that fits; None if none does.
+
+        Ties go to fewer kernel fetches, partial sums spilled, MACs, steps, local bytes.
+        """
+        place = bisect_right(self.ladder, capacity_bytes, key=lambda choice: choice.local_bytes)
+        return self.ladder[place - 1] if place else None
+
+    def best_of_equals(self, dram_bits: int, capacity_bytes: int) -> Choice:
+        """The best tiling that fits among those that move exactly so many bits."""
+        return [
+            choice
+            for choice in self.ladder
+            if choice.dram_bits == dram_bits and choice.local_bytes <= capacity_bytes
+        ][-1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,19 +122,68 @@ def pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
     return order[bits < best_before]
 
 
-@lru_cache(maxsize=1024)
+@dataclass(frozen=True, slots=True)
+class _Rung:
+    """A candidate: what it is ranked by, its local bytes, its block and place there."""
+
+    rank: tuple[int, ...]
+    local_bytes: int
+    block: int
+    index: tuple[int, ...]
+
+
+def _candidates(block: _Block, number: int) -> tuple[Ints, Ints, list[_Rung]]:
+    """The Pareto points of a block, and all its tilings that no smaller one undercuts."""
+    places = np.argwhere(block.legal)
+    costs = block.costs
+    local, bits = costs.local_bytes[block.legal], costs.dram_bits[block.legal]
+    keep = pareto(local, bits)
+    steps = np.searchsorted(local[keep], local, "right") - 1
+    level = np.flatnonzero(bits == bits[keep][steps])
+    at = tuple(places[level].T)
+    columns = [
+        bits[level],
+        costs.kernel_passes[at],
+        costs.partial_sum_bits[at],
+        costs.macs[at],
+        costs.steps[at],
+        local[level],
+    ]
+    rungs = []
+    best: tuple[int, ...] | None = None
+    for each in np.lexsort((*columns[::-1], local[level])).tolist():
+        rank = tuple(int(column[each]) for column in columns)
+        if best is None or rank[:-1] < best[:-1]:
+            best = rank
+            rungs.append(_Rung(rank, rank[-1], number, tuple(places[level[each]].tolist())))
+    return local[keep], bits[keep], rungs
+
+
+@lru_cache(maxsize=8192)
 def layer_frontier(problem: LayerProblem) -> Frontier:
     """The frontier of one layer over all its tilings."""
     local, bits = [], []
-    for block in _blocks(problem):
-        block_local = block.costs.local_bytes[block.legal]
-        block_bits = block.costs.dram_bits[block.legal]
-        keep = pareto(block_local, block_bits)
-        local.append(block_local[keep])
-        bits.append(block_bits[keep])
+    rungs: list[_Rung] = []
+    blocks = []
+    for number, block in enumerate(_blocks(problem)):
+        if not block.legal.any():
+            blocks.append(block)
+            continue
+        block_local, block_bits, found = _candidates(block, number)
+        local.append(block_local)
+        bits.append(block_bits)
+        rungs.extend(found)
+        blocks.append(block)
     all_local, all_bits = np.concatenate(local), np.concatenate(bits)
     keep = pareto(all_local, all_bits)
-    return Frontier(all_local[keep], all_bits[keep])
+    ladder: list[Choice] = []
+    best: tuple[int, ...] | None = None
+    for rung in sorted(rungs, key=lambda r: (r.local_bytes, r.rank, r.block)):
+        if best is None or rung.rank[:-1] < best[:-1]:
+            best = rung.rank
+            tiling = _tiling(blocks[rung.block], rung.index)
+            ladder.append(Choice(tiling, rung.local_bytes, rung.rank[0]))
+    return Frontier(all_local[keep], all_bits[keep], tuple(ladder))
 
 
 def _tiling(block: _Block, index: tuple[int, ...]) -> LayerTiling:
@@ -133,64 +206,33 @@ def _tiling(block: _Block, index: tuple[int, ...]) -> LayerTiling:
     )
 
 
-@lru_cache(maxsize=4096)
-def best_tiling(problem: LayerProblem, capacity_bytes: int) -> Choice | None:
-    """The tiling with the fewest DRAM bits that fits; None if none does.
-
-    Ties go to fewer MACs, fewer steps, fewer local bytes, then the first in order.
-    """
-    best: tuple[tuple[int, int, int, int], _Block, tuple[int, ...]] | None = None
-    for block in _blocks(problem):
-        fits = block.legal & (block.costs.local_bytes <= capacity_bytes)
-        if not fits.any():
-            continue
-        places = np.argwhere(fits)
-        costs = block.costs
-        columns = [costs.dram_bits, costs.macs, costs.steps, costs.local_bytes]
-        least = columns[0][fits].min()
-        places = places[columns[0][fits] == least]
-        values = np.array([column[tuple(places.T)] for column in columns])
-        first = int(np.lexsort(values[::-1])[0])
-        key = tuple(int(v) for v in values[:, first])
-        rank = (key[0], key[1], key[2], key[3])
-        if best is None or rank < best[0]:
-            best = (rank, block, tuple(int(i) for i in places[first]))
-    if best is None:
-        return None
-    rank, block, index = best
-    return Choice(_tiling(block, index), rank[3], rank[0])
-
-
-def least_local_bytes(problem: LayerProblem) -> int:
-    """The smallest footprint over all tilings of a layer."""
-    return int(layer_frontier(problem).local_bytes[0])
-
-
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
     """Local bytes of an opaque layer whose tensors are each cut into at most `steps` slices."""
     slots = 2 if problem.memory.double_buffer and steps > 1 else 1
     return sum(
-        -(-(-(-extent // steps) * elements * bits) // 8) * slots
-        for extent, elements, bits in problem.tensors
+        -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.bits) // 8) * slots
+        for tensor in problem.tensors
+        if not tensor.resident
     )
 
 
-def best_stream(problem: StreamProblem, capacity_bytes: int) -> Choice | None:
-    """The fewest slices that fit; the traffic is the same for all."""
-    longest = max(extent for extent, _, _ in problem.tensors)
-    bits = sum(extent * elements * width for extent, elements, width in problem.tensors)
-    trips = sorted({-(-longest // size) for size in tile_sizes(longest).tolist()})
-    for steps in trips:
+@lru_cache(maxsize=1024)
+def stream_frontier(problem: StreamProblem) -> Frontier:
+    """The frontier of an opaque layer: the traffic is the same for all slices."""
+    longest = max(tensor.extent for tensor in problem.tensors)
+    bits = sum(t.extent * t.slice_elements * t.bits for t in problem.tensors if t.moved)
+    found: list[Choice] = []
+    for steps in sorted({-(-longest // size) for size in tile_sizes(longest).tolist()}):
         local_bytes = stream_local_bytes(problem, steps)
-        if local_bytes <= capacity_bytes:
+        if not found or local_bytes < found[-1].local_bytes:
             tiling = LayerTiling("MPK", PartialSums.NONE, 1, 1, 1, 1, 1, 1, steps)
-            return Choice(tiling, local_bytes, bits)
-    return None
+            found.append(Choice(tiling, local_bytes, bits))
+    least = found[-1].local_bytes
+    return Frontier(np.array([least]), np.array([bits]), tuple(reversed(found)))
 
 
-def least_stream_bytes(problem: StreamProblem) -> int:
-    """The smallest footprint of an opaque layer."""
-    longest = max(extent for extent, _, _ in problem.tensors)
-    return min(
-        stream_local_bytes(problem, -(-longest // size)) for size in tile_sizes(longest).tolist()
-    )
+def frontier(problem: LayerProblem | StreamProblem) -> Frontier:
+    """The frontier of any layer."""
+    if isinstance(problem, StreamProblem):
+        return stream_frontier(problem)
+    return layer_frontier(problem)

@@ -116,10 +116,25 @@ class LayerProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamProblem:
-    """An opaque layer as numbers: the (longest axis, elements of a slice, bits) of its tensors."""
+class StreamedTensor:
+    """A tensor of an opaque layer: its longest extent, elements of a slice, bits of an element.
 
-    tensors: tuple[tuple[int, int, int], ...]
+    `resident` says that it is whole in local memory, `moved` that it crosses the DRAM
+    interface.
+    """
+
+    extent: int
+    slice_elements: int
+    bits: int
+    resident: bool
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamProblem:
+    """An opaque layer as numbers."""
+
+    tensors: tuple[StreamedTensor, ...]
     memory: MemoryOptions
 
 
@@ -207,14 +222,43 @@ def stream_tensors(graph: NetworkGraph, layer: Layer) -> tuple[str, ...]:
     return (*read, *layer.outputs)
 
 
-def stream_problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> StreamProblem:
-    """The numbers of an opaque layer."""
+def stream_problem(
+    graph: NetworkGraph,
+    layer: Layer,
+    memory: MemoryOptions,
+    resident: frozenset[str] = frozenset(),
+    stored: frozenset[str] | None = None,
+) -> StreamProblem:
+    """The numbers of an opaque layer; of its outputs those in `stored` go to DRAM, or all."""
     rows = []
     for name in stream_tensors(graph, layer):
         tensor = graph.tensors[name]
         extent = tensor.shape[longest_axis(tensor.shape)]
-        rows.append((extent, tensor.elements // extent, tensor.bits))
+        local = name in resident
+        moved = not local
+        if name in layer.outputs:
+            moved = stored is None or name in stored
+        rows.append(StreamedTensor(extent, tensor.elements // extent, tensor.bits, local, moved))
     return StreamProblem(tuple(rows), memory)
+
+
+def any_problem(
+    graph: NetworkGraph,
+    layer: Layer,
+    memory: MemoryOptions,
+    resident: frozenset[str] = frozenset(),
+    stored: frozenset[str] | None = None,
+) -> LayerProblem | StreamProblem:
+    """The numbers of any layer, the same for every capacity, so that each is solved once.
+
+    `resident` names the maps that are whole in local memory while it runs; of its outputs
+    those in `stored` go to DRAM, or all of them.
+    """
+    anywhere = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
+    if layer.kind is LayerKind.OPAQUE:
+        return stream_problem(graph, layer, anywhere, resident, stored)
+    kept = stored is None or layer.output in stored
+    return layer_problem(graph, layer, anywhere, resident, kept)
 
 
 def splits_channels(problem: LayerProblem) -> bool:

@@ -1,74 +1,157 @@
-"""Policies: how a whole network is scheduled within a local memory.
+"""Policies, budget curves and schedules: the door to the search.
 
-A policy is a function of one signature, found in one registry.
+Policies name three nested subsets of the schedule space:
 
-layerwise   every layer alone: it reads its input from DRAM and writes its output there,
-            so the whole local memory is its own and layers are independent
+layerwise   every layer alone, every map through DRAM
+resident    every layer alone; maps may stay in local memory from producer to last reader
+merged      runs of layers may be executed together, by rows; maps may stay
+
+The curve of a policy holds all its budgets at once.  A point's `local_bytes` is an
+allocated height, and the schedule for a memory of S bytes is that of the last point whose
+height fits S; so a run at a breakpoint gives exactly its bytes, and one byte less gives the
+point before.  Where addresses cost a larger policy a point that a smaller one has, the
+smaller one's schedule stands in: a larger space is never worse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from dataflow_sim.errors import DoesNotFitError, InputError
-from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
-from dataflow_sim.schedule.frontier import (
-    Choice,
-    best_stream,
-    best_tiling,
-    least_local_bytes,
-    least_stream_bytes,
-)
-from dataflow_sim.schedule.problem import LayerProblem, layer_problem, stream_problem
+from dataflow_sim.schedule.assemble import Assembler
+from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.bounds import compulsory_bytes
+from dataflow_sim.schedule.lives import DRAM, MapLives
+from dataflow_sim.schedule.options import Options
+from dataflow_sim.schedule.planner import Decision, Plan, Planner
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 
+POLICIES = ("layerwise", "resident", "merged")
+_EVERYTHING = 1 << 60
+
 Progress = Callable[[int, int], None]
-Policy = Callable[[NetworkGraph, MemoryOptions, Progress], Schedule]
 
 
 def _no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
-def _choose(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> Choice | None:
-    if layer.kind is LayerKind.OPAQUE:
-        return best_stream(stream_problem(graph, layer, memory), memory.capacity_bytes)
-    return best_tiling(_problem(graph, layer, memory), memory.capacity_bytes)
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A breakpoint: its schedule, and what it moves, in bytes."""
+
+    local_bytes: int
+    dram_bytes: int
+    schedule: Schedule
+    plan: Plan
+    peak_bytes: int
 
 
-def _problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> LayerProblem:
-    """The layer's problem, the same for every capacity, so that it is solved once."""
-    options = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
-    return layer_problem(graph, layer, options)
+class Curve:
+    """The budget curve of one network under one policy.
 
-
-def _least_bytes(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> int:
-    if layer.kind is LayerKind.OPAQUE:
-        return least_stream_bytes(stream_problem(graph, layer, memory))
-    return least_local_bytes(_problem(graph, layer, memory))
-
-
-def layerwise(graph: NetworkGraph, memory: MemoryOptions, progress: Progress) -> Schedule:
-    """Every layer alone, with the tiling that moves the fewest DRAM bits within the memory.
-
-    Raises DoesNotFitError naming the most demanding layer when some layer has no tiling.
+    `points` ascend in local bytes and strictly descend in DRAM bytes.
     """
-    history = TrafficHistory(graph)
-    layers = []
-    for index, layer in enumerate(graph.layers):
-        choice = _choose(graph, layer, memory)
-        if choice is None:
-            needs = [_least_bytes(graph, each, memory) for each in graph.layers]
-            worst = needs.index(max(needs))
-            raise DoesNotFitError(graph.layers[worst].name, needs[worst], memory.capacity_bytes)
-        layers.append(layer_schedule(graph, layer, choice, memory, history))
-        progress(index + 1, len(graph.layers))
-    return Schedule(graph.name, "layerwise", memory, tuple(layers))
+
+    def __init__(self, policy: str, points: tuple[CurvePoint, ...], assembler: Assembler) -> None:
+        self.policy = policy
+        self.points = points
+        self._assembler = assembler
+
+    def schedule(self, capacity_bytes: int) -> Schedule | None:
+        """The best schedule in a local memory; None where the smallest does not fit."""
+        place = bisect_right(self.points, capacity_bytes, key=lambda point: point.local_bytes)
+        if place == 0:
+            return None
+        point = self.points[place - 1]
+        found = self._assembler.assemble(point.plan, point.peak_bytes, capacity_bytes)
+        memory = replace(found.memory, capacity_bytes=capacity_bytes)
+        return replace(found, policy=self.policy, memory=memory)
 
 
-POLICIES: Mapping[str, Policy] = {"layerwise": layerwise}
+def _layerwise_plan(graph: NetworkGraph) -> Plan:
+    return tuple(
+        Decision(
+            index,
+            index + 1,
+            merged=False,
+            stripe_rows=None,
+            streamed_kernels=0,
+            outputs=tuple((name, DRAM) for name in layer.outputs),
+            resident=frozenset(),
+            kept=(),
+        )
+        for index, layer in enumerate(graph.layers)
+    )
+
+
+@dataclass(slots=True)
+class _Search:
+    """Curves of one network, the smaller policies' before the larger ones'."""
+
+    graph: NetworkGraph
+    memory: MemoryOptions
+    progress: Progress
+
+    def curve(self, policy: str) -> Curve:
+        """The curve of a policy."""
+        baseline = Baseline(self.graph, self.memory)
+        lives = MapLives(self.graph)
+        options = Options(self.graph, self.memory, lives, baseline, _EVERYTHING, may_merge=False)
+        assembler = Assembler(self.graph, policy, self.memory, options)
+        points = self._layerwise(baseline, assembler)
+        ceiling = _EVERYTHING
+        for name in POLICIES[1 : POLICIES.index(policy) + 1]:
+            planner = Planner(self.graph, self.memory, baseline, name == "merged", ceiling)
+            front = planner.search(self.progress)
+            found = []
+            for place, (local, bits) in enumerate(
+                zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True)
+            ):
+                found.append((local, bits, planner.plan(place)))
+            points = _envelope([*points, *self._points(found, assembler)])
+            if points[-1].dram_bytes == compulsory_bytes(self.graph):
+                ceiling = points[-1].local_bytes
+        return Curve(policy, points, assembler)
+
+    def _layerwise(self, baseline: Baseline, assembler: Assembler) -> tuple[CurvePoint, ...]:
+        plan = _layerwise_plan(self.graph)
+        budgets = baseline.breakpoints()
+        bits = baseline.total_bits(budgets)
+        found = [(int(s), int(b), plan) for s, b in zip(budgets, bits, strict=True)]
+        return _envelope(self._points(found, assembler))
+
+    def _points(self, found: list[tuple[int, int, Plan]], assembler: Assembler) -> list[CurvePoint]:
+        points = []
+        for local, _, plan in found:
+            schedule = assembler.assemble(plan, local)
+            moved = sum(schedule.traffic_bytes().values())
+            points.append(CurvePoint(schedule.local_bytes, moved, schedule, plan, local))
+        return points
+
+
+def _envelope(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:
+    """The points that no other undercuts, ascending; of equals the first stands."""
+    kept: list[CurvePoint] = []
+    for point in sorted(points, key=lambda p: (p.local_bytes, p.dram_bytes)):
+        if not kept or point.dram_bytes < kept[-1].dram_bytes:
+            kept.append(point)
+    return tuple(kept)
+
+
+def budget_curve(
+    graph: NetworkGraph,
+    memory: MemoryOptions,
+    policy: str,
+    progress: Progress = _no_progress,
+) -> Curve:
+    """The budget curve of a network under a named policy.  Raises InputError for others."""
+    if policy not in POLICIES:
+        raise InputError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
+    return _Search(graph, replace(memory, capacity_bytes=0), progress).curve(policy)
 
 
 def schedule_network(
@@ -79,11 +162,16 @@ def schedule_network(
 ) -> Schedule:
     """Schedule a network under a named policy.
 
-    Raises InputError for an unknown policy or a memory of no bytes, DoesNotFitError when
-    a layer does not fit.
+    Raises InputError for an unknown policy or a memory of no bytes, DoesNotFitError naming
+    the most demanding layer when none of the policy's schedules fits.
     """
-    if policy not in POLICIES:
-        raise InputError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
     if memory.capacity_bytes < 1:
         raise InputError("local memory has 0 bytes; give at least 1 (local_memory.capacity)")
-    return POLICIES[policy](graph, memory, progress)
+    curve = budget_curve(graph, memory, policy, progress)
+    schedule = curve.schedule(memory.capacity_bytes)
+    if schedule is None:
+        baseline = Baseline(graph, memory)
+        needs = [int(f.local_bytes[0]) for f in baseline.frontiers]
+        worst = needs.index(max(needs))
+        raise DoesNotFitError(graph.layers[worst].name, needs[worst], memory.capacity_bytes)
+    return schedule

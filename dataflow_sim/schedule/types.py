@@ -1,6 +1,9 @@
-"""Schedules: what was chosen for each layer, as immutable values.
+"""Schedules: what was chosen for each group of layers, as immutable values.
 
-The loop nest of one layer.  Groups are always outermost; the three loops M (output
+A schedule is a sequence of groups in the network's order.  Between groups a feature map is
+in DRAM, or resident: whole in local memory, or both.
+
+The loop nest of a layer alone.  Groups are always outermost; the three loops M (output
 channels), K (input channels) and P (space: batch, rows, columns) follow in one of six
 orders, and the innermost body is one compute step on tiles in local memory:
 
@@ -59,20 +62,71 @@ class LayerTiling:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTiling:
+    """How a layer runs inside a merged group: row by row, whole rows.
+
+    `streamed` says that the kernel is fetched again in each of `firings`, by tiles of
+    `output_channel_tile` channels; otherwise it stays and a step makes a whole row.
+    """
+
+    streamed: bool
+    output_channel_tile: int
+    firings: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class LayerSchedule:
     """One layer's tiling with what the closed form says it costs.
 
-    `local_bytes` is the height of its buffers, `traffic_bits` the DRAM bits by tensor
-    and reason, `macs_executed` includes rows recomputed for overlapping pooling windows;
-    `local_bits` are the bits in and out of local memory, by DMA and by steps.
+    `traffic_bits` are the DRAM bits by tensor and reason, `macs_executed` includes rows
+    recomputed for overlapping pooling windows; `local_bits` are the bits in and out of
+    local memory, by DMA and by steps.
     """
 
     layer: str
-    tiling: LayerTiling
-    local_bytes: int
+    tiling: LayerTiling | RowTiling
     traffic_bits: Mapping[TrafficKey, int]
     macs_executed: int
     local_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Layers [start, stop) of the network's order, executed together.
+
+    A group of one layer with a `LayerTiling` runs its loop nest; any other is merged:
+    `stripe_rows` rows of its input at a time, None for the finest timetable.  Of its maps
+    those in `resident` are whole in local memory while it runs, those in `stored` are
+    written to DRAM, those in `kept` are loaded whole before it and stay.  Its own buffers
+    lie in [address, address + local_bytes).
+    """
+
+    start: int
+    stop: int
+    merged: bool
+    stripe_rows: int | None
+    layers: tuple[LayerSchedule, ...]
+    resident: frozenset[str]
+    stored: frozenset[str]
+    kept: tuple[str, ...]
+    address: int
+    local_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A map that stays whole in local memory from group `first` to group `last`.
+
+    Every map in `tensors` takes over the place of the one before it, in the layer in
+    which that one is read for the last time.
+    """
+
+    tensors: tuple[str, ...]
+    first: int
+    last: int
+    address: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +140,33 @@ class MemoryOptions:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A whole network's schedule under one policy and one local memory."""
+    """A whole network's schedule under one policy and one local memory.
+
+    `local_bytes` is its height: the highest address that any of its buffers reaches.
+    """
 
     network: str
     policy: str
     memory: MemoryOptions
-    layers: tuple[LayerSchedule, ...]
+    groups: tuple[Group, ...]
+    residents: tuple[Resident, ...] = ()
+
+    @property
+    def layers(self) -> tuple[LayerSchedule, ...]:
+        """All layers in order."""
+        return tuple(layer for group in self.groups for layer in group.layers)
+
+    @property
+    def local_bytes(self) -> int:
+        """The height of local memory in use."""
+        groups = max(group.address + group.local_bytes for group in self.groups)
+        maps = max((r.address + r.size_bytes for r in self.residents), default=0)
+        return max(groups, maps)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the program that the schedule is lowered to."""
+        return sum(layer.tiling.steps for layer in self.layers)
 
     def traffic_bytes(self) -> dict[TrafficKey, int]:
         """Estimated DRAM bytes by tensor and reason, each rounded up once."""

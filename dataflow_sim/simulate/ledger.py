@@ -14,8 +14,9 @@ The consuming layer of a load is that of the first later step which reads its bu
 producing layer of a store is that of the last step which wrote it.  Elements are tracked
 on a grid of all region borders that occur (coordinate compression), exactly.
 
-Conservation, asserted on every run: what is loaded is consumed, a map is written before
-it is read, and every element of an output is written exactly once.
+Conservation, asserted on every run: what is loaded is consumed; a map is written before it
+is loaded; every layer makes as many elements as its outputs have, and what it makes is
+stored whole or not at all; every element of a network output is stored exactly once.
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ class _Counter:
     writes: list[int] = field(init=False)
     macs: list[int] = field(init=False)
     steps: list[int] = field(init=False)
+    made: list[int] = field(init=False)
     seen: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
@@ -148,7 +150,7 @@ class _Counter:
 
     def __post_init__(self) -> None:
         layers = len(self.program.layers)
-        self.reads, self.writes, self.macs, self.steps = ([0] * layers for _ in range(4))
+        self.reads, self.writes, self.macs, self.steps, self.made = ([0] * layers for _ in range(5))
         boxes: dict[str, list[Box]] = defaultdict(list)
         for instruction in self.program.instructions:
             if isinstance(instruction, Load | Store):
@@ -201,6 +203,7 @@ class _Counter:
         if step.last:
             output = self.program.tensors[self.program.layers[layer].output]
             self.writes[layer] += step.result.box.elements * output.bits
+            self.made[layer] += step.result.box.elements
         self.macs[layer] += self._macs(step)
         self.steps[layer] += 1
 
@@ -211,6 +214,7 @@ class _Counter:
         for part in step.writes:
             self.writer[part.buffer] = step.layer
             self.writes[step.layer] += part.box.elements * self.widths[part.buffer]
+            self.made[step.layer] += part.box.elements
         self.steps[step.layer] += 1
 
     def _free(self, instruction: Free) -> None:
@@ -285,13 +289,19 @@ class _Counter:
         return step.result.box.batch.length * plane * kernel.elements
 
     def _check_outputs(self) -> None:
-        for layer in self.program.layers:
-            for name in layer.outputs:
-                tensor = self.program.tensors[name]
-                written = self.written.get(name)
-                total = 0 if written is None else int(self.grids[name].volume[written].sum())
-                if total != tensor.elements:
-                    raise ProgramError(f"'{name}' is written {total} of {tensor.elements} elements")
+        for layer, made in zip(self.program.layers, self.made, strict=True):
+            tensors = [self.program.tensors[name] for name in layer.outputs]
+            if made != sum(tensor.elements for tensor in tensors):
+                raise ProgramError(f"layer '{layer.name}' makes {made} elements")
+            for tensor in tensors:
+                written = self.written.get(tensor.name)
+                grid = self.grids.get(tensor.name)
+                total = 0 if written is None or grid is None else int(grid.volume[written].sum())
+                may_stay = tensor.kind is TensorKind.MAP and total == 0
+                if total != tensor.elements and not may_stay:
+                    raise ProgramError(
+                        f"'{tensor.name}' is written {total} of {tensor.elements} elements"
+                    )
 
 
 def count(program: Program, progress: Progress = _no_progress) -> Ledger:

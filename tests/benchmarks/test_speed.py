@@ -15,7 +15,7 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks import build_network
 from dataflow_sim.pipeline import load_network, run
 from dataflow_sim.program.lowering import lower
-from dataflow_sim.schedule.frontier import best_tiling, layer_frontier
+from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
 from dataflow_sim.schedule.types import MemoryOptions
 from dataflow_sim.simulate.ledger import count
@@ -48,7 +48,7 @@ def test_a_whole_run(benchmark: Benchmark, name: str) -> None:
     graph, machine = load_network(name), load_hardware("bare")
 
     def whole() -> None:
-        best_tiling.cache_clear()
+        layer_frontier.cache_clear()
         run(graph, machine)
 
     benchmark(whole)

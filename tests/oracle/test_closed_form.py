@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dataflow_sim.graph.layer import LayerKind
 from dataflow_sim.schedule.estimate import step_bits, tiling_costs
 from dataflow_sim.schedule.footprints import Axis
-from dataflow_sim.schedule.frontier import best_tiling, layer_frontier
+from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import LayerProblem, Operand
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
 from tests.oracle import loop_nest_oracle as oracle
@@ -253,7 +253,7 @@ def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
     found = list(zip(frontier.local_bytes.tolist(), frontier.dram_bits.tolist(), strict=True))
     assert found == best
     for local, bits in best:
-        choice = best_tiling(problem, local)
+        choice = frontier.best(local)
         assert choice is not None
         assert (choice.dram_bits, choice.local_bytes <= local) == (bits, True)
-    assert best_tiling(problem, best[0][0] - 1) is None
+    assert frontier.best(best[0][0] - 1) is None

@@ -27,12 +27,8 @@ from dataflow_sim.networks import build_network
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.frontier import (
-    layer_frontier,
-    least_local_bytes,
-    least_stream_bytes,
-)
-from dataflow_sim.schedule.problem import layer_problem, stream_problem
+from dataflow_sim.schedule.frontier import frontier, layer_frontier
+from dataflow_sim.schedule.problem import any_problem, layer_problem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
@@ -72,21 +68,20 @@ def outputs_of(graph: NetworkGraph, dram: Arrays, like: npt.NDArray[np.float32])
 def least_budget(graph: NetworkGraph, double_buffer: bool) -> int:
     """The smallest local memory in which every layer has a tiling."""
     memory = MemoryOptions(0, double_buffer, 32)
-    needs = []
-    for layer in graph.layers:
-        if layer.kind is LayerKind.OPAQUE:
-            needs.append(least_stream_bytes(stream_problem(graph, layer, memory)))
-        else:
-            needs.append(least_local_bytes(layer_problem(graph, layer, memory)))
-    return max(needs)
+    problems = (any_problem(graph, layer, memory) for layer in graph.layers)
+    return max(int(frontier(problem).local_bytes[0]) for problem in problems)
 
 
 def scheduled(
-    graph: NetworkGraph, capacity_bytes: int, double_buffer: bool = False, accumulator: int = 32
+    graph: NetworkGraph,
+    capacity_bytes: int,
+    double_buffer: bool = False,
+    accumulator: int = 32,
+    policy: str = "layerwise",
 ) -> tuple[Schedule, Program]:
-    """A checked layerwise schedule and its program."""
+    """A checked schedule and its program."""
     memory = MemoryOptions(capacity_bytes, double_buffer, accumulator)
-    schedule = schedule_network(graph, memory, "layerwise")
+    schedule = schedule_network(graph, memory, policy)
     check_schedule(graph, schedule)
     return schedule, lower(graph, schedule)
 
@@ -143,5 +138,5 @@ def layer_curve(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(local bytes, DRAM bits) of the only layer of a graph, single buffers."""
     problem = layer_problem(graph, graph.layers[0], MemoryOptions(0, False, accumulator))
-    frontier = layer_frontier(problem)
-    return frontier.local_bytes, frontier.dram_bits
+    found = layer_frontier(problem)
+    return found.local_bytes, found.dram_bits

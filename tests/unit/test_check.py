@@ -9,7 +9,7 @@ import pytest
 from dataflow_sim.errors import ScheduleError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.check import check_schedule, schedule_faults
-from dataflow_sim.schedule.types import PartialSums, Schedule
+from dataflow_sim.schedule.types import LayerSchedule, PartialSums, Schedule
 from dataflow_sim.traffic import Reason
 from tests.support.runs import case, scheduled
 
@@ -21,10 +21,16 @@ def fixture_legal() -> tuple[NetworkGraph, Schedule]:
 
 
 def changed(schedule: Schedule, index: int, **tiling: object) -> Schedule:
-    layers = list(schedule.layers)
-    new = replace(layers[index].tiling, **tiling)  # type: ignore[arg-type]  # faults of any type
-    layers[index] = replace(layers[index], tiling=new)
-    return replace(schedule, layers=tuple(layers))
+    chosen = schedule.layers[index]
+    new = replace(chosen.tiling, **tiling)  # type: ignore[arg-type]  # faults of any type
+    return with_layer(schedule, index, replace(chosen, tiling=new))
+
+
+def with_layer(schedule: Schedule, index: int, chosen: LayerSchedule) -> Schedule:
+    """One layer, alone in its group, replaced."""
+    groups = list(schedule.groups)
+    groups[index] = replace(groups[index], layers=(chosen,))
+    return replace(schedule, groups=tuple(groups))
 
 
 def test_what_the_search_finds_is_legal(legal: tuple[NetworkGraph, Schedule]) -> None:
@@ -82,9 +88,9 @@ def test_memory_traffic_and_layers(legal: tuple[NetworkGraph, Schedule]) -> None
         key: bits - 8 if key.reason in (Reason.WEIGHT_FETCH, Reason.MAP_SPILL) else bits
         for key, bits in first.traffic_bits.items()
     }
-    lossy = replace(schedule, layers=(replace(first, traffic_bits=fewer), *schedule.layers[1:]))
+    lossy = with_layer(schedule, 0, replace(first, traffic_bits=fewer))
     faults = schedule_faults(graph, lossy)
     assert any("are fetched" in fault for fault in faults)
     assert any("is written" in fault for fault in faults)
     with pytest.raises(ScheduleError, match=r"layers that are not the graph's 5"):
-        check_schedule(graph, replace(schedule, layers=schedule.layers[1:]))
+        check_schedule(graph, replace(schedule, groups=schedule.groups[1:]))

@@ -1,0 +1,133 @@
+"""Addresses: where buffers lie that live for a while.
+
+A buffer is a size and a first and last moment, both included.  Two buffers that live at one
+moment must not overlap; the height is the highest address in use.  It is never below the
+largest live set; how near it comes is a packing problem, NP-hard in general.
+
+`pack` places the largest buffer first and each at the lowest address where a gap is large
+enough for as long as it lives: rows of one map thus form a ring, and small short-lived
+buffers slip into the slots of larger ones while these are empty.
+
+`place_residents` stacks maps that outlive their group from both ends of the memory, so
+that what the groups themselves need finds one gap in the middle:
+
+    address ▲   ├── map B ──┤            ├── map D ──┤
+            │      groups       groups       groups
+            │  ├── map A ──┤  ├── map C ──┤
+
+Source: first-fit decreasing for dynamic storage allocation, e.g. Gergov, SODA 1999;
+`tests/unit/test_allocation` holds it against the live set and an exhaustive search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Life(NamedTuple):
+    """A buffer to place: bytes, first and last moment."""
+
+    size_bytes: int
+    first: int
+    last: int
+
+
+def pack(lives: Sequence[Life]) -> tuple[list[int], int]:
+    """An address for each buffer, and the height."""
+    count = len(lives)
+    order = sorted(range(count), key=lambda i: (-lives[i].size_bytes, lives[i].first, i))
+    addresses = [0] * count
+    first, last, low, high = (np.zeros(count, np.int64) for _ in range(4))
+    height = 0
+    for placed, index in enumerate(order):
+        life = lives[index]
+        there = (first[:placed] <= life.last) & (last[:placed] >= life.first)
+        address = _lowest_gap(low[:placed][there], high[:placed][there], life.size_bytes)
+        addresses[index] = address
+        first[placed], last[placed] = life.first, life.last
+        low[placed], high[placed] = address, address + life.size_bytes
+        height = max(height, address + life.size_bytes)
+    return addresses, height
+
+
+def _lowest_gap(low: np.ndarray, high: np.ndarray, size: int) -> int:
+    """The lowest address with `size` bytes free between the ranges [low, high)."""
+    if not len(low):
+        return 0
+    order = np.argsort(low, kind="stable")
+    tops = np.concatenate([[0], np.maximum.accumulate(high[order])])
+    gaps = np.append(low[order], np.iinfo(np.int64).max) - tops
+    return int(tops[int(np.argmax(gaps >= size))])
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Addresses of residents and of the groups' own buffers, and the height of all."""
+
+    residents: tuple[int, ...]
+    groups: tuple[int, ...]
+    height: int
+
+
+def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
+    """Place maps that live from one group to another, and each group's own bytes in one piece.
+
+    Moments are indices of groups.  Stacks from both ends of the least memory that could
+    do; where that leaves some group without a gap, from the bottom alone.
+    """
+    needs = list(groups)
+    for life in residents:
+        for group in range(life.first, life.last + 1):
+            needs[group] += life.size_bytes
+    target = max(needs)
+    both = _stack(residents, groups, target)
+    if both is not None:
+        return both
+    addresses, _ = pack(residents)
+    bases = [_base(residents, addresses, index, own) for index, own in enumerate(groups)]
+    tops = [base + own for base, own in zip(bases, groups, strict=True)]
+    ends = [a + life.size_bytes for a, life in zip(addresses, residents, strict=True)]
+    return Placed(tuple(addresses), tuple(bases), max([*tops, *ends]))
+
+
+def _base(residents: Sequence[Life], addresses: Sequence[int], group: int, size: int) -> int:
+    """The lowest gap for a group's own buffers."""
+    ranges = [
+        (address, address + life.size_bytes)
+        for life, address in zip(residents, addresses, strict=True)
+        if life.first <= group <= life.last
+    ]
+    low, high = (np.array([r[side] for r in ranges], np.int64) for side in (0, 1))
+    return _lowest_gap(low, high, size)
+
+
+def _stack(residents: Sequence[Life], groups: Sequence[int], target: int) -> Placed | None:
+    """Stack maps from both ends of `target` bytes; None where something does not fit."""
+    order = sorted(range(len(residents)), key=lambda i: (residents[i].first, -residents[i].last, i))
+    addresses = [0] * len(residents)
+    # of each group the bytes taken at the bottom and at the top
+    bottom, top = [0] * len(groups), [0] * len(groups)
+    for index in order:
+        size, first, last = residents[index]
+        span = range(first, last + 1)
+        from_bottom = max(bottom[g] for g in span)
+        from_top = max(top[g] for g in span)
+        wasted_below = sum(from_bottom - bottom[g] for g in span)
+        wasted_above = sum(from_top - top[g] for g in span)
+        fits_below = all(from_bottom + size + top[g] + groups[g] <= target for g in span)
+        fits_above = all(from_top + size + bottom[g] + groups[g] <= target for g in span)
+        if fits_below and (wasted_below <= wasted_above or not fits_above):
+            addresses[index] = from_bottom
+            for g in span:
+                bottom[g] = from_bottom + size
+        elif fits_above:
+            addresses[index] = target - from_top - size
+            for g in span:
+                top[g] = from_top + size
+        else:
+            return None
+    return Placed(tuple(addresses), tuple(bottom), target)

@@ -1,0 +1,60 @@
+"""Every layer alone, through DRAM, for every budget: the curve that all else is held against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.frontier import frontier
+from dataflow_sim.schedule.problem import any_problem
+from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.types import MemoryOptions
+
+_BUDGETS = 256
+# more bits than any network moves, and far from overflow when added up
+IMPOSSIBLE = 1 << 50
+
+
+class Baseline:
+    """Frontiers of all layers alone.
+
+    `alone` holds the same by budget, on a grid of budgets; `least_bytes` is the smallest
+    memory in which every layer runs.
+    """
+
+    def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
+        self.frontiers = [frontier(any_problem(graph, layer, memory)) for layer in graph.layers]
+        self.least_bytes = max(int(f.local_bytes[0]) for f in self.frontiers)
+        low = min(int(f.local_bytes[0]) for f in self.frontiers)
+        high = max(int(f.local_bytes[-1]) for f in self.frontiers)
+        self._budgets = np.unique(np.geomspace(low, high, _BUDGETS).astype(np.int64))
+        self.alone = [self._bits(f.local_bytes, f.dram_bits) for f in self.frontiers]
+
+    def _bits(self, local_bytes: Ints, dram_bits: Ints) -> Ints:
+        place = np.searchsorted(local_bytes, self._budgets, "right") - 1
+        return np.where(place >= 0, dram_bits[place], IMPOSSIBLE)
+
+    def point(self, local_bytes: int, dram_bits: int) -> Ints:
+        """A single point as bits by budget."""
+        return np.where(self._budgets >= local_bytes, dram_bits, IMPOSSIBLE)
+
+    def at(self, by_budget: Ints, local_bytes: Ints) -> Ints:
+        """Of bits by budget those at the largest budget within each of `local_bytes`."""
+        place = np.searchsorted(self._budgets, local_bytes, "right") - 1
+        return np.where(place >= 0, by_budget[place], IMPOSSIBLE)
+
+    def breakpoints(self) -> Ints:
+        """Local memories at which some layer gets better, from where all run, ascending."""
+        found = np.unique(np.concatenate([f.local_bytes for f in self.frontiers]))
+        return found[found >= self.least_bytes]
+
+    def total_bits(self, local_bytes: Ints) -> Ints:
+        """DRAM bits of all layers in each of these memories."""
+        total = np.sum(
+            [
+                f.dram_bits[np.searchsorted(f.local_bytes, local_bytes, "right") - 1]
+                for f in self.frontiers
+            ],
+            axis=0,
+        )
+        return np.asarray(total, np.int64)

@@ -1,0 +1,107 @@
+"""The closed form of a merged group, split by layer, tensor and reason.
+
+Each needed row of a map from DRAM is loaded once, and counted where it is read first; a
+kernel that streams is fetched in every firing of its layer.  A step reads the rows and
+weights that it needs once and writes its row once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dataflow_sim.graph.layer import Layer, View
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.estimate import LayerTraffic, Reading, TrafficHistory
+from dataflow_sim.schedule.footprints import layer_axes
+from dataflow_sim.schedule.layout import GroupRun
+from dataflow_sim.schedule.rows import LayerRows, column_span
+from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetable
+from dataflow_sim.schedule.types import LayerSchedule, RowTiling
+
+
+def merged_schedules(
+    tables: RowTables,
+    run: GroupRun,
+    table: Timetable,
+    kept: tuple[str, ...],
+    history: TrafficHistory,
+) -> tuple[LayerSchedule, ...]:
+    """The schedules of a merged group's layers, in order."""
+    graph = tables.graph
+    tiles = dict(run.tiles)
+    traffic = [
+        LayerTraffic(graph, layer, history, run.resident, run.stored) for layer in table.layers
+    ]
+    for name in kept:
+        traffic[_first_reader(table.maps[name])].keep(name)
+    for found in table.outside():
+        if found.name not in run.resident:
+            _load_rows(graph, found, traffic)
+    schedules = []
+    for place, layer in enumerate(table.layers):
+        rows = tables.rows[run.start + place]
+        assert rows is not None
+        firings = len(table.firings[place])
+        streamed = tiles.get(run.start + place)
+        traffic[place].weight(layer.weight, firings if streamed else 1)
+        traffic[place].weight(layer.input_vectors, 1)
+        traffic[place].weight(layer.output_vectors, 1)
+        bits = traffic[place].settle()
+        channels = layer.output_shape[1]
+        steps_a_row = -(-channels // streamed) if streamed else 1
+        tiling = RowTiling(bool(streamed), streamed or channels, firings, rows.rows * steps_a_row)
+        moved = sum(bits.values()) + _step_bits(graph, layer, rows, steps_a_row)
+        schedules.append(LayerSchedule(layer.name, tiling, bits, _macs(layer), moved))
+    return tuple(schedules)
+
+
+def _first_reader(found: MapRows) -> int:
+    return int(found.birth[found.needed].min() % LAYERS)
+
+
+def _load_rows(graph: NetworkGraph, found: MapRows, traffic: list[LayerTraffic]) -> None:
+    """Each row of a map from DRAM, counted at the layer that reads it first."""
+    rows = found.needed
+    readers = found.birth[rows] % LAYERS
+    columns = tuple(range(*found.columns))
+    batch = graph.tensors[found.name].shape[0]
+    channels = (found.channels.start, found.channels.stop)
+    for place in np.unique(readers).tolist():
+        mine = tuple(rows[readers == place].tolist())
+        elements = batch * len(mine) * len(columns)
+        traffic[place].note(found.name, Reading(channels, mine, columns, elements, elements))
+
+
+def _macs(layer: Layer) -> int:
+    """MACs of all rows, one by one: rows of overlapping pooling windows are recomputed."""
+    if layer.weight is None:
+        return 0
+    rows, columns = layer_axes(layer)
+    n, c = layer.output_shape[:2]
+    width = columns.body_span(0, columns.output_size).length
+    height = sum(rows.body_span(row, row + 1).length for row in range(rows.output_size))
+    kernel = layer.window.kernel[0] * layer.window.kernel[1]
+    return n * c * height * width * layer.input_channels_per_group * kernel
+
+
+def _view_bits(graph: NetworkGraph, view: View) -> int:
+    """Bits of one element of all channels of a view, in the widths of their own maps."""
+    return sum(s.channels * graph.tensors[s.tensor].bits for s in view.segments)
+
+
+def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: int) -> int:
+    """Bits that all steps of a layer read from and write to local memory."""
+    batch = layer.output_shape[0]
+    inputs, *operands = rows.views
+    held = int((inputs.high - inputs.low).sum()) * column_span(layer, layer.input).length
+    bits = steps_a_row * batch * held * _view_bits(graph, layer.input)
+    for view, needs in zip(layer.operands, operands, strict=True):
+        held = int((needs.high - needs.low).sum()) * column_span(layer, view).length
+        bits += batch * held * _view_bits(graph, view)
+    weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, steps_a_row)]
+    for name, times in weights:
+        if name is not None:
+            tensor = graph.tensors[name]
+            bits += times * rows.rows * tensor.elements * tensor.bits
+    output = graph.tensors[layer.output]
+    return bits + output.elements * output.bits

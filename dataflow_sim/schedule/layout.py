@@ -1,0 +1,116 @@
+"""Where everything of a merged group lies: its buffers, their lives, their addresses.
+
+The buffers are kernels and constants that stay, tiles of kernels that stream, and single
+rows of maps; `allocation.pack` gives them addresses from zero upwards.  The closed form of
+`merging` is the largest live set of the same buffers; the height is what counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.allocation import Life, pack
+from dataflow_sim.schedule.timetable import MapRows, RowTables, Timetable
+
+
+class Held(NamedTuple):
+    """What a buffer holds: a weight tensor, a streamed kernel's slot, or a row of a map.
+
+    `number` is the slot of a streamed kernel (with the firing in `moment`), or the row.
+    """
+
+    tensor: str
+    layer: int
+    number: int
+    moment: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRun:
+    """A merged group as the layout needs it; `tiles` holds the channels of a step of each
+    layer whose kernel streams, by the layer's index."""
+
+    start: int
+    stop: int
+    stripe_rows: int | None
+    tiles: tuple[tuple[int, int], ...]
+    resident: frozenset[str]
+    stored: frozenset[str]
+    double_buffer: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupLayout:
+    """Buffers of a group with sizes, lives and addresses relative to the group's base.
+
+    Lives are in places of the sorted `firings`.
+    """
+
+    timetable: Timetable
+    firings: tuple[int, ...]
+    held: tuple[Held, ...]
+    lives: tuple[Life, ...]
+    addresses: tuple[int, ...]
+    height: int
+
+
+def timetable_of(tables: RowTables, run: GroupRun) -> Timetable:
+    """The timetable of a run of layers."""
+    table = Timetable(tables, run.start, run.stripe_rows)
+    while table.stop < run.stop and table.extend():
+        pass
+    return table
+
+
+def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
+    """Collect a group's buffers and give them addresses."""
+    graph = tables.graph
+    table = timetable_of(tables, run)
+    firings = np.sort(np.concatenate(table.firings))
+    held: list[Held] = []
+    lives: list[Life] = []
+    streamed = dict(run.tiles)
+    end = len(firings) - 1
+    for place, layer in enumerate(table.layers):
+        index = run.start + place
+        for name in layer.weights:
+            if name == layer.weight and index in streamed:
+                continue
+            held.append(Held(name, index, 0, 0))
+            lives.append(Life(_weight_bytes(graph, name), 0, end))
+        if layer.weight is not None and index in streamed:
+            kernel = graph.tensors[layer.weight]
+            channels = streamed[index]
+            size = -(-(kernel.elements // kernel.shape[0]) * channels * kernel.bits // 8)
+            slots = 2 if run.double_buffer and channels < kernel.shape[0] else 1
+            for moment in np.searchsorted(firings, table.firings[place]).tolist():
+                for slot in range(slots):
+                    held.append(Held(layer.weight, index, slot, moment))
+                    lives.append(Life(size, moment, moment))
+    for found in table.maps.values():
+        if found.name not in run.resident:
+            row_lives(found, run, firings, held, lives)
+    addresses, height = pack(lives)
+    places = tuple(int(f) for f in firings)
+    return GroupLayout(table, places, tuple(held), tuple(lives), tuple(addresses), height)
+
+
+def row_lives(
+    found: MapRows, run: GroupRun, firings: np.ndarray, held: list[Held], lives: list[Life]
+) -> None:
+    """Buffers of the rows of one map that is not resident."""
+    crosses = found.producer is None or found.name in run.stored
+    birth, death = found.lives(run.double_buffer and crosses)
+    first, last = np.searchsorted(firings, birth), np.searchsorted(firings, death)
+    for row, one, other in zip(found.needed.tolist(), first.tolist(), last.tolist(), strict=True):
+        held.append(Held(found.name, -1, row, 0))
+        lives.append(Life(found.row_bytes, one, other))
+
+
+def _weight_bytes(graph: NetworkGraph, name: str) -> int:
+    tensor = graph.tensors[name]
+    return -(-tensor.elements * tensor.bits // 8)

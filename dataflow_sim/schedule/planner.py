@@ -1,0 +1,289 @@
+"""The search: which layers run together, which maps stay, for every budget at once.
+
+Theory.  Walk the network's layers in order.  Between two layers every live map is in DRAM,
+in local memory, or in both: that is the state.  From a state at layer p there are these
+options, each with a front of (local bytes, DRAM bits) of its own:
+
+    alone    layer p runs its loop nest; its output goes to DRAM, stays, or both
+    merged   layers p to q run by rows (`merging`), for every q
+    keep     a map in DRAM is loaded whole and stays
+    drop     a map in both places leaves local memory
+
+The local bytes of an option are its own plus those of all maps that are local while it
+runs, whether it uses them or not.  The front of a state is the lower envelope, over all
+ways to come to it, of the joined fronts along the way (`fronts`): peak is the maximum,
+bytes are the sum.  One pass over the layers thus yields the exact budget curve of the space,
+every budget at once; following the sources back yields the schedule of each point.
+
+Space: the network's own order; merged groups are contiguous runs of it.  States of maps
+that are alike (`lives`) are kept once, sorted.  Where more than `MAXIMUM_LIVE_FOR_BOTH`
+maps are alive no map is in both places.  Options that cost no less than the same layers
+one by one, through DRAM and in the same memory, are left out: they cannot win.
+
+Source: dynamic programming over fused-layer partitions, as in Alwani et al. (MICRO 2016)
+and Cai et al., "Optimus" (ACM TECS 2022); the fronts and states are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.fronts import Front, best_of, join
+from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
+from dataflow_sim.schedule.options import Option, Options, resident_of
+from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.types import MemoryOptions
+
+Progress = Callable[[int, int], None]
+Part = tuple[Ints, Ints, Ints, Ints]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One group of a plan: layers [start, stop), how they run, which maps stay.
+
+    `resident` are all maps that are local while the group runs, `outputs` the states in
+    which it leaves what it makes, `kept` the maps that are loaded whole before it.
+    """
+
+    start: int
+    stop: int
+    merged: bool
+    stripe_rows: int | None
+    streamed_kernels: int
+    outputs: tuple[tuple[str, int], ...]
+    resident: frozenset[str]
+    kept: tuple[str, ...]
+
+
+Plan = tuple[Decision, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a part of a front came from: position and state before, and what was done.
+
+    `option` is None where a map was only kept or dropped; `swapped` tells for each place
+    of the new state which place of the uncanonical one it was.
+    """
+
+    position: int
+    state: State
+    option: Option | None
+    swapped: tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class _Node:
+    """One state at one position while parts still arrive, and its front afterwards."""
+
+    parts: list[Part] = field(default_factory=list)
+    origins: list[_Origin] = field(default_factory=list)
+    front: Front | None = None
+
+    def add(self, part: Part, origin: _Origin) -> None:
+        if len(part[0]):
+            self.parts.append(part)
+            self.origins.append(origin)
+
+
+def _front(node: _Node) -> Front:
+    """The front of a node that is complete."""
+    if node.front is None:
+        node.front = best_of(node.parts)
+    return node.front
+
+
+class Planner:
+    """Plans of one network for every budget; `merged` is False where layers stay alone."""
+
+    def __init__(
+        self,
+        graph: NetworkGraph,
+        memory: MemoryOptions,
+        baseline: Baseline,
+        merged: bool,
+        ceiling_bytes: int,
+    ) -> None:
+        self.graph = graph
+        self.lives = MapLives(graph)
+        self.merged = merged
+        self.ceiling_bytes = ceiling_bytes
+        self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged)
+        # by position: states as they are come to, and after maps were dropped or kept
+        self.arrived: list[dict[State, _Node]] = [{} for _ in range(len(graph.layers) + 1)]
+        self.settled: list[dict[State, _Node]] = [{} for _ in range(len(graph.layers) + 1)]
+        self._alike = [self.lives.alike(p) for p in range(len(graph.layers) + 1)]
+        self._moves: dict[tuple[int, int], list[int | str]] = {}
+
+    # ------------------------------------------------------------ forwards
+
+    def search(self, progress: Progress) -> Front:
+        """The front of the whole network."""
+        zero = np.zeros(1, np.int64)
+        start = tuple(DRAM for _ in self.lives.live[0])
+        self.arrived[0][start] = _Node(front=Front(zero, zero, zero, zero, zero))
+        layers = len(self.graph.layers)
+        for position in range(layers):
+            self._settle(position)
+            self._expand(position)
+            progress(position + 1, layers)
+        self._settle(layers)
+        (last,) = self.settled[layers].values()
+        return _front(last)
+
+    def _settle(self, position: int) -> None:
+        """Drop maps that are in both places, keep maps that are read again and again."""
+        live = self.lives.live[position]
+        keepable = [
+            place
+            for place, name in enumerate(live)
+            if position < len(self.graph.layers)
+            and name in self.options.reads[position]
+            and len(self.lives.readers_from(name, position)) > 1
+            and self.lives.may_be_both(name)
+        ]
+        for state in sorted(self.arrived[position]):
+            front = _front(self.arrived[position][state])
+            source = np.arange(len(front.local_bytes))
+            able = [p for p, held in enumerate(state) if held == BOTH]
+            able += [p for p in keepable if state[p] == DRAM]
+            for count in range(len(able) + 1):
+                for places in combinations(able, count):
+                    changed, bits = list(state), 0
+                    for place in places:
+                        tensor = self.graph.tensors[live[place]]
+                        bits += tensor.elements * tensor.bits if state[place] == DRAM else 0
+                        changed[place] = BOTH - state[place]
+                    target, swapped = self._canonical(position, tuple(changed))
+                    part = (front.local_bytes, front.dram_bits + bits, source, source * 0)
+                    node = self.settled[position].setdefault(target, _Node())
+                    node.add(part, _Origin(position, state, None, swapped))
+
+    def _canonical(self, position: int, state: State) -> tuple[State, tuple[int, ...] | None]:
+        """States of maps that are alike sorted, and where each came from."""
+        classes = self._alike[position]
+        if not classes:
+            return state, None
+        swapped = list(range(len(state)))
+        for places in classes:
+            ranked = sorted(places, key=lambda place: (-state[place], place))
+            for place, instead in zip(places, ranked, strict=True):
+                swapped[place] = instead
+        return tuple(state[i] for i in swapped), tuple(swapped)
+
+    def _expand(self, position: int) -> None:
+        nodes = self.settled[position]
+        live = self.lives.live[position]
+        residents = {
+            state: frozenset(n for n, held in zip(live, state, strict=True) if held != DRAM)
+            for state in sorted(nodes)
+        }
+        reads = self.options.reads[position]
+        for state, resident in residents.items():
+            for option in self.options.alone(position, resident & reads):
+                self._take(position, state, resident, option)
+        if not self.merged:
+            return
+        for outside, found in self.options.merged(position, list(residents.values())):
+            for state, resident in residents.items():
+                for option in found.get(resident & outside, ()):
+                    self._take(position, state, resident, option)
+
+    def _take(self, position: int, state: State, resident: frozenset[str], option: Option) -> None:
+        front = _front(self.settled[position][state])
+        sizes = self.lives.size_bytes
+        names = resident | resident_of(option.outputs)
+        held = sum(sizes[name] for name in names)
+        if not option.merged:
+            held -= self._shared_bytes(option, resident)
+        part = join(front, option.local_bytes + held, option.dram_bits)
+        if part[0][0] > self.ceiling_bytes:
+            return
+        if part[0][-1] > self.ceiling_bytes:
+            stop = int(np.searchsorted(part[0], self.ceiling_bytes, "right"))
+            part = (part[0][:stop], part[1][:stop], part[2][:stop], part[3][:stop])
+        target, swapped = self._canonical(option.stop, self._after(position, state, option))
+        there = self.arrived[option.stop].setdefault(target, _Node())
+        there.add(part, _Origin(position, state, option, swapped))
+
+    def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
+        """Bytes saved where a resident output takes the place of a map that dies."""
+        if not resident_of(option.outputs):
+            return 0
+        name = self.lives.overwritten(option.start, resident)
+        return 0 if name is None else self.lives.size_bytes[name]
+
+    def _after(self, position: int, state: State, option: Option) -> State:
+        """The state behind an option, as it comes."""
+        key = (position, option.stop)
+        if key not in self._moves:
+            here = {name: place for place, name in enumerate(self.lives.live[position])}
+            self._moves[key] = [here.get(name, name) for name in self.lives.live[option.stop]]
+        made = dict(option.outputs)
+        return tuple(
+            state[move] if isinstance(move, int) else made[move] for move in self._moves[key]
+        )
+
+    # ------------------------------------------------------------ backwards
+
+    def plan(self, point: int) -> Plan:
+        """The decisions that lead to a point of the whole network's front."""
+        position = len(self.graph.layers)
+        (state,) = self.settled[position]
+        trail: list[tuple[_Origin, int]] = []
+        nodes = self.settled
+        while self.arrived[0] is not nodes[position]:
+            node = nodes[position][state]
+            front = _front(node)
+            origin = node.origins[int(front.chunk[point])]
+            trail.append((origin, int(front.choice[point])))
+            point = int(front.source[point])
+            position, state = origin.position, origin.state
+            nodes = self.arrived if nodes is self.settled else self.settled
+        return tuple(self._decisions(trail[::-1]))
+
+    def _decisions(self, trail: list[tuple[_Origin, int]]) -> Iterator[Decision]:
+        """Replay the trail with the actual maps, which canonical states do not tell apart."""
+        held: dict[str, int] = dict.fromkeys(self.lives.live[0], DRAM)
+        # the actual map that stands for each place of the canonical state
+        actual = list(self.lives.live[0])
+        kept: list[str] = []
+        states = [origin.state for origin, _ in trail[1:]] + [next(iter(self.settled[-1]))]
+        for (origin, choice), after in zip(trail, states, strict=True):
+            live = self.lives.live[origin.position]
+            option = origin.option
+            if option is None:
+                raw = actual
+                actual = [raw[i] for i in origin.swapped or range(len(raw))]
+                for place, name in enumerate(actual):
+                    if held[name] != after[place]:
+                        if after[place] == BOTH:
+                            kept.append(name)
+                        held[name] = after[place]
+                continue
+            resident = frozenset(n for n in live if held[n] != DRAM)
+            height, streamed = option.ways[choice] if option.merged else (None, 0)
+            outputs = option.outputs
+            yield Decision(
+                option.start,
+                option.stop,
+                option.merged,
+                height,
+                streamed,
+                outputs,
+                resident | resident_of(outputs),
+                tuple(kept),
+            )
+            kept = []
+            stands = dict(zip(live, actual, strict=True))
+            held.update(outputs)
+            raw = [stands.get(name, name) for name in self.lives.live[option.stop]]
+            actual = [raw[i] for i in origin.swapped or range(len(raw))]
+            held = {name: held[name] for name in self.lives.live[option.stop]}

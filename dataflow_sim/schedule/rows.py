@@ -1,0 +1,159 @@
+"""Which rows of its inputs each row of a layer needs: the ground that merging stands on.
+
+A layer that is executed row by row produces output row r from rows [low(r), high(r)) of
+each view that it reads, clipped to the map; without clipping the last of them is
+`last(r)`, which the schedule uses as if padding arrived row by row like the map itself:
+
+    convolution 3x3, stride 1, padding 1, 5 rows        row r      0   1   2   3   4
+                                                        low        0   0   1   2   3
+                                                        high       2   3   4   5   5
+                                                        last       1   2   3   4   5
+
+Turned round, row q of the map is first read for output row `first(q)` and for the last
+time for `final(q)`; both are -1 where no output needs it (rows between windows whose
+stride exceeds the kernel).
+
+Source: as `footprints`, whose spans of one-row tiles these are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.region import Span
+from dataflow_sim.schedule.footprints import Axis, layer_axes
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowNeeds:
+    """Rows of one view by output row (`low`, `high`, `last`) and the reverse (`first`, `final`)."""
+
+    low: Ints
+    high: Ints
+    last: Ints
+    first: Ints
+    final: Ints
+
+    def rows(self, row: int) -> Span:
+        """The rows that an output row needs."""
+        return Span(int(self.low[row]), int(self.high[row]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerRows:
+    """A layer by rows: its needs of the input view and of each operand, and its stride."""
+
+    rows: int
+    views: tuple[RowNeeds, ...]
+    stride: int
+
+
+def _reversed(low: Ints, high: Ints, step: int, size: int) -> tuple[Ints, Ints]:
+    places = np.arange(size, dtype=np.int64)
+    first = np.searchsorted(high, places, "right")
+    final = np.searchsorted(low, places, "right") - 1
+    read = (first <= final) & (first < len(low))
+    safe = np.where(read, first, 0)
+    read &= low[safe] <= places
+    if step > 1:
+        read &= (places - low[safe]) % step == 0
+    return np.where(read, first, -1), np.where(read, final, -1)
+
+
+def _needs(low: list[int], high: list[int], last: list[int], step: int, size: int) -> RowNeeds:
+    # a window that lies in the padding altogether needs nothing; keep the ends ascending
+    lows = np.maximum.accumulate(np.minimum(np.array(low, np.int64), size))
+    highs = np.maximum.accumulate(np.array(high, np.int64))
+    first, final = _reversed(lows, highs, step, size)
+    return RowNeeds(lows, highs, np.array(last, np.int64), first, final)
+
+
+@lru_cache(maxsize=4096)
+def _input_needs(axis: Axis) -> RowNeeds:
+    pool_reach = (axis.pool_kernel - 1) * axis.pool_dilation
+    reach = (axis.kernel - 1) * axis.dilation
+    low, high, last = [], [], []
+    for row in range(axis.output_size):
+        span = axis.input_span(axis.body_span(row, row + 1))
+        low.append(span.start)
+        high.append(span.stop)
+        body = row * axis.pool_stride - axis.pool_pad + pool_reach
+        last.append(body * axis.stride - axis.pad + reach)
+    step = axis.stride if axis.kernel == 1 else 1
+    return _needs(low, high, last, step, axis.input_size)
+
+
+@lru_cache(maxsize=4096)
+def _operand_needs(axis: Axis, size: int) -> RowNeeds:
+    """Of an operand as large as the body, or of one row that every output row needs."""
+    if size != axis.body_size:  # one value per channel
+        one = [0] * axis.output_size
+        return _needs(one, [1] * axis.output_size, one, 1, size)
+    spans = [axis.body_span(row, row + 1) for row in range(axis.output_size)]
+    reach = (axis.pool_kernel - 1) * axis.pool_dilation
+    last = [row * axis.pool_stride - axis.pool_pad + reach for row in range(axis.output_size)]
+    return _needs([s.start for s in spans], [s.stop for s in spans], last, 1, size)
+
+
+def layer_rows(layer: Layer) -> LayerRows:
+    """A layer that is not opaque, by rows."""
+    axis, _ = layer_axes(layer)
+    operands = tuple(_operand_needs(axis, view.shape[2]) for view in layer.operands)
+    return LayerRows(
+        rows=axis.output_size,
+        views=(_input_needs(axis), *operands),
+        stride=axis.stride * axis.pool_stride,
+    )
+
+
+def mergeable(graph: NetworkGraph, layer: Layer) -> bool:
+    """Whether a layer can run row by row: its maps are known and none of them is a constant.
+
+    Nor may any of its rows be made of padding alone.
+    """
+    if layer.kind is LayerKind.OPAQUE:
+        return False
+    needs = layer_rows(layer).views[0]
+    return (
+        not layer.extra_outputs
+        and bool((needs.low < needs.high).all())
+        and column_span(layer, layer.input).length > 0
+        and all(
+            graph.tensors[segment.tensor].kind is not TensorKind.WEIGHT
+            for view in layer.views
+            for segment in view.segments
+        )
+    )
+
+
+def row_bytes(graph: NetworkGraph, tensor: str, channels: int, columns: int) -> int:
+    """Bytes of one row of a map: the given channels and columns of all images."""
+    batch = graph.tensors[tensor].shape[0]
+    return -(-batch * channels * columns * graph.tensors[tensor].bits // 8)
+
+
+def row_scales(graph: NetworkGraph) -> dict[str, int]:
+    """How many rows of the network's input one row of each map stands for: its strides."""
+    scales = dict.fromkeys(graph.tensors, 1)
+    for layer in graph.layers:
+        stride = layer_rows(layer).stride if layer.kind is not LayerKind.OPAQUE else 1
+        scale = max(scales[segment.tensor] for segment in layer.input.segments)
+        scales.update(dict.fromkeys(layer.outputs, scale * stride))
+    return scales
+
+
+def column_span(layer: Layer, view: View) -> Span:
+    """The columns of a view that a layer reads."""
+    _, columns = layer_axes(layer)
+    body = columns.body_span(0, columns.output_size)
+    if view is layer.input:
+        return columns.input_span(body)
+    return body if view.shape[3] == columns.body_size else Span(0, view.shape[3])

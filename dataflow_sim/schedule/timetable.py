@@ -1,0 +1,253 @@
+"""The timetable of a merged group: when each layer fires, and how long each row lives.
+
+Model.  A merged group is a run of layers that pass rows to one another in local memory.
+Time advances in *stripes*.  The rows of the group's input arrive one stripe after the
+other; a layer fires in the first stripe in which the rows that it needs exist, computes
+all output rows that have become possible, and within a stripe the layers fire in order:
+
+    stripe      0          1          2          3            3x3, then 3x3, padding 1
+    input   0   ──►    1   ──►    2   ──►    3   ──►          (arrives one row a stripe)
+    layer A            row 0      row 1      row 2            last(r) = r + 1
+    layer B                       row 0      row 1            last(r) = r + 1
+
+Padding behind the last row counts as if it arrived in time, so that the pipeline keeps its
+pace to the end.  In the finest timetable a stripe is one row of the group's input; coarser
+ones put `height` rows into a stripe, and what would come after the last one is done in it.
+
+A *firing* is a pair (stripe, layer); firings are ordered by it.  A row lives
+
+    from   the firing that produces it; of a map that comes from outside the group,
+           the first firing that reads it
+    to     the last firing that reads it, or the one that produces it
+
+both included: while K rows are read all K live, and a dead row is gone before the next
+one comes.  Whatever is streamed from or to DRAM stays one firing longer where the
+hardware buffers doubly: it is loaded while the row before it is used, and stored while the
+one behind it is made.
+
+Assumed: rows are whole (all columns, all channels, all images of the batch); every row is
+computed once, whether someone needs it or not.  Ignored: tiles of columns.
+
+Source: the row-wise schedules of fused-layer accelerators, Alwani et al., MICRO 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.region import Span
+from dataflow_sim.schedule.rows import (
+    Ints,
+    LayerRows,
+    column_span,
+    layer_rows,
+    mergeable,
+    row_bytes,
+    row_scales,
+)
+
+# a firing is numbered stripe * LAYERS + place of the layer in its group
+LAYERS = 1 << 12
+_NEVER = np.iinfo(np.int64).max
+
+
+class RowTables:
+    """Row needs and scales of a whole network, computed once."""
+
+    def __init__(self, graph: NetworkGraph) -> None:
+        self.graph = graph
+        self.mergeable = [mergeable(graph, layer) for layer in graph.layers]
+        self.rows: list[LayerRows | None] = [
+            layer_rows(layer) if able else None
+            for layer, able in zip(graph.layers, self.mergeable, strict=True)
+        ]
+        self.scale = row_scales(graph)
+
+
+@dataclass(slots=True)
+class MapRows:
+    """One map in a group: where it comes from and when its rows live.
+
+    `birth` and `death` are firings by row; `death` is -1 where nobody in the group reads
+    the row, `birth` of a map from outside is _NEVER there.  `producer` is the layer's
+    place in the group, None for a map from outside, of which only `channels` and
+    `columns` are needed.
+    """
+
+    name: str
+    producer: int | None
+    birth: Ints
+    death: Ints
+    channels: Span
+    columns: Span
+    row_bytes: int
+
+    @property
+    def needed(self) -> Ints:
+        """Rows that live at all."""
+        return np.flatnonzero(self.birth != _NEVER)
+
+    def lives(self, streamed: bool) -> tuple[Ints, Ints]:
+        """First and last firing of each row that lives; `streamed` buffers doubly.
+
+        An input row is then there one row early, an output row one row longer.
+        """
+        rows = self.needed
+        birth = self.birth[rows]
+        death = np.maximum(self.death[rows], birth)
+        if streamed and len(rows) > 1:
+            if self.producer is None:
+                birth = np.concatenate([birth[:1], birth[:-1]])
+            else:
+                death = np.maximum(death, np.concatenate([birth[1:], birth[-1:]]))
+        return birth, death
+
+
+def live_sums(
+    maps: list[MapRows], streamed: bool, firings: Ints, apart: bool
+) -> npt.NDArray[np.float64]:
+    """Bytes of the rows that live at each of `firings` (ascending), of each map or of all.
+
+    The result is (maps or 1, firings); the bytes are integers, exact in float64.
+    """
+    width = len(firings) + 1
+    height = len(maps) if apart else 1
+    if not maps:
+        return np.zeros((height, len(firings)))
+    lives = [found.lives(streamed) for found in maps]
+    sizes = [len(birth) for birth, _ in lives]
+    line = np.repeat(np.arange(len(maps)) * width if apart else np.zeros(len(maps), int), sizes)
+    weights = np.repeat([float(found.row_bytes) for found in maps], sizes)
+    births = np.searchsorted(firings, np.concatenate([birth for birth, _ in lives]))
+    deaths = np.searchsorted(firings, np.concatenate([death for _, death in lives]), "right")
+    change = np.bincount(line + births, weights, height * width)
+    change -= np.bincount(line + deaths, weights, height * width)
+    sums = np.cumsum(change.reshape(height, width), axis=1)
+    return np.asarray(sums[:, :-1], np.float64)
+
+
+class Timetable:
+    """A group that grows layer by layer.
+
+    `height` is the number of rows of the first layer's input in a stripe, None for the
+    finest timetable.
+    """
+
+    def __init__(self, tables: RowTables, start: int, height: int | None) -> None:
+        self.tables = tables
+        self.graph = tables.graph
+        self.start = start
+        self.stop = start
+        first = self.graph.layers[start].input
+        self._unit = tables.scale[first.segments[0].tensor]
+        self._stripe = self._unit * (height or 1)
+        self._last_stripe = None if height is None else -(-first.shape[2] // height) - 1
+        self.maps: dict[str, MapRows] = {}
+        self.ticks: dict[str, Ints] = {}
+        self.row_firing: list[Ints] = []
+        self.firings: list[Ints] = []
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the group."""
+        return self.graph.layers[self.start : self.stop]
+
+    def extend(self) -> bool:
+        """Take the next layer in; False where it cannot run by rows, or there is none."""
+        if self.stop >= len(self.graph.layers) or not self.tables.mergeable[self.stop]:
+            return False
+        layer = self.graph.layers[self.stop]
+        rows = self.tables.rows[self.stop]
+        assert rows is not None
+        place = self.stop - self.start
+        ticks = self._layer_ticks(layer, rows)
+        stripes = np.maximum(ticks // self._stripe, 0)
+        if self._last_stripe is not None:
+            stripes = np.minimum(stripes, self._last_stripe)
+        firing = stripes * LAYERS + place
+        self.row_firing.append(firing)
+        self.firings.append(np.unique(firing))
+        for index, (view, needs) in enumerate(zip(layer.views, rows.views, strict=True)):
+            read = needs.first >= 0
+            first = np.where(read, firing[needs.first], _NEVER)
+            final = np.where(read, firing[needs.final], -1)
+            columns = column_span(layer, layer.input if index == 0 else view)
+            for segment in view.segments:
+                channels = Span(segment.channel_start, segment.channel_stop)
+                self._read(segment.tensor, channels, columns, first, final)
+        tensor = self.graph.tensors[layer.output]
+        self.maps[layer.output] = MapRows(
+            layer.output,
+            place,
+            firing,
+            np.full(rows.rows, -1, np.int64),
+            Span(0, tensor.shape[1]),
+            Span(0, tensor.shape[3]),
+            row_bytes(self.graph, layer.output, tensor.shape[1], tensor.shape[3]),
+        )
+        self.ticks[layer.output] = ticks
+        self.stop += 1
+        return True
+
+    def _layer_ticks(self, layer: Layer, rows: LayerRows) -> Ints:
+        """When the rows that each output row needs have come, in rows of the network's input.
+
+        Maps from outside come when they are asked for, except to a layer that reads
+        nothing else: its input sets the pace.
+        """
+        found = []
+        for view, needs in zip(layer.views, rows.views, strict=True):
+            for segment in view.segments:
+                if segment.tensor in self.ticks:
+                    made = self.ticks[segment.tensor]
+                    beyond = np.maximum(needs.last - (len(made) - 1), 0)
+                    inside = np.clip(needs.last, 0, len(made) - 1)
+                    found.append(made[inside] + beyond * self.tables.scale[segment.tensor])
+        if not found:
+            scale = self.tables.scale[layer.input.segments[0].tensor]
+            found.append(rows.views[0].last * scale)
+        latest = np.max(np.stack(found), axis=0)
+        return np.asarray(np.maximum.accumulate(latest), np.int64)
+
+    def _read(self, name: str, channels: Span, columns: Span, first: Ints, final: Ints) -> None:
+        known = self.maps.get(name)
+        if known is not None:
+            known.death = np.maximum(known.death, final)
+            if known.producer is not None:
+                return
+            known.birth = np.minimum(known.birth, first)
+            channels = Span(
+                min(channels.start, known.channels.start), max(channels.stop, known.channels.stop)
+            )
+            if columns != known.columns:
+                columns = _union(columns, known.columns)
+            known.channels, known.columns = channels, columns
+        else:
+            known = MapRows(name, None, first, final, channels, columns, 0)
+            self.maps[name] = known
+        known.row_bytes = row_bytes(self.graph, name, channels.length, columns.length)
+
+    def outside(self) -> list[MapRows]:
+        """Maps that come from outside the group."""
+        return [found for found in self.maps.values() if found.producer is None]
+
+    def produced(self) -> list[MapRows]:
+        """Maps that the group makes, in order."""
+        return [found for found in self.maps.values() if found.producer is not None]
+
+    @staticmethod
+    def place(firing: int) -> int:
+        """Which layer of the group fires."""
+        return firing % LAYERS
+
+
+def _union(one: Span, other: Span) -> Span:
+    """The smallest span that holds both, every element where their steps differ."""
+    low, high = min(one.start, other.start), max(one.stop, other.stop)
+    same = one.step == other.step and (one.start - other.start) % one.step == 0
+    return Span(low, high, one.step if same else 1)
