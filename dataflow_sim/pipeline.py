@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from dataflow_sim.networks import BUILT_IN, build_network
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import (
     BufferStay,
+    CurvePoint,
+    CurveResult,
     DramTraffic,
     GroupResult,
     InspectedLayer,
@@ -43,7 +45,7 @@ from dataflow_sim.results import (
 )
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.search import schedule_network
+from dataflow_sim.schedule.search import budget_curve, schedule_network
 from dataflow_sim.schedule.types import Group, MemoryOptions, RowTiling, Schedule
 from dataflow_sim.simulate.ledger import Ledger, count
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
@@ -312,6 +314,38 @@ def run(
         groups=tuple(map(_group_result, schedule.groups, held)),
         buffers=counts.buffers,
         warnings=warnings,
+    )
+
+
+def curve(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions | None = None,
+    progress: Progress = _no_progress,
+) -> CurveResult:
+    """The budget curve of a network on a machine, whatever its local memory.
+
+    Raises InputError, and ScheduleError when a point breaks a rule, which is a defect.
+    """
+    options = options or RunOptions()
+    graph = prepare(graph, hardware, options)
+    memory = memory_options(hardware)
+    found = budget_curve(graph, memory, options.policy, partial(progress, "searching"))
+    for point in found.points:
+        memory_there = replace(point.schedule.memory, capacity_bytes=point.local_bytes)
+        check_schedule(graph, replace(point.schedule, memory=memory_there))
+    return CurveResult(
+        network=graph.name,
+        hardware=hardware.name,
+        overrides=hardware.overrides,
+        policy=options.policy,
+        compulsory_bytes=compulsory_bytes(graph),
+        capacity_bytes=memory.capacity_bytes,
+        points=tuple(
+            CurvePoint(point.local_bytes, _traffic(point.schedule.traffic_bytes()))
+            for point in found.points
+        ),
+        warnings=graph.warnings,
     )
 
 
