@@ -16,6 +16,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, place_residents
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_rows import merged_schedules
+from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout
 from dataflow_sim.schedule.merging import streaming_order
 from dataflow_sim.schedule.options import Options, resident_of, stored_of
@@ -41,6 +42,7 @@ class Assembler:
         self.options = options
         self.lives = options.lives
         self._layouts: dict[GroupRun, GroupLayout] = {}
+        self._frontiers: dict[tuple[int, frozenset[str], frozenset[str]], Frontier] = {}
         self._schedules: dict[object, tuple[LayerSchedule, ...]] = {}
         self._independent = self._layers_without_history()
 
@@ -62,10 +64,11 @@ class Assembler:
 
         With a capacity, memory that is left over goes to larger tiles where they fit.
         """
-        schedule = self._assemble(plan, peak_bytes, capacity_bytes or peak_bytes)
-        if capacity_bytes is not None and schedule.local_bytes > capacity_bytes:
-            schedule = self._assemble(plan, peak_bytes, peak_bytes)
-        return schedule
+        if capacity_bytes is not None:
+            schedule = self._assemble(plan, peak_bytes, max(capacity_bytes, peak_bytes + 1))
+            if schedule.local_bytes <= capacity_bytes:
+                return schedule
+        return self._assemble(plan, peak_bytes, peak_bytes)
 
     def _assemble(self, plan: Plan, peak_bytes: int, room_bytes: int) -> Schedule:
         residents = self._residents(plan)
@@ -127,11 +130,12 @@ class Assembler:
         index, layer = decision.start, self.graph.layers[decision.start]
         stored = stored_of(decision.outputs)
         resident = decision.resident & (self.options.reads[index] | set(layer.outputs))
-        found = self.options.alone_frontier(index, resident, stored)
-        least = found.best(peak)
-        assert least is not None, f"{layer.name}: the plan leaves {peak} bytes"
-        choice = found.best_of_equals(least.dram_bits, room)
-        key = (index, choice.tiling, resident, stored, decision.kept)
+        found = self._alone_frontier(index, resident, stored)
+        choice = found.least(peak)
+        assert choice is not None, f"{layer.name}: the plan leaves {peak} bytes"
+        if room > peak:
+            choice = found.easiest(choice.dram_bits, room)
+        key: object = (index, choice.tiling, resident, stored, decision.kept)
         schedules = self._schedules.get(key)
         if schedules is None:
             schedules = (
@@ -150,11 +154,19 @@ class Assembler:
                 self._schedules[key] = schedules
         return _group(decision, schedules, choice.local_bytes)
 
+    def _alone_frontier(
+        self, index: int, resident: frozenset[str], stored: frozenset[str]
+    ) -> Frontier:
+        key = (index, resident, stored)
+        if key not in self._frontiers:
+            self._frontiers[key] = self.options.alone_frontier(index, resident, stored)
+        return self._frontiers[key]
+
     def _merged(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
         run = self.group_run(decision)
         layout = self.layout(run)
-        if room > peak or layout.height < peak:
-            run, layout = self._larger_tiles(run, layout, max(peak, room))
+        if room > peak:
+            run, layout = self._larger_tiles(run, layout, room)
         key = (run, decision.kept)
         schedules = self._schedules.get(key)
         if schedules is None:

@@ -119,9 +119,11 @@ def _traffic_faults(
         yield f"{chosen.macs_executed} MACs executed of {layer_macs(layer)}"
 
 
-def _layer_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
+def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> Iterator[str]:
     for group in schedule.groups:
         for layer, chosen in zip(graph.layers[group.start : group.stop], group.layers, strict=True):
+            if id(chosen) in sound:
+                continue
             found: list[str] = []
             if isinstance(chosen.tiling, RowTiling):
                 found.extend(_row_faults(layer, chosen.tiling))
@@ -131,6 +133,8 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
             elif chosen.tiling.steps < 1:
                 found.append("an opaque layer takes at least one step")
             found.extend(_traffic_faults(graph, layer, chosen, group.stored))
+            if not found:
+                sound.add(id(chosen))
             yield from (f"layer '{layer.name}': {fault}" for fault in found)
 
 
@@ -183,8 +187,14 @@ def _place_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
                 yield f"group {number}: {one} and {other} overlap"
 
 
-def schedule_faults(graph: NetworkGraph, schedule: Schedule) -> tuple[str, ...]:
-    """Every rule that the schedule breaks, each as one sentence; empty when it is legal."""
+def schedule_faults(
+    graph: NetworkGraph, schedule: Schedule, sound: set[int] | None = None
+) -> tuple[str, ...]:
+    """Every rule that the schedule breaks, each as one sentence; empty when it is legal.
+
+    `sound` collects the identities of layer schedules found without fault, which schedules
+    of one curve share; the caller keeps them alive.
+    """
     expected = [layer.name for layer in graph.layers]
     given = [chosen.layer for chosen in schedule.layers]
     borders = [0, *(group.stop for group in schedule.groups)]
@@ -192,14 +202,14 @@ def schedule_faults(graph: NetworkGraph, schedule: Schedule) -> tuple[str, ...]:
     if given != expected or starts != borders[:-1]:
         return (f"the schedule holds {len(given)} layers that are not the graph's {len(expected)}",)
     return (
-        *_layer_faults(graph, schedule),
+        *_layer_faults(graph, schedule, set() if sound is None else sound),
         *_whereabouts_faults(graph, schedule),
         *_place_faults(graph, schedule),
     )
 
 
-def check_schedule(graph: NetworkGraph, schedule: Schedule) -> None:
+def check_schedule(graph: NetworkGraph, schedule: Schedule, sound: set[int] | None = None) -> None:
     """Raise ScheduleError naming every rule that the schedule breaks."""
-    faults = schedule_faults(graph, schedule)
+    faults = schedule_faults(graph, schedule, sound)
     if faults:
         raise ScheduleError(f"illegal schedule of {schedule.network}: " + "; ".join(faults))

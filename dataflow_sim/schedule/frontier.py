@@ -2,10 +2,10 @@
 
 Every distinct trip count of every loop is enumerated (`tile_sizes`), under every loop
 order and place of the partial sums, as numpy arrays.  The frontier is the Pareto set of
-(local bytes, DRAM bits): the whole budget curve of the layer.  Of tilings with equal DRAM
-bits the one with the fewest kernel fetches is taken, then fewest partial sums spilled,
-MACs, steps and local bytes; that, too, is a step function of the budget, and the
-*ladder* holds all of its steps.
+(local bytes, DRAM bits): the whole budget curve of the layer.  At each of its points the
+tiling with the fewest kernel fetches is taken, then fewest partial sums spilled, MACs and
+steps.  With more memory, but not enough for the next point, a tiling of the same traffic
+that computes less or in fewer steps takes over; the *ladder* holds all of these.
 
 A layer with a resident map does not split its reduction: with its input in local memory it
 is at its floor already, and partial sums would only take room.
@@ -17,7 +17,6 @@ same trip count, and spatial tiles dominated in all five of their costs
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
-from dataflow_sim.schedule.footprints import PlaneTiles, plane_tiles, tile_sizes
+from dataflow_sim.schedule.footprints import plane_tiles, tile_sizes
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, splits_channels
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, PartialSums
 
@@ -47,28 +46,42 @@ class Choice:
 class Frontier:
     """Pareto points of a layer, ascending in local bytes, strictly descending in DRAM bits.
 
-    `ladder` holds the best tiling from each of its local bytes upwards, ascending.
+    `ladder` holds the best tiling from each of its local bytes upwards, ascending: rows of
+    local bytes, DRAM bits, order, place of the partial sums, and the fields of a tiling.
     """
 
     local_bytes: Ints
     dram_bits: Ints
-    ladder: tuple[Choice, ...]
+    ladder: Ints
 
     def best(self, capacity_bytes: int) -> Choice | None:
-        """The tiling with the fewest DRAM bits that fits; None if none does.
+        """The tiling with the fewest DRAM bits that fits, then the fewest MACs and steps.
 
-        Ties go to fewer kernel fetches, partial sums spilled, MACs, steps, local bytes.
+        None if none fits.
         """
-        place = bisect_right(self.ladder, capacity_bytes, key=lambda choice: choice.local_bytes)
-        return self.ladder[place - 1] if place else None
+        place = int(np.searchsorted(self.ladder[:, 0], capacity_bytes, "right"))
+        return self._choice(place - 1) if place else None
 
-    def best_of_equals(self, dram_bits: int, capacity_bytes: int) -> Choice:
-        """The best tiling that fits among those that move exactly so many bits."""
-        return [
-            choice
-            for choice in self.ladder
-            if choice.dram_bits == dram_bits and choice.local_bytes <= capacity_bytes
-        ][-1]
+    def least(self, capacity_bytes: int) -> Choice | None:
+        """The smallest tiling that moves as few DRAM bits as the best one that fits."""
+        place = int(np.searchsorted(self.local_bytes, capacity_bytes, "right"))
+        if not place:
+            return None
+        return self._choice(int(np.searchsorted(self.ladder[:, 0], self.local_bytes[place - 1])))
+
+    def easiest(self, dram_bits: int, capacity_bytes: int) -> Choice:
+        """Among the tilings that fit and move so many bits that with the least effort."""
+        behind = int(np.searchsorted(-self.ladder[:, 1], -dram_bits, "right"))
+        fitting = int(np.searchsorted(self.ladder[:, 0], capacity_bytes, "right"))
+        return self._choice(min(behind, fitting) - 1)
+
+    def _choice(self, rung: int) -> Choice:
+        local, bits, order, sums, *extents = self.ladder[rung].tolist()
+        tiling = LayerTiling(ORDERS[order], _SUMS[sums], *extents)
+        return Choice(tiling, local, bits)
+
+
+_SUMS = tuple(PartialSums)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,88 +135,68 @@ def pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
     return order[bits < best_before]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rung:
-    """A candidate: what it is ranked by, its local bytes, its block and place there."""
+def _candidates(block: _Block) -> Ints:
+    """Tilings of a block that no smaller one of it undercuts, as rows of numbers.
 
-    rank: tuple[int, ...]
-    local_bytes: int
-    block: int
-    index: tuple[int, ...]
-
-
-def _candidates(block: _Block, number: int) -> tuple[Ints, Ints, list[_Rung]]:
-    """The Pareto points of a block, and all its tilings that no smaller one undercuts."""
-    places = np.argwhere(block.legal)
+    Columns: local bytes, DRAM bits, kernel passes, partial sum bits, MACs, steps, place.
+    """
     costs = block.costs
-    local, bits = costs.local_bytes[block.legal], costs.dram_bits[block.legal]
+    places = np.flatnonzero(block.legal)
+    local, bits = costs.local_bytes.ravel()[places], costs.dram_bits.ravel()[places]
     keep = pareto(local, bits)
-    steps = np.searchsorted(local[keep], local, "right") - 1
-    level = np.flatnonzero(bits == bits[keep][steps])
-    at = tuple(places[level].T)
-    columns = [
-        bits[level],
-        costs.kernel_passes[at],
-        costs.partial_sum_bits[at],
-        costs.macs[at],
-        costs.steps[at],
-        local[level],
-    ]
-    rungs = []
-    best: tuple[int, ...] | None = None
-    for each in np.lexsort((*columns[::-1], local[level])).tolist():
-        rank = tuple(int(column[each]) for column in columns)
-        if best is None or rank[:-1] < best[:-1]:
-            best = rank
-            rungs.append(_Rung(rank, rank[-1], number, tuple(places[level[each]].tolist())))
-    return local[keep], bits[keep], rungs
+    level = bits[keep][np.searchsorted(local[keep], local, "right") - 1]
+    found = bits == level
+    columns = [costs.kernel_passes, costs.partial_sum_bits, costs.macs, costs.steps]
+    others = [column.ravel()[places[found]] for column in columns]
+    return np.stack([local[found], bits[found], *others, places[found]], axis=1)
 
 
 @lru_cache(maxsize=8192)
 def layer_frontier(problem: LayerProblem) -> Frontier:
     """The frontier of one layer over all its tilings."""
-    local, bits = [], []
-    rungs: list[_Rung] = []
-    blocks = []
-    for number, block in enumerate(_blocks(problem)):
-        if not block.legal.any():
-            blocks.append(block)
-            continue
-        block_local, block_bits, found = _candidates(block, number)
-        local.append(block_local)
-        bits.append(block_bits)
-        rungs.extend(found)
-        blocks.append(block)
-    all_local, all_bits = np.concatenate(local), np.concatenate(bits)
-    keep = pareto(all_local, all_bits)
-    ladder: list[Choice] = []
-    best: tuple[int, ...] | None = None
-    for rung in sorted(rungs, key=lambda r: (r.local_bytes, r.rank, r.block)):
-        if best is None or rung.rank[:-1] < best[:-1]:
-            best = rung.rank
-            tiling = _tiling(blocks[rung.block], rung.index)
-            ladder.append(Choice(tiling, rung.local_bytes, rung.rank[0]))
-    return Frontier(all_local[keep], all_bits[keep], tuple(ladder))
+    blocks = [block for block in _blocks(problem) if block.legal.any()]
+    parts = [_candidates(block) for block in blocks]
+    number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    rows = np.concatenate(parts)
+    order = np.lexsort((number, *rows.T[[5, 4, 3, 2, 1, 0]]))
+    rows, number = rows[order], number[order]
+    local, bits = rows[:, 0], rows[:, 1]
+    points = pareto(local, bits)
+    level = np.searchsorted(local[points], local, "right") - 1
+    # only what is on the curve, and divides its traffic like the point it belongs to
+    same = (rows[:, 1:4] == rows[points[level], 1:4]).all(axis=1)
+    rows, number, level = rows[same], number[same], level[same]
+    effort = np.empty(len(rows), np.int64)
+    effort[np.lexsort((rows[:, 5], rows[:, 4]))] = np.arange(len(rows))
+    # a later point always beats an earlier one, so that the minimum starts anew there
+    effort -= level * len(rows)
+    better = np.concatenate([[True], effort[1:] < np.minimum.accumulate(effort)[:-1]])
+    ladder = np.zeros((int(better.sum()), 11), np.int64)
+    ladder[:, :2] = rows[better, :2]
+    for each, block in enumerate(blocks):
+        mine = number[better] == each
+        ladder[mine, 2:] = _tilings(block, rows[better, 6][mine])
+    return Frontier(local[points], bits[points], ladder)
 
 
-def _tiling(block: _Block, index: tuple[int, ...]) -> LayerTiling:
-    shape = block.legal.shape
-    plane: PlaneTiles = block.tiles.plane
-
-    def pick(array: Ints) -> int:
-        return int(np.broadcast_to(array, shape)[index])
-
-    return LayerTiling(
-        order=block.order,
-        partial_sums=block.sums,
-        group_tile=pick(block.tiles.group),
-        output_channel_tile=pick(block.tiles.output_channels),
-        input_channel_tile=pick(block.tiles.input_channels),
-        batch_tile=pick(plane.batch),
-        row_tile=pick(plane.rows),
-        column_tile=pick(plane.columns),
-        steps=int(block.costs.steps[index]),
-    )
+def _tilings(block: _Block, places: Ints) -> Ints:
+    """The tilings at some places of a block, as rows of numbers (`Frontier.ladder`)."""
+    index = np.unravel_index(places, block.legal.shape)
+    plane = block.tiles.plane
+    extents = [
+        block.tiles.group,
+        block.tiles.output_channels,
+        block.tiles.input_channels,
+        plane.batch,
+        plane.rows,
+        plane.columns,
+        block.costs.steps,
+    ]
+    found = np.zeros((len(places), 9), np.int64)
+    found[:, 0], found[:, 1] = ORDERS.index(block.order), _SUMS.index(block.sums)
+    for column, extent in enumerate(extents):
+        found[:, 2 + column] = np.broadcast_to(extent, block.legal.shape)[index]
+    return found
 
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
@@ -221,14 +214,13 @@ def stream_frontier(problem: StreamProblem) -> Frontier:
     """The frontier of an opaque layer: the traffic is the same for all slices."""
     longest = max(tensor.extent for tensor in problem.tensors)
     bits = sum(t.extent * t.slice_elements * t.bits for t in problem.tensors if t.moved)
-    found: list[Choice] = []
+    rungs: list[list[int]] = []
     for steps in sorted({-(-longest // size) for size in tile_sizes(longest).tolist()}):
         local_bytes = stream_local_bytes(problem, steps)
-        if not found or local_bytes < found[-1].local_bytes:
-            tiling = LayerTiling("MPK", PartialSums.NONE, 1, 1, 1, 1, 1, 1, steps)
-            found.append(Choice(tiling, local_bytes, bits))
-    least = found[-1].local_bytes
-    return Frontier(np.array([least]), np.array([bits]), tuple(reversed(found)))
+        if not rungs or local_bytes < rungs[-1][0]:
+            rungs.append([local_bytes, bits, 0, 0, 1, 1, 1, 1, 1, 1, steps])
+    ladder = np.array(rungs[::-1], np.int64)
+    return Frontier(ladder[:1, 0], ladder[:1, 1], ladder)
 
 
 def frontier(problem: LayerProblem | StreamProblem) -> Frontier:

@@ -17,6 +17,7 @@ which point of either it came.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,7 +40,10 @@ class Front:
     chunk: Ints
 
 
-def join(front: Front, local_bytes: Ints, dram_bits: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+Part = tuple[Ints, Ints, Ints, Ints]
+
+
+def join(front: Front, local_bytes: Ints, dram_bits: Ints) -> Part:
     """The sum of a front and an option's: local bytes, bits, source and choice."""
     here = front.local_bytes
     if len(local_bytes) == 1:
@@ -59,10 +63,90 @@ def join(front: Front, local_bytes: Ints, dram_bits: Ints) -> tuple[Ints, Ints, 
     return local, front.dram_bits[source] + dram_bits[choice], source, choice
 
 
-def best_of(parts: list[tuple[Ints, Ints, Ints, Ints]]) -> Front:
-    """The lower envelope of several joined fronts; the first of equals wins."""
+def best_of(parts: list[Part]) -> Front:
+    """The lower envelope of several joined fronts, empty of none; the first of equals wins."""
+    if not parts:
+        return Front(*(np.zeros(0, np.int64) for _ in range(5)))
     sizes = [len(part[0]) for part in parts]
     local, bits, source, choice = (np.concatenate(column) for column in zip(*parts, strict=True))
     chunk = np.repeat(np.arange(len(parts)), sizes)
     keep = pareto(local, bits)
     return Front(local[keep], bits[keep], source[keep], choice[keep], chunk[keep])
+
+
+class Waiting(NamedTuple):
+    """An option that is yet to be joined: number of the front before it, and its own front."""
+
+    front: int
+    local_bytes: Ints
+    dram_bits: Ints
+
+
+class FrontGrid:
+    """Numbered fronts and their bits on a grid of budgets, to tell which joins can matter.
+
+    Between two budgets of the grid a joined front is never below its value just before
+    the second, and the lower envelope never above its value at the first.  What is above
+    that everywhere cannot lower the envelope; most options are.
+    """
+
+    def __init__(self, least_bytes: int, ceiling_bytes: int) -> None:
+        highest = min(ceiling_bytes, 1 << 40)
+        grid = np.geomspace(max(1, least_bytes), max(least_bytes + 1, highest), _GRID)
+        self.ceiling_bytes = ceiling_bytes
+        self._budgets = np.unique(np.concatenate([[1], grid.astype(np.int64), [highest]]))
+        self.fronts: list[Front] = []
+        self._at: list[Ints] = []
+        self._before: list[Ints] = []
+
+    def add(self, front: Front) -> int:
+        """Number a front."""
+        self.fronts.append(front)
+        self._at.append(_bits_at(front.local_bytes, front.dram_bits, self._budgets))
+        ends = np.append(self._budgets[1:] - 1, np.iinfo(np.int64).max)
+        self._before.append(_bits_at(front.local_bytes, front.dram_bits, ends))
+        return len(self.fronts) - 1
+
+    def below_ceiling(self, part: Part) -> Part:
+        """The part of a joined front within the ceiling."""
+        stop = int(np.searchsorted(part[0], self.ceiling_bytes, "right"))
+        return part if stop == len(part[0]) else (*(column[:stop] for column in part),)  # type: ignore[return-value]  # four columns
+
+    def useful(self, waiting: list[Waiting], parts: list[Part]) -> list[int]:
+        """Places of the options that may lower the envelope of all options and parts."""
+        if not waiting:
+            return []
+        envelope = np.full(len(self._budgets), IMPOSSIBLE_BITS)
+        for part in parts:
+            np.minimum(envelope, _bits_at(part[0], part[1], self._budgets), out=envelope)
+        owner = np.repeat(np.arange(len(waiting)), [len(w.local_bytes) for w in waiting])
+        source = np.array([w.front for w in waiting])[owner]
+        need = np.concatenate([w.local_bytes for w in waiting])
+        more = np.concatenate([w.dram_bits for w in waiting])
+        used, line = np.unique(source, return_inverse=True)
+        at = np.stack([self._at[i] for i in used])
+        before = np.stack([self._before[i] for i in used])
+        first = np.searchsorted(self._budgets, need)
+        places = np.arange(len(self._budgets))
+        for begin in range(0, len(need), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            bits = at[line[block]] + more[block, None]
+            bits[places < first[block, None]] = IMPOSSIBLE_BITS
+            np.minimum(envelope, bits.min(axis=0), out=envelope)
+        keep = np.zeros(len(need), bool)
+        for begin in range(0, len(need), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            bits = before[line[block]] + more[block, None]
+            keep[block] = ((bits <= envelope) & (places >= first[block, None] - 1)).any(axis=1)
+        return np.unique(owner[keep]).tolist()  # type: ignore[no-any-return]  # integers
+
+
+_GRID = 254
+_BLOCK = 1 << 12
+IMPOSSIBLE_BITS = 1 << 50
+
+
+def _bits_at(local_bytes: Ints, dram_bits: Ints, budgets: Ints) -> Ints:
+    """Bits in each of these memories."""
+    place = np.searchsorted(local_bytes, budgets, "right") - 1
+    return np.where(place >= 0, dram_bits[place], IMPOSSIBLE_BITS)

@@ -102,6 +102,7 @@ class MergedGroup:
         self._kernels = kernels
         self._last_reader = readers
         self._double = double_buffer
+        self._weights: tuple[int, tuple[Ints, Ints, Ints]] | None = None
 
     def extend(self) -> bool:
         """Take the next layer in; False where that is impossible."""
@@ -127,6 +128,8 @@ class MergedGroup:
     def weight_costs(self) -> tuple[Ints, Ints, Ints]:
         """For each number of streamed kernels: bytes kept, DRAM bits, tile bytes by layer."""
         start, stop = self.timetable.start, self.timetable.stop
+        if self._weights is not None and self._weights[0] == stop:
+            return self._weights[1]
         kernels = self._kernels[start:stop]
         order = [i - start for i in streaming_order(self._kernels, start, stop)]
         kept = sum(k.kernel_bytes + k.vector_bytes for k in kernels)
@@ -140,7 +143,9 @@ class MergedGroup:
             kept_bytes.append(kept)
             fetched_bits.append(bits)
             tiles[count + 1 :, place] = kernels[place].tile_bytes
-        return np.array(kept_bytes), np.array(fetched_bits), tiles
+        costs = (np.array(kept_bytes), np.array(fetched_bits), tiles)
+        self._weights = (stop, costs)
+        return costs
 
     def table(self, outside: Bools, going: Bools, streamed: Ints) -> GroupTable:
         """Costs where the rows of `outside` say which maps from outside are resident, in the

@@ -9,10 +9,12 @@ from itertools import product
 import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.baseline import IMPOSSIBLE, Baseline
+from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.frontier import Frontier, frontier, pareto
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
 from dataflow_sim.schedule.merging import KernelSizes, MergedGroup, kernel_sizes
+from dataflow_sim.schedule.pieces import find_pieces, floor_bits
 from dataflow_sim.schedule.problem import any_problem
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import RowTables
@@ -20,16 +22,18 @@ from dataflow_sim.schedule.types import MemoryOptions
 
 # stripes a map is cut into where kernels are fetched again in each of them
 STRIPE_COUNTS = (2, 3, 4)
-# a run that has not paid for so many layers does not grow further
-_PATIENCE = 4
+# with more sets of resident maps than this to tell apart, kernels are not streamed
+_MAXIMUM_SETS_TO_STREAM = 16
 # more ways than this to leave the maps that a group makes are thinned out
 _MAXIMUM_WAYS = 9
+_ONLY = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """Layers [start, stop) run alone or merged, and leave `outputs` in the states given.
 
+    `output_bytes` are those of the outputs that stay.
     The arrays are its front, without maps that are resident; `ways` holds (rows in a
     stripe, streamed kernels) of each point of a merged group.
     """
@@ -40,6 +44,7 @@ class Option:
     outputs: tuple[tuple[str, int], ...]
     local_bytes: Ints
     dram_bits: Ints
+    output_bytes: int = 0
     ways: tuple[tuple[int | None, int], ...] = ()
 
 
@@ -78,59 +83,15 @@ class Options:
         double = self.memory.double_buffer
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
         self.reads = [layer_reads(layer) for layer in layers]
-        self._pieces = self._through_dram() if self.may_merge else []
+        self._pieces = []
+        if self.may_merge:
+            found = find_pieces(self)
+            self._pieces = found.pieces
+            if found.floor_bits <= compulsory_bytes(self.graph) * 8:
+                self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
 
-    def _through_dram(self) -> list[list[Ints]]:
-        """For each start and stop: the best of all ways to cut the run in two or more pieces.
-
-        Pieces are layers alone and merged groups in the finest timetable, with DRAM
-        between them; bits by budget.  A run merged as a whole, with whatever maps
-        resident, must beat its pieces in the same memory: they would profit from resident
-        maps at least as much.
-        """
-        layers = len(self.graph.layers)
-        best: list[list[Ints]] = [[] for _ in range(layers + 1)]
-        pieces: list[list[Ints]] = [[] for _ in range(layers)]
-        for start in reversed(range(layers)):
-            group = self._group(start, None)
-            runs: list[tuple[int, Ints]] = []
-            idle = 0
-            while idle < _PATIENCE and group.extend():
-                stop = group.timetable.stop
-                ways = [
-                    run + best[middle][stop - middle - 1]
-                    for middle, run in runs
-                    if middle < stop and stop - middle - 1 < len(best[middle])
-                ]
-                single = self.baseline.alone[start] if stop == start + 1 else None
-                parts = [*ways, *([single] if single is not None else [])]
-                cut = (
-                    np.min(parts, axis=0)
-                    if parts
-                    else np.full_like(self.baseline.alone[0], IMPOSSIBLE)
-                )
-                bits = int(group.weight_costs()[1][0]) + self._floor_bits(group)
-                local = self._through_local(group)
-                pays = bits < int(self.baseline.at(cut, np.array([local]))[0])
-                idle = 0 if pays else idle + 1
-                run = self.baseline.point(local, bits) if pays else None
-                if single is not None:
-                    runs.append((stop, single if run is None else np.minimum(single, run)))
-                elif run is not None:
-                    runs.append((stop, run))
-                pieces[start].append(cut)
-                best[start].append(cut if run is None else np.minimum(cut, run))
-            if not pieces[start]:
-                best[start] = [self.baseline.alone[start]]
-        return pieces
-
-    def _through_local(self, group: MergedGroup) -> int:
-        """Local bytes of a group all of whose outer maps are in DRAM, its kernels kept."""
-        outside = np.zeros((1, len(group.timetable.outside())), bool)
-        going = np.array([[(False, True)] * len(group.outgoing)], bool)
-        return int(group.table(outside, going, np.zeros(1, np.int64)).local_bytes[0, 0, 0])
-
-    def _group(self, start: int, height: int | None) -> MergedGroup:
+    def group(self, start: int, height: int | None) -> MergedGroup:
+        """An empty merged group."""
         double = self.memory.double_buffer
         readers = self.lives.last_reader
         return MergedGroup(self.tables, self.kernels, readers, start, height, double)
@@ -165,7 +126,8 @@ class Options:
         For each run: the maps that it reads from outside, and its options by which of them
         are resident; `residents` are the sets of resident maps that occur.
         """
-        groups = [self._group(start, height) for height in self._heights(start)]
+        heights = self._heights(start) if len(residents) <= _MAXIMUM_SETS_TO_STREAM else [None]
+        groups = [self.group(start, height) for height in heights]
         for pieces in self._pieces[start]:
             for group in groups:
                 group.extend()
@@ -208,7 +170,7 @@ class Options:
         leave = self._ways_to_leave(first)
         going = np.array([[(s != DRAM, s != LOCAL) for s in way] for way in leave], bool)
         going = going.reshape(len(leave), len(first.outgoing), 2)
-        everything = self._floor_bits(first)
+        everything = floor_bits(self.graph, first)
         local_parts, bits_parts = [], []
         ways: list[tuple[int | None, int]] = []
         for group in groups:
@@ -235,32 +197,20 @@ class Options:
             tuple((found.name, state) for found, state in zip(first.outgoing, way, strict=True))
             for way in leave
         ]
+        sizes = self.lives.size_bytes
+        stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
+        fits = local >= 0
         found: dict[frozenset[str], list[Option]] = {}
         for p, pattern in enumerate(patterns):
             options = []
-            for q, out in enumerate(outputs):
-                pays_here = np.flatnonzero(local[p, q] >= 0)
-                if len(pays_here) > 1:
-                    pays_here = pays_here[pareto(local[p, q, pays_here], bits[p, q, pays_here])]
-                if len(pays_here):
-                    options.append(
-                        Option(
-                            start,
-                            stop,
-                            True,
-                            out,
-                            local[p, q, pays_here],
-                            bits[p, q, pays_here],
-                            tuple(ways[i] for i in pays_here),
-                        )
-                    )
+            for q in np.flatnonzero(fits[p].any(axis=1)).tolist():
+                here = np.flatnonzero(fits[p, q]) if len(ways) > 1 else _ONLY
+                need, more = local[p, q, here], bits[p, q, here]
+                if len(here) > 1:
+                    keep = pareto(need, more)
+                    need, more, here = need[keep], more[keep], here[keep]
+                way = tuple(ways[i] for i in here.tolist())
+                options.append(Option(start, stop, True, outputs[q], need, more, stays[q], way))
             if options:
                 found[pattern] = options
         return found
-
-    def _floor_bits(self, group: MergedGroup) -> int:
-        """Bits of all maps from outside and to outside through DRAM."""
-        tensors = self.graph.tensors
-        into = sum(group.fetched_bits(found) for found in group.timetable.outside())
-        out = (tensors[found.name] for found in group.outgoing)
-        return into + sum(t.elements * t.bits for t in out)

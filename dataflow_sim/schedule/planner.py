@@ -34,14 +34,12 @@ import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import Baseline
-from dataflow_sim.schedule.fronts import Front, best_of, join
+from dataflow_sim.schedule.fronts import Front, FrontGrid, Part, Waiting, best_of, join
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.options import Option, Options, resident_of
-from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import MemoryOptions
 
 Progress = Callable[[int, int], None]
-Part = tuple[Ints, Ints, Ints, Ints]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +79,15 @@ class _Origin:
 
 @dataclass(slots=True)
 class _Node:
-    """One state at one position while parts still arrive, and its front afterwards."""
+    """One state at one position while parts still arrive, and its front afterwards.
+
+    `waiting` are merged options that are joined only where they can lower the front.
+    """
 
     parts: list[Part] = field(default_factory=list)
     origins: list[_Origin] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    waiting_origins: list[_Origin] = field(default_factory=list)
     front: Front | None = None
 
     def add(self, part: Part, origin: _Origin) -> None:
@@ -92,12 +95,16 @@ class _Node:
             self.parts.append(part)
             self.origins.append(origin)
 
-
-def _front(node: _Node) -> Front:
-    """The front of a node that is complete."""
-    if node.front is None:
-        node.front = best_of(node.parts)
-    return node.front
+    def close(self, grid: FrontGrid) -> Front:
+        """The front of all that arrived."""
+        if self.front is None:
+            for place in grid.useful(self.waiting, self.parts):
+                waiting = self.waiting[place]
+                part = join(grid.fronts[waiting.front], waiting.local_bytes, waiting.dram_bits)
+                self.add(grid.below_ceiling(part), self.waiting_origins[place])
+            self.front = best_of(self.parts)
+            self.waiting, self.waiting_origins, self.parts = [], [], []
+        return self.front
 
 
 class Planner:
@@ -114,13 +121,15 @@ class Planner:
         self.graph = graph
         self.lives = MapLives(graph)
         self.merged = merged
-        self.ceiling_bytes = ceiling_bytes
         self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged)
+        self.ceiling_bytes = self.options.ceiling_bytes
         # by position: states as they are come to, and after maps were dropped or kept
         self.arrived: list[dict[State, _Node]] = [{} for _ in range(len(graph.layers) + 1)]
         self.settled: list[dict[State, _Node]] = [{} for _ in range(len(graph.layers) + 1)]
         self._alike = [self.lives.alike(p) for p in range(len(graph.layers) + 1)]
         self._moves: dict[tuple[int, int], list[int | str]] = {}
+        self._sorted: dict[tuple[int, State], tuple[State, tuple[int, ...] | None]] = {}
+        self.grid = FrontGrid(baseline.least_bytes, self.ceiling_bytes)
 
     # ------------------------------------------------------------ forwards
 
@@ -136,7 +145,7 @@ class Planner:
             progress(position + 1, layers)
         self._settle(layers)
         (last,) = self.settled[layers].values()
-        return _front(last)
+        return last.close(self.grid)
 
     def _settle(self, position: int) -> None:
         """Drop maps that are in both places, keep maps that are read again and again."""
@@ -150,7 +159,9 @@ class Planner:
             and self.lives.may_be_both(name)
         ]
         for state in sorted(self.arrived[position]):
-            front = _front(self.arrived[position][state])
+            front = self.arrived[position][state].close(self.grid)
+            if not len(front.local_bytes):  # it takes more memory than is of any use
+                continue
             source = np.arange(len(front.local_bytes))
             able = [p for p, held in enumerate(state) if held == BOTH]
             able += [p for p in keepable if state[p] == DRAM]
@@ -171,12 +182,15 @@ class Planner:
         classes = self._alike[position]
         if not classes:
             return state, None
-        swapped = list(range(len(state)))
-        for places in classes:
-            ranked = sorted(places, key=lambda place: (-state[place], place))
-            for place, instead in zip(places, ranked, strict=True):
-                swapped[place] = instead
-        return tuple(state[i] for i in swapped), tuple(swapped)
+        key = (position, state)
+        if key not in self._sorted:
+            swapped = list(range(len(state)))
+            for places in classes:
+                ranked = sorted(places, key=lambda place: (-state[place], place))
+                for place, instead in zip(places, ranked, strict=True):
+                    swapped[place] = instead
+            self._sorted[key] = (tuple(state[i] for i in swapped), tuple(swapped))
+        return self._sorted[key]
 
     def _expand(self, position: int) -> None:
         nodes = self.settled[position]
@@ -185,33 +199,33 @@ class Planner:
             state: frozenset(n for n, held in zip(live, state, strict=True) if held != DRAM)
             for state in sorted(nodes)
         }
-        reads = self.options.reads[position]
+        reads, sizes = self.options.reads[position], self.lives.size_bytes
+        held = {state: sum(sizes[name] for name in names) for state, names in residents.items()}
+        fronts = {state: self.grid.add(nodes[state].close(self.grid)) for state in residents}
         for state, resident in residents.items():
             for option in self.options.alone(position, resident & reads):
-                self._take(position, state, resident, option)
+                made = held[state] - self._shared_bytes(option, resident)
+                made += sum(sizes[name] for name in resident_of(option.outputs))
+                front = self.grid.fronts[fronts[state]]
+                part = join(front, option.local_bytes + made, option.dram_bits)
+                node, origin = self._target(position, state, option)
+                node.add(self.grid.below_ceiling(part), origin)
         if not self.merged:
             return
         for outside, found in self.options.merged(position, list(residents.values())):
             for state, resident in residents.items():
                 for option in found.get(resident & outside, ()):
-                    self._take(position, state, resident, option)
+                    need = option.local_bytes + (held[state] + option.output_bytes)
+                    if need[0] <= self.ceiling_bytes:
+                        node, origin = self._target(position, state, option)
+                        node.waiting.append(Waiting(fronts[state], need, option.dram_bits))
+                        node.waiting_origins.append(origin)
 
-    def _take(self, position: int, state: State, resident: frozenset[str], option: Option) -> None:
-        front = _front(self.settled[position][state])
-        sizes = self.lives.size_bytes
-        names = resident | resident_of(option.outputs)
-        held = sum(sizes[name] for name in names)
-        if not option.merged:
-            held -= self._shared_bytes(option, resident)
-        part = join(front, option.local_bytes + held, option.dram_bits)
-        if part[0][0] > self.ceiling_bytes:
-            return
-        if part[0][-1] > self.ceiling_bytes:
-            stop = int(np.searchsorted(part[0], self.ceiling_bytes, "right"))
-            part = (part[0][:stop], part[1][:stop], part[2][:stop], part[3][:stop])
+    def _target(self, position: int, state: State, option: Option) -> tuple[_Node, _Origin]:
+        """The node that an option leads to."""
         target, swapped = self._canonical(option.stop, self._after(position, state, option))
-        there = self.arrived[option.stop].setdefault(target, _Node())
-        there.add(part, _Origin(position, state, option, swapped))
+        node = self.arrived[option.stop].setdefault(target, _Node())
+        return node, _Origin(position, state, option, swapped)
 
     def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
         """Bytes saved where a resident output takes the place of a map that dies."""
@@ -241,7 +255,7 @@ class Planner:
         nodes = self.settled
         while self.arrived[0] is not nodes[position]:
             node = nodes[position][state]
-            front = _front(node)
+            front = node.close(self.grid)
             origin = node.origins[int(front.chunk[point])]
             trail.append((origin, int(front.choice[point])))
             point = int(front.source[point])

@@ -16,10 +16,12 @@ smaller one's schedule stands in: a larger space is never worse.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dataflow_sim.errors import DoesNotFitError, InputError
+from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.baseline import Baseline
@@ -28,6 +30,7 @@ from dataflow_sim.schedule.lives import DRAM, MapLives
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.planner import Decision, Plan, Planner
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.traffic import TrafficKey
 
 POLICIES = ("layerwise", "resident", "merged")
 _EVERYTHING = 1 << 60
@@ -45,6 +48,7 @@ class CurvePoint:
 
     local_bytes: int
     dram_bytes: int
+    traffic_bytes: Mapping[TrafficKey, int]
     schedule: Schedule
     plan: Plan
     peak_bytes: int
@@ -70,6 +74,10 @@ class Curve:
         found = self._assembler.assemble(point.plan, point.peak_bytes, capacity_bytes)
         memory = replace(found.memory, capacity_bytes=capacity_bytes)
         return replace(found, policy=self.policy, memory=memory)
+
+
+# local bytes and DRAM bits of a point, and how to find its plan
+_Found = tuple[int, int, Callable[[], Plan]]
 
 
 def _layerwise_plan(graph: NetworkGraph) -> Plan:
@@ -102,35 +110,49 @@ class _Search:
         lives = MapLives(self.graph)
         options = Options(self.graph, self.memory, lives, baseline, _EVERYTHING, may_merge=False)
         assembler = Assembler(self.graph, policy, self.memory, options)
-        points = self._layerwise(baseline, assembler)
+        fronts = [_layerwise_points(self.graph, baseline)]
         ceiling = _EVERYTHING
+        floor_bits = compulsory_bytes(self.graph) * 8
         for name in POLICIES[1 : POLICIES.index(policy) + 1]:
             planner = Planner(self.graph, self.memory, baseline, name == "merged", ceiling)
             front = planner.search(self.progress)
-            found = []
-            for place, (local, bits) in enumerate(
-                zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True)
-            ):
-                found.append((local, bits, planner.plan(place)))
-            points = _envelope([*points, *self._points(found, assembler)])
-            if points[-1].dram_bytes == compulsory_bytes(self.graph):
-                ceiling = points[-1].local_bytes
+            fronts.append(
+                [
+                    (local, bits, partial(planner.plan, place))
+                    for place, (local, bits) in enumerate(
+                        zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True)
+                    )
+                ]
+            )
+            if front.dram_bits[-1] <= floor_bits:
+                ceiling = int(front.local_bytes[-1])
+        points: tuple[CurvePoint, ...] = ()
+        for found in reversed(fronts):
+            points = _envelope([*points, *self._points(found, points, assembler)])
         return Curve(policy, points, assembler)
 
-    def _layerwise(self, baseline: Baseline, assembler: Assembler) -> tuple[CurvePoint, ...]:
-        plan = _layerwise_plan(self.graph)
-        budgets = baseline.breakpoints()
-        bits = baseline.total_bits(budgets)
-        found = [(int(s), int(b), plan) for s, b in zip(budgets, bits, strict=True)]
-        return _envelope(self._points(found, assembler))
-
-    def _points(self, found: list[tuple[int, int, Plan]], assembler: Assembler) -> list[CurvePoint]:
+    def _points(
+        self, found: list[_Found], known: tuple[CurvePoint, ...], assembler: Assembler
+    ) -> list[CurvePoint]:
+        """Schedules of the points that those already known do not undercut."""
         points = []
-        for local, _, plan in found:
-            schedule = assembler.assemble(plan, local)
-            moved = sum(schedule.traffic_bytes().values())
-            points.append(CurvePoint(schedule.local_bytes, moved, schedule, plan, local))
+        for peak, bits, plan_of in found:
+            place = bisect_right(known, peak, key=lambda point: point.local_bytes)
+            if place and known[place - 1].dram_bytes <= -(-bits // 8):
+                continue
+            plan = plan_of()
+            schedule = assembler.assemble(plan, peak)
+            traffic = schedule.traffic_bytes()
+            moved = sum(traffic.values())
+            points.append(CurvePoint(schedule.local_bytes, moved, traffic, schedule, plan, peak))
         return points
+
+
+def _layerwise_points(graph: NetworkGraph, baseline: Baseline) -> list[_Found]:
+    plan = _layerwise_plan(graph)
+    budgets = baseline.breakpoints()
+    bits = baseline.total_bits(budgets)
+    return [(int(s), int(b), lambda: plan) for s, b in zip(budgets, bits, strict=True)]
 
 
 def _envelope(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:
@@ -151,7 +173,8 @@ def budget_curve(
     """The budget curve of a network under a named policy.  Raises InputError for others."""
     if policy not in POLICIES:
         raise InputError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
-    return _Search(graph, replace(memory, capacity_bytes=0), progress).curve(policy)
+    with without_collection():
+        return _Search(graph, replace(memory, capacity_bytes=0), progress).curve(policy)
 
 
 def schedule_network(

@@ -73,8 +73,8 @@ class RowTables:
 class MapRows:
     """One map in a group: where it comes from and when its rows live.
 
-    `birth` and `death` are firings by row; `death` is -1 where nobody in the group reads
-    the row, `birth` of a map from outside is _NEVER there.  `producer` is the layer's
+    `birth` and `death` are firings by row; of a row that nobody in the group reads they are
+    the same, of one from outside _NEVER and -1.  `producer` is the layer's
     place in the group, None for a map from outside, of which only `channels` and
     `columns` are needed.
     """
@@ -97,10 +97,11 @@ class MapRows:
 
         An input row is then there one row early, an output row one row longer.
         """
-        rows = self.needed
-        birth = self.birth[rows]
-        death = np.maximum(self.death[rows], birth)
-        if streamed and len(rows) > 1:
+        birth, death = self.birth, self.death
+        if self.producer is None:
+            rows = self.needed
+            birth, death = birth[rows], death[rows]
+        if streamed and len(birth) > 1:
             if self.producer is None:
                 birth = np.concatenate([birth[:1], birth[:-1]])
             else:
@@ -185,7 +186,7 @@ class Timetable:
             layer.output,
             place,
             firing,
-            np.full(rows.rows, -1, np.int64),
+            firing,
             Span(0, tensor.shape[1]),
             Span(0, tensor.shape[3]),
             row_bytes(self.graph, layer.output, tensor.shape[1], tensor.shape[3]),

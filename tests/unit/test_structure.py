@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "graph": {"errors"},
     "ingest": {"errors", "graph"},
     "networks": {"errors"},
-    "schedule": {"errors", "graph", "traffic"},
+    "schedule": {"errors", "garbage", "graph", "traffic"},
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"traffic"},
