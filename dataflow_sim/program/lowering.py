@@ -98,8 +98,13 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
     tensors = dict(graph.tensors)
     memory = schedule.memory
     tables = RowTables(graph)
-    homes = {name: home for home in schedule.residents for name in home.tensors}
     for number, group in enumerate(schedule.groups):
+        homes = {
+            name: home
+            for home in schedule.residents
+            if home.first <= number <= home.last
+            for name in home.tensors
+        }
         _move_in(graph, group, homes, emitter)
         emitter.base = group.address
         if group.merged:

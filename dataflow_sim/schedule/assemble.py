@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from dataflow_sim.errors import ScheduleError
 from dataflow_sim.graph.layer import LayerKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, place_residents
@@ -18,6 +17,7 @@ from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_rows import merged_schedules
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout
+from dataflow_sim.schedule.lives import shared_constants
 from dataflow_sim.schedule.merging import streaming_order
 from dataflow_sim.schedule.options import Options, resident_of, stored_of
 from dataflow_sim.schedule.planner import Decision, Plan
@@ -51,7 +51,7 @@ class Assembler:
         weights = Counter(name for layer in self.graph.layers for name in layer.weights)
         readers = self.lives.readings
         single = {name for name in self.graph.inputs if len(readers.get(name, ())) < 2}
-        shared = set(self.graph.inputs) - single
+        shared = (set(self.graph.inputs) - single) | shared_constants(self.graph)
         return [
             layer.kind is not LayerKind.OPAQUE
             and all(weights[name] == 1 for name in layer.weights)
@@ -101,28 +101,33 @@ class Assembler:
 
     def _residents(self, plan: Plan) -> list[Resident]:
         """Maps that are local while some group runs, those that share a place as one."""
-        stays: dict[str, tuple[int, int]] = {}
+        stays: list[tuple[str, int, int]] = []
+        since: dict[str, int] = {}
+        for number, decision in enumerate([*plan, None]):
+            here = decision.resident if decision is not None else frozenset()
+            for name in sorted(since.keys() - here):
+                stays.append((name, since.pop(name), number - 1))
+            for name in sorted(here - since.keys()):
+                since[name] = number
+        # what takes over the place of a map that dies, by the group in which that happens
+        follows: dict[tuple[str, int], str] = {}
         for number, decision in enumerate(plan):
-            for name in sorted(decision.resident):
-                first, last = stays.get(name, (number, number))
-                if last < number - 1:
-                    raise ScheduleError(f"'{name}' leaves local memory and comes back")
-                stays[name] = (first, number)
-        follows: dict[str, str] = {}
-        for decision in plan:
             outputs = resident_of(decision.outputs)
             if not decision.merged and outputs:
                 before = decision.resident - outputs
                 taken = self.lives.overwritten(decision.start, before)
                 if taken is not None:
-                    (follows[taken],) = outputs
-        heads = [name for name in stays if name not in follows.values()]
+                    (follows[taken, number],) = outputs
+        ends = {(name, first): last for name, first, last in stays}
         found = []
-        for name in sorted(heads, key=lambda n: (stays[n], n)):
+        taking_over = {(follower, number) for (_, number), follower in follows.items()}
+        for name, first, last in sorted(stays, key=lambda stay: (stay[1], stay[2], stay[0])):
+            if (name, first) in taking_over:
+                continue
             chain = [name]
-            while chain[-1] in follows:
-                chain.append(follows[chain[-1]])
-            first, last = stays[name][0], stays[chain[-1]][1]
+            while (chain[-1], last) in follows:
+                chain.append(follows[chain[-1], last])
+                last = ends[chain[-1], last]
             found.append(Resident(tuple(chain), first, last, 0, self.lives.size_bytes[name]))
         return found
 

@@ -140,7 +140,8 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> I
 
 def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
     """Every map that is read is somewhere, and stays where it is said to stay."""
-    in_dram = set(graph.inputs)
+    in_dram = {n for n, t in graph.tensors.items() if t.kind is TensorKind.WEIGHT}
+    in_dram.update(graph.inputs)
     local: frozenset[str] = frozenset()
     for number, group in enumerate(schedule.groups):
         layers = graph.layers[group.start : group.stop]

@@ -91,7 +91,7 @@ class TrafficHistory:
     def first_elements(self, name: str, readings: list[Reading]) -> int:
         """Elements that these readings of one layer are the first to touch."""
         tensor = self.graph.tensors[name]
-        lasting = tensor.kind is TensorKind.INPUT and self.readers[name] > 1
+        lasting = tensor.kind in (TensorKind.INPUT, TensorKind.WEIGHT) and self.readers[name] > 1
         if len(readings) == 1 and not lasting:
             low, high = readings[0].channels
             return (high - low) * readings[0].touched_per_channel
@@ -181,10 +181,7 @@ def _stream_schedule(
         step += tensor.elements * tensor.bits
         if name in layer.outputs or name in traffic.resident:
             continue
-        if tensor.kind is TensorKind.WEIGHT:
-            traffic.weight(name, 1)
-        else:
-            traffic.keep(name)
+        traffic.keep(name)
     bits = traffic.settle()
     # every tensor is read or written once by the steps
     return LayerSchedule(layer.name, tiling, bits, 0, sum(bits.values()) + step)

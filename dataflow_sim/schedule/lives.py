@@ -4,10 +4,14 @@ Between two layers of the network's order a live map is in one of three states: 
 local memory, or in both.  Maps are alike when exchanging them changes nothing for what is
 still to come: same size, same readers, same part of them read.  A dense block's maps are;
 only how many of them are in local memory matters then, which keeps the states few.
+
+Constants that several layers read like maps (exporters share equal ones) may be *pinned*:
+they are then local from their first reader to their last, all of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,21 +33,35 @@ class _Reading:
     channels: tuple[int, int]
 
 
-class MapLives:
-    """Lives of all maps of a network in its order."""
+def shared_constants(graph: NetworkGraph) -> frozenset[str]:
+    """Constants that more than one layer reads like a map."""
+    readers = Counter(name for layer in graph.layers for name in layer_reads(layer))
+    return frozenset(
+        name
+        for name, count in readers.items()
+        if count > 1 and graph.tensors[name].kind is TensorKind.WEIGHT
+    )
 
-    def __init__(self, graph: NetworkGraph) -> None:
+
+class MapLives:
+    """Lives of all maps of a network in its order, and of constants that are pinned."""
+
+    def __init__(self, graph: NetworkGraph, pinned: frozenset[str] = frozenset()) -> None:
         self.graph = graph
+        self.pinned = pinned
         self.readings: dict[str, list[_Reading]] = {}
         self.producer: dict[str, int] = dict.fromkeys(graph.inputs, -1)
         for index, layer in enumerate(graph.layers):
             for number, view in enumerate(layer.views):
                 for segment in view.segments:
-                    if graph.tensors[segment.tensor].kind is not TensorKind.WEIGHT:
+                    constant = graph.tensors[segment.tensor].kind is TensorKind.WEIGHT
+                    if not constant or segment.tensor in pinned:
                         channels = (segment.channel_start, segment.channel_stop)
                         reading = _Reading(index, number, channels)
                         self.readings.setdefault(segment.tensor, []).append(reading)
             self.producer.update(dict.fromkeys(layer.outputs, index))
+        for name in sorted(pinned):
+            self.producer[name] = self.readings[name][0].layer - 1
         self.last_reader = {name: found[-1].layer for name, found in self.readings.items()}
         order = {name: place for place, name in enumerate(self.producer)}
         self.live: list[tuple[str, ...]] = []
@@ -69,8 +87,15 @@ class MapLives:
         """Whether states with the map in DRAM and in local memory are searched."""
         first = self.producer[name] + 1
         last = self.last_reader.get(name, first)
-        crowd = max(len(self.live[position]) for position in range(first, last + 1))
+        crowd = max(
+            len(self.live[position]) - sum(other in self.pinned for other in self.live[position])
+            for position in range(first, last + 1)
+        )
         return crowd <= MAXIMUM_LIVE_FOR_BOTH
+
+    def pinned_from(self, start: int, stop: int) -> list[str]:
+        """Pinned constants that are read for the first time in layers [start, stop)."""
+        return [name for name in sorted(self.pinned) if start <= self.producer[name] + 1 < stop]
 
     def alike(self, position: int) -> list[list[int]]:
         """Places in `live[position]` of maps that can be exchanged, by class."""

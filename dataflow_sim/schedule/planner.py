@@ -117,9 +117,10 @@ class Planner:
         baseline: Baseline,
         merged: bool,
         ceiling_bytes: int,
+        pinned: frozenset[str] = frozenset(),
     ) -> None:
         self.graph = graph
-        self.lives = MapLives(graph)
+        self.lives = MapLives(graph, pinned)
         self.merged = merged
         self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged)
         self.ceiling_bytes = self.options.ceiling_bytes
@@ -136,8 +137,10 @@ class Planner:
     def search(self, progress: Progress) -> Front:
         """The front of the whole network."""
         zero = np.zeros(1, np.int64)
-        start = tuple(DRAM for _ in self.lives.live[0])
-        self.arrived[0][start] = _Node(front=Front(zero, zero, zero, zero, zero))
+        pinned = [self.graph.tensors[name] for name in sorted(self.lives.pinned)]
+        bits = zero + sum(tensor.elements * tensor.bits for tensor in pinned)
+        start = tuple(self._initial(name) for name in self.lives.live[0])
+        self.arrived[0][start] = _Node(front=Front(zero, bits, zero, zero, zero))
         layers = len(self.graph.layers)
         for position in range(layers):
             self._settle(position)
@@ -146,6 +149,10 @@ class Planner:
         self._settle(layers)
         (last,) = self.settled[layers].values()
         return last.close(self.grid)
+
+    def _initial(self, name: str) -> int:
+        """The state of a tensor that no layer makes."""
+        return BOTH if name in self.lives.pinned else DRAM
 
     def _settle(self, position: int) -> None:
         """Drop maps that are in both places, keep maps that are read again and again."""
@@ -163,7 +170,8 @@ class Planner:
             if not len(front.local_bytes):  # it takes more memory than is of any use
                 continue
             source = np.arange(len(front.local_bytes))
-            able = [p for p, held in enumerate(state) if held == BOTH]
+            pinned = self.lives.pinned
+            able = [p for p, held in enumerate(state) if held == BOTH and live[p] not in pinned]
             able += [p for p in keepable if state[p] == DRAM]
             for count in range(len(able) + 1):
                 for places in combinations(able, count):
@@ -242,7 +250,8 @@ class Planner:
             self._moves[key] = [here.get(name, name) for name in self.lives.live[option.stop]]
         made = dict(option.outputs)
         return tuple(
-            state[move] if isinstance(move, int) else made[move] for move in self._moves[key]
+            state[move] if isinstance(move, int) else made.get(move, BOTH)
+            for move in self._moves[key]
         )
 
     # ------------------------------------------------------------ backwards
@@ -265,7 +274,7 @@ class Planner:
 
     def _decisions(self, trail: list[tuple[_Origin, int]]) -> Iterator[Decision]:
         """Replay the trail with the actual maps, which canonical states do not tell apart."""
-        held: dict[str, int] = dict.fromkeys(self.lives.live[0], DRAM)
+        held = {name: self._initial(name) for name in self.lives.live[0]}
         # the actual map that stands for each place of the canonical state
         actual = list(self.lives.live[0])
         kept: list[str] = []
@@ -293,11 +302,11 @@ class Planner:
                 streamed,
                 outputs,
                 resident | resident_of(outputs),
-                tuple(kept),
+                (*kept, *self.lives.pinned_from(option.start, option.stop)),
             )
             kept = []
             stands = dict(zip(live, actual, strict=True))
             held.update(outputs)
             raw = [stands.get(name, name) for name in self.lives.live[option.stop]]
             actual = [raw[i] for i in origin.swapped or range(len(raw))]
-            held = {name: held[name] for name in self.lives.live[option.stop]}
+            held = {name: held.get(name, BOTH) for name in self.lives.live[option.stop]}

@@ -26,7 +26,8 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
-from dataflow_sim.schedule.lives import DRAM, MapLives
+from dataflow_sim.schedule.fronts import Front
+from dataflow_sim.schedule.lives import DRAM, MapLives, shared_constants
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.planner import Decision, Plan, Planner
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
@@ -34,6 +35,7 @@ from dataflow_sim.traffic import TrafficKey
 
 POLICIES = ("layerwise", "resident", "merged")
 _EVERYTHING = 1 << 60
+_NOTHING: frozenset[str] = frozenset()
 
 Progress = Callable[[int, int], None]
 
@@ -107,25 +109,21 @@ class _Search:
     def curve(self, policy: str) -> Curve:
         """The curve of a policy."""
         baseline = Baseline(self.graph, self.memory)
-        lives = MapLives(self.graph)
+        lives = MapLives(self.graph, shared_constants(self.graph))
         options = Options(self.graph, self.memory, lives, baseline, _EVERYTHING, may_merge=False)
         assembler = Assembler(self.graph, policy, self.memory, options)
         fronts = [_layerwise_points(self.graph, baseline)]
         ceiling = _EVERYTHING
         floor_bits = compulsory_bytes(self.graph) * 8
+        shared = shared_constants(self.graph)
         for name in POLICIES[1 : POLICIES.index(policy) + 1]:
-            planner = Planner(self.graph, self.memory, baseline, name == "merged", ceiling)
-            front = planner.search(self.progress)
-            fronts.append(
-                [
-                    (local, bits, partial(planner.plan, place))
-                    for place, (local, bits) in enumerate(
-                        zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True)
-                    )
-                ]
-            )
-            if front.dram_bits[-1] <= floor_bits:
-                ceiling = int(front.local_bytes[-1])
+            for pinned in dict.fromkeys((_NOTHING, shared)):
+                merge = name == "merged"
+                planner = Planner(self.graph, self.memory, baseline, merge, ceiling, pinned)
+                front = planner.search(self.progress)
+                fronts.append(_plans_later(planner, front))
+                if front.dram_bits[-1] <= floor_bits:
+                    ceiling = int(front.local_bytes[-1])
         points: tuple[CurvePoint, ...] = ()
         for found in reversed(fronts):
             points = _envelope([*points, *self._points(found, points, assembler)])
@@ -146,6 +144,13 @@ class _Search:
             moved = sum(traffic.values())
             points.append(CurvePoint(schedule.local_bytes, moved, traffic, schedule, plan, peak))
         return points
+
+
+def _plans_later(planner: Planner, front: Front) -> list[_Found]:
+    points = zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True)
+    return [
+        (local, bits, partial(planner.plan, place)) for place, (local, bits) in enumerate(points)
+    ]
 
 
 def _layerwise_points(graph: NetworkGraph, baseline: Baseline) -> list[_Found]:
