@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from dataflow_sim.errors import DoesNotFitError, InputError
 from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.network import NetworkGraph
@@ -106,12 +108,16 @@ class _Search:
     memory: MemoryOptions
     progress: Progress
 
-    def curve(self, policy: str) -> Curve:
-        """The curve of a policy."""
+    def prepare(self, policy: str) -> tuple[Baseline, Assembler]:
+        """What every policy needs."""
         baseline = Baseline(self.graph, self.memory)
         lives = MapLives(self.graph, shared_constants(self.graph))
         options = Options(self.graph, self.memory, lives, baseline, _EVERYTHING, may_merge=False)
-        assembler = Assembler(self.graph, policy, self.memory, options)
+        return baseline, Assembler(self.graph, policy, self.memory, options)
+
+    def curve(self, policy: str) -> Curve:
+        """The curve of a policy."""
+        baseline, assembler = self.prepare(policy)
         fronts = [_layerwise_points(self.graph, baseline)]
         ceiling = _EVERYTHING
         floor_bits = compulsory_bytes(self.graph) * 8
@@ -193,13 +199,42 @@ def schedule_network(
     Raises InputError for an unknown policy or a memory of no bytes, DoesNotFitError naming
     the most demanding layer when none of the policy's schedules fits.
     """
+    if policy not in POLICIES:
+        raise InputError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
     if memory.capacity_bytes < 1:
         raise InputError("local memory has 0 bytes; give at least 1 (local_memory.capacity)")
+    if policy == "layerwise":
+        return _layerwise_schedule(graph, memory)
     curve = budget_curve(graph, memory, policy, progress)
     schedule = curve.schedule(memory.capacity_bytes)
     if schedule is None:
-        baseline = Baseline(graph, memory)
-        needs = [int(f.local_bytes[0]) for f in baseline.frontiers]
-        worst = needs.index(max(needs))
-        raise DoesNotFitError(graph.layers[worst].name, needs[worst], memory.capacity_bytes)
+        raise _does_not_fit(graph, Baseline(graph, memory), memory.capacity_bytes)
     return schedule
+
+
+def _layerwise_schedule(graph: NetworkGraph, memory: MemoryOptions) -> Schedule:
+    """Every layer alone in one memory, without the rest of the curve."""
+    search = _Search(graph, memory, _no_progress)
+    baseline, assembler = search.prepare("layerwise")
+    budgets = baseline.breakpoints()
+    place = int(np.searchsorted(budgets, memory.capacity_bytes, "right"))
+    if place == 0:
+        raise _does_not_fit(graph, baseline, memory.capacity_bytes)
+    plan = _layerwise_plan(graph)
+    bits = baseline.total_bits(budgets[:place])
+    best: tuple[int, int] | None = None
+    for peak, moved in zip(budgets[:place][::-1].tolist(), bits[::-1].tolist(), strict=True):
+        # each tensor and reason rounds up by itself, so that fewer bits may be more bytes
+        if best is not None and -(-moved // 8) > best[0]:
+            break
+        total = sum(assembler.assemble(plan, peak).traffic_bytes().values())
+        best = min(best or (total, peak), (total, peak))
+    assert best is not None
+    schedule = assembler.assemble(plan, best[1], memory.capacity_bytes)
+    return replace(schedule, memory=memory)
+
+
+def _does_not_fit(graph: NetworkGraph, baseline: Baseline, capacity_bytes: int) -> DoesNotFitError:
+    needs = [int(f.local_bytes[0]) for f in baseline.frontiers]
+    worst = needs.index(max(needs))
+    return DoesNotFitError(graph.layers[worst].name, needs[worst], capacity_bytes)

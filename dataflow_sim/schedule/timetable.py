@@ -103,7 +103,7 @@ class MapRows:
             birth, death = birth[rows], death[rows]
         if streamed and len(birth) > 1:
             if self.producer is None:
-                birth = np.concatenate([birth[:1], birth[:-1]])
+                birth = np.minimum(birth, np.concatenate([birth[:1], birth[:-1]]))
             else:
                 death = np.maximum(death, np.concatenate([birth[1:], birth[-1:]]))
         return birth, death

@@ -25,10 +25,12 @@ def _variances(model: onnx.ModelProto) -> set[str]:
     }
 
 
-def with_weights(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+def with_weights(model: onnx.ModelProto, seed: int, unit_gain: bool = False) -> onnx.ModelProto:
     """A copy of the model in which every external float initialiser has values.
 
-    Values are integers in [-2, 2], variances in [1, 2].
+    Values are integers in [-2, 2], variances in [1, 2].  With `unit_gain` kernels are
+    divided by the square root of what they reduce over, so that the values of a deep
+    network stay in range.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -39,6 +41,8 @@ def with_weights(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
             continue
         low, high = (1, 3) if tensor.name in variances else (-2, 3)
         values = generator.integers(low, high, tuple(tensor.dims)).astype(np.float32)
+        if unit_gain and values.ndim > 1:
+            values /= np.sqrt(2 * values[0].size, dtype=np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return copy
 

@@ -222,7 +222,8 @@ class _Machine:
         )
         if sum(part.box.elements for part in parts) != box.elements:
             raise ProgramError(f"{len(parts)} parts do not make up {box}")
-        tile = np.full(box.shape, np.nan)
+        tile = np.zeros(box.shape)
+        covered = np.zeros(box.shape, bool)
         for part in parts:
             first = [
                 (inner.start - outer.start) // outer.step
@@ -230,8 +231,9 @@ class _Machine:
             ]
             place = tuple(slice(f, f + e) for f, e in zip(first, part.box.shape, strict=True))
             tile[place] = self._read(part, self._view_ids(view, part.box))
-        if np.isnan(tile).any():
-            raise ProgramError(f"a part of {box} is missing, or held NaN")
+            covered[place] = True
+        if not covered.all():
+            raise ProgramError(f"{len(parts)} parts do not cover {box}")
         return tile, box
 
     def _write(self, part: Slice, value: Array, ids: Ids) -> None:

@@ -31,6 +31,8 @@ from dataflow_sim.schedule.frontier import frontier, layer_frontier
 from dataflow_sim.schedule.problem import any_problem, layer_problem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.simulate.ledger import count
+from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
 from tests.support.small import SMALL
 
@@ -48,9 +50,14 @@ class Case:
 
 
 @lru_cache(maxsize=64)
-def case(name: str, count_biases: bool = True) -> Case:
-    """A network of `tests.support.small` at 32 bits, with everything needed to replay it."""
-    model = with_weights(SMALL[name](), seed=1)
+def case(name: str, count_biases: bool = True, resolution: int | None = None) -> Case:
+    """A network of `tests.support.small` at 32 bits, with everything needed to replay it.
+
+    With a resolution it is a built-in one, whose values stay in range.
+    """
+    unit_gain = resolution is not None
+    model = build_network(name, resolution) if resolution else SMALL[name]()
+    model = with_weights(model, seed=1, unit_gain=unit_gain)
     graph = assign_precision(graph_from_model(model, name), Precision(32, 32, 32))
     if not count_biases:
         graph = drop_vectors(graph)
@@ -84,6 +91,21 @@ def scheduled(
     schedule = schedule_network(graph, memory, policy)
     check_schedule(graph, schedule)
     return schedule, lower(graph, schedule)
+
+
+def proved(graph: NetworkGraph, schedule: Schedule) -> Program:
+    """Check a schedule, lower it, and hold every count of the ledger against the estimate."""
+    check_schedule(graph, schedule)
+    program = lower(graph, schedule)
+    ledger = count(program)
+    assert schedule.traffic_bytes() == ledger.traffic_bytes()
+    assert [c.macs_executed for c in schedule.layers] == list(ledger.macs_executed)
+    assert [c.tiling.steps for c in schedule.layers] == list(ledger.steps)
+    moved = zip(ledger.local_read_bits, ledger.local_write_bits, strict=True)
+    assert [c.local_bits for c in schedule.layers] == [read + write for read, write in moved]
+    assert occupancy(program).peak_bytes == schedule.local_bytes
+    assert schedule.local_bytes <= schedule.memory.capacity_bytes
+    return program
 
 
 def built_in(name: str, bits: int = 8, biases: bool = False, accumulator: int = 32) -> NetworkGraph:

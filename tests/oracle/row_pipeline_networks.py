@@ -1,0 +1,204 @@
+"""Random small networks for the merged groups: every kind of window, fold, join and gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+import onnx
+from onnx import TensorProto, helper
+
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.passes import Precision, assign_precision
+from dataflow_sim.ingest import graph_from_model
+from dataflow_sim.networks.builder import OnnxBuilder
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a network being drawn: channels, rows and columns."""
+
+    name: str
+    channels: int
+    plane: tuple[int, int]
+
+
+class Slide(NamedTuple):
+    """A window along one axis, with its padding before the first element and behind the last."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+
+    def positions(self, size: int) -> int:
+        """How often the window fits."""
+        reach = (self.kernel - 1) * self.dilation + 1
+        return (size + self.before + self.after - reach) // self.stride + 1
+
+
+@dataclass
+class Sketch:
+    """Draws a small network operator by operator; every value so far may be read."""
+
+    random: Random
+    net: OnnxBuilder
+    values: list[Value]
+    count: int = 0
+
+    def pick(self) -> Value:
+        """A value, the latest more often than the others."""
+        return self.values[-1] if self.random.randrange(5) < 3 else self.random.choice(self.values)
+
+    def name(self, kind: str) -> str:
+        self.count += 1
+        return f"{kind}{self.count}"
+
+    def made(self, name: str, channels: int, plane: tuple[int, int]) -> Value:
+        self.values.append(Value(name, channels, plane))
+        return self.values[-1]
+
+    def window(self, size: int, kernels: tuple[int, ...], pads: int) -> Slide:
+        """A window along an axis that fits and never lies wholly in the padding."""
+        fitting = [
+            (kernel, dilation)
+            for kernel in kernels
+            for dilation in (1, 1, 2)
+            if (kernel - 1) * dilation < size + min(pads, (kernel - 1) * dilation)
+        ]
+        kernel, dilation = self.random.choice(fitting)
+        reach = (kernel - 1) * dilation + 1
+        most = min(pads, reach - 1)
+        before = self.random.randint(0, most)
+        after = self.random.randint(min(most, max(0, reach - size - before)), most)
+        before = max(before, reach - size - after)
+        return Slide(kernel, self.random.choice((1, 1, 2, 3)), dilation, before, after)
+
+    def windows(
+        self, plane: tuple[int, int], kernels: tuple[int, ...], pads: int
+    ) -> tuple[dict[str, list[int]], tuple[int, int]]:
+        """Attributes of a mostly square window that fits, and the plane that it makes."""
+        row = self.window(plane[0], kernels, pads)
+        column = row
+        if self.random.randrange(3) == 2 or row.positions(plane[1]) < 1:
+            column = self.window(plane[1], kernels, pads)
+        attributes = {
+            "kernel_shape": [row.kernel, column.kernel],
+            "strides": [row.stride, column.stride],
+            "dilations": [row.dilation, column.dilation],
+            "pads": [row.before, column.before, row.after, column.after],
+        }
+        return attributes, (row.positions(plane[0]), column.positions(plane[1]))
+
+    def convolution(self, value: Value, channels: int = 0, *, point: bool = False) -> Value:
+        name = self.name("conv")
+        groups = value.channels if not point and self.random.randrange(4) == 3 else 1
+        channels = value.channels if groups > 1 else channels or self.random.randint(1, 5)
+        kernels = (1,) if point else (1, 2, 3, 3, 5)
+        window, plane = self.windows(value.plane, kernels, 2)
+        if point:
+            window, plane = {"kernel_shape": [1, 1]}, value.plane
+        shape = (channels, value.channels // groups, *window["kernel_shape"])
+        inputs = [value.name, self.net._weight(f"{name}.weight", shape)]
+        if self.random.randrange(5) > 2:
+            inputs.append(self.net._weight(f"{name}.bias", (channels,)))
+        self.net.node("Conv", name, inputs, channels, group=groups, **window)
+        if self.random.randrange(3) == 2:
+            name = self.net.activation(f"{name}.relu", name)
+        return self.made(name, channels, plane)
+
+    def pool(self, value: Value) -> Value:
+        window, plane = self.windows(value.plane, (1, 2, 3), 1)
+        name = self.net.node("MaxPool", self.name("pool"), [value.name], value.channels, **window)
+        return self.made(name, value.channels, plane)
+
+    def pooled_convolution(self, value: Value) -> Value:
+        return self.pool(self.convolution(value))
+
+    def add(self, value: Value) -> Value:
+        """Add a value of the same shape, or a convolution that has it."""
+        alike = [v for v in self.values if (v.channels, v.plane) == (value.channels, value.plane)]
+        if len(alike) > 1 and self.random.randrange(5) < 4:
+            other = self.random.choice([v for v in alike if v != value])
+        else:
+            other = self.convolution(value, value.channels, point=True)
+        name = self.net.add(self.name("add"), other.name, value.name)
+        return self.made(name, value.channels, value.plane)
+
+    def concat(self, value: Value) -> Value:
+        alike = [v for v in self.values if v.plane == value.plane]
+        others = self.random.sample(alike, min(len(alike), 2))
+        if len(others) < 2:
+            others = [value, self.convolution(value, point=True)]
+        name = self.net.concat(self.name("concat"), [v.name for v in others])
+        return self.made(name, sum(v.channels for v in others), value.plane)
+
+    def coarse(self, value: Value) -> Value:
+        """Join a map of few rows with a strided convolution of it that has as many."""
+        if value.plane[0] not in (2, 3):
+            return self.convolution(value)
+        name, channels = self.name("coarse"), self.random.randint(1, 3)
+        weight = self.net._weight(f"{name}.weight", (channels, value.channels, 3, 1))
+        window = {"kernel_shape": [3, 1], "strides": [2, 1], "pads": [2, 0, 2, 0]}
+        self.net.node("Conv", name, [value.name, weight], channels, **window)
+        both = [value, self.made(name, channels, value.plane)]
+        self.random.shuffle(both)
+        joined = self.net.concat(f"{name}.joined", [v.name for v in both])
+        return self.made(joined, value.channels + channels, value.plane)
+
+    def gate(self, value: Value) -> Value:
+        """Squeeze and excite: every row waits for the mean of all rows."""
+        name = self.name("gate")
+        squeezed = self.net.global_average_pool(f"{name}.mean", value.name)
+        excited = self.net.convolution(f"{name}.excite", squeezed, value.channels, 1)
+        excited = self.net.activation(f"{name}.sigmoid", excited, "Sigmoid")
+        self.net.node("Mul", name, [value.name, excited], value.channels)
+        return self.made(name, value.channels, value.plane)
+
+    def part(self, value: Value) -> Value:
+        """A run of the channels."""
+        name = self.name("part")
+        first = self.random.randrange(value.channels)
+        last = self.random.randint(first + 1, value.channels)
+        ends = {"starts": first, "ends": last, "axes": 1}
+        names = [f"{name}.{key}" for key in ends]
+        self.net._initialisers.extend(
+            helper.make_tensor(n, TensorProto.INT64, [1], [v])
+            for n, v in zip(names, ends.values(), strict=True)
+        )
+        self.net.node("Slice", name, [value.name, *names], last - first)
+        return self.made(name, last - first, value.plane)
+
+    def parts(self, value: Value) -> Value:
+        """Two runs of the channels, joined."""
+        first, second = self.part(value), self.part(value)
+        name = self.net.concat(self.name("parts"), [first.name, second.name])
+        return self.made(name, first.channels + second.channels, value.plane)
+
+    def model(self) -> onnx.ModelProto:
+        """The model; now and then a value on the way is an output too."""
+        model = self.net.model(self.values[-1].name)
+        if self.random.randrange(3) == 2:
+            extra = self.random.choice(self.values).name
+            if extra not in ("input", self.values[-1].name):
+                info = helper.make_tensor_value_info(extra, TensorProto.FLOAT, None)
+                model.graph.output.append(info)
+        return model
+
+
+def network(random: Random) -> NetworkGraph:
+    """A random network of a few layers."""
+    rows = random.randint(2, 13 if random.randrange(4) else 3)
+    channels, plane = random.randint(1, 4), (rows, random.randint(2, 9))
+    net = OnnxBuilder("drawn", (random.randint(1, 2), channels, *plane))
+    sketch = Sketch(random, net, [Value("input", channels, plane)])
+    kinds = [sketch.convolution] * 5 + [sketch.pooled_convolution] * 2
+    kinds += [sketch.pool, sketch.add, sketch.add, sketch.concat, sketch.concat, sketch.gate]
+    kinds += [sketch.part, sketch.parts, sketch.coarse]
+    for _ in range(random.randint(3, 6)):
+        random.choice(kinds)(sketch.pick())
+    graph = graph_from_model(sketch.model(), "drawn")
+    widths = Precision(random.choice((3, 8)), random.choice((3, 8)), random.choice((32, 13)))
+    return assign_precision(graph, widths)

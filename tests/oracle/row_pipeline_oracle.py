@@ -1,0 +1,343 @@
+"""Row-by-row simulation of a merged group of layers.
+
+This is an oracle: it makes every row of every map, remembers who needs it, and counts the bytes
+that are alive firing by firing.  It is slow on purpose and shares nothing with the code it checks.
+
+The group.  Layers [start, stop) of a network pass whole rows: all channels, all columns, all
+images of the batch.  Maps made inside stay in local memory; maps from outside are loaded row by
+row, unless they are resident, and then they count nothing.
+
+Needs.  Output row r is pooled from the body rows [r*t - q, r*t - q + reach), clipped to the body
+(row r itself without a pool).  The input rows of body rows b0 ... b1 reach from b0*s - p to
+b1*s - p + (k-1)*d, clipped to the map; with k = 1 they are only the rows b*s - p.  An operand of
+the body's shape is needed in the body rows, a per-channel operand in its row 0.
+
+Ticks.  A tensor's scale is 1 for a network input, else the largest scale of the input's segments
+times the row strides of window and pool.  Row r has the tick of the latest of the last rows that
+it needs of maps made inside, these counted without clipping at the bottom: rows beyond the last
+one are a scale apart.  A layer that reads no map made inside has the last row of its input times
+the scale of the input's first segment.  A layer's ticks never fall from one row to the next.
+
+Firings.  A row's stripe is its tick divided by the scale of the first input and by the stripe's
+height, rounded down; with a height the stripes end with the first input's rows.  A firing is
+(stripe, layer), in this order, and computes all rows of its layer in its stripe.
+
+Lives, both ends included.  A row made inside: from the firing that makes it to the last that
+needs it.  A loaded row: from the first firing that needs it to the last.  With double buffers a
+loaded row begins no later than the loaded row before it is first needed, and a row of a stored
+map stays until the map's next row is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dataflow_sim.graph.layer import Layer, View
+from dataflow_sim.graph.network import NetworkGraph
+
+ROW, COLUMN = 0, 1
+Firing = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is free to choose: maps resident or stored, layers whose kernel streams."""
+
+    resident: frozenset[str] = frozenset()
+    stored: frozenset[str] = frozenset()
+    streamed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Local memory and traffic of a group."""
+
+    local_bytes: int
+    dram_bits: int
+
+
+@dataclass
+class MapInGroup:
+    """A map's rows in a group; times are places in the order of firings.
+
+    `made` is empty for a map from outside; `needed` lacks the rows that nobody needs.
+    """
+
+    name: str
+    row_bits: int
+    made: dict[int, int] = field(default_factory=dict)
+    needed: dict[int, set[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group executed: its firings in order, its maps, and the names of those that leave it."""
+
+    graph: NetworkGraph
+    start: int
+    stop: int
+    double_buffer: bool
+    firings: list[Firing]
+    maps: dict[str, MapInGroup]
+    outgoing: tuple[str, ...]
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Maps that the group reads and does not make."""
+        return tuple(name for name, found in self.maps.items() if not found.made)
+
+
+def whole_bytes(bits: int) -> int:
+    """Bits in whole bytes."""
+    return (bits + 7) // 8
+
+
+def body_positions(layer: Layer, axis: int, index: int) -> list[int]:
+    """Body positions that an output position is made from, those outside the body too."""
+    if layer.pool is None:
+        return [index]
+    window = layer.pool.window
+    first = index * window.stride[axis] - window.pad[axis]
+    return list(range(first, first + (window.kernel[axis] - 1) * window.dilation[axis] + 1))
+
+
+def inside(positions: list[int], size: int) -> list[int]:
+    """The positions that a map has."""
+    return [position for position in positions if 0 <= position < size]
+
+
+def needs(layer: Layer, view: View, is_input: bool, axis: int, index: int) -> set[int]:
+    """Positions of a view that an output position needs along an axis."""
+    if not is_input and view.shape != layer.body_shape:
+        return {0}
+    bodies = inside(body_positions(layer, axis, index), layer.body_shape[2 + axis])
+    if not is_input or not bodies:
+        return set(bodies)
+    kernel, stride, pad = (
+        part[axis] for part in (layer.window.kernel, layer.window.stride, layer.window.pad)
+    )
+    if kernel == 1:
+        reached = [body * stride - pad for body in bodies]
+    else:
+        last = bodies[-1] * stride - pad + (kernel - 1) * layer.window.dilation[axis]
+        reached = list(range(bodies[0] * stride - pad, last + 1))
+    return set(inside(reached, view.shape[2 + axis]))
+
+
+def last_row(layer: Layer, view: View, is_input: bool, row: int) -> int:
+    """Last row of a view that an output row needs, not clipped at the bottom."""
+    if not is_input and view.shape != layer.body_shape:
+        return 0
+    last = body_positions(layer, ROW, row)[-1]
+    if is_input:
+        window = layer.window
+        last = last * window.stride[ROW] - window.pad[ROW]
+        last += (window.kernel[ROW] - 1) * window.dilation[ROW]
+    return max(last, 0)
+
+
+def views(layer: Layer) -> Iterator[tuple[View, bool]]:
+    """All views of a layer, and whether it is the input."""
+    yield layer.input, True
+    for operand in layer.operands:
+        yield operand, False
+
+
+def scales(graph: NetworkGraph) -> dict[str, int]:
+    """Scale of every map: rows of the network's input that one of its rows stands for."""
+    found = dict.fromkeys(graph.inputs, 1)
+    for layer in graph.layers:
+        scale = max(found[segment.tensor] for segment in layer.input.segments)
+        scale *= layer.window.stride[ROW]
+        if layer.pool is not None:
+            scale *= layer.pool.window.stride[ROW]
+        for name in layer.outputs:
+            found[name] = scale
+    return found
+
+
+def tick_of(ticks: list[int], row: int, scale: int) -> int:
+    """Tick of a row of a map made inside; rows beyond the last one are a scale apart."""
+    final = len(ticks) - 1
+    return ticks[row] if row <= final else ticks[final] + (row - final) * scale
+
+
+def row_ticks(graph: NetworkGraph, start: int, stop: int) -> dict[int, list[int]]:
+    """Tick of every output row of every layer."""
+    scale = scales(graph)
+    made: dict[str, list[int]] = {}
+    found: dict[int, list[int]] = {}
+    for index in range(start, stop):
+        layer = graph.layers[index]
+        ticks: list[int] = []
+        for row in range(layer.output_shape[2]):
+            reached = [ticks[-1]] if ticks else []
+            waits = False
+            for view, is_input in views(layer):
+                last = last_row(layer, view, is_input, row)
+                for segment in view.segments:
+                    name = segment.tensor
+                    if name in made:
+                        waits = True
+                        reached.append(tick_of(made[name], last, scale[name]))
+            if not waits:
+                first = layer.input.segments[0].tensor
+                reached.append(last_row(layer, layer.input, True, row) * scale[first])
+            ticks.append(max(reached))
+        found[index] = made[layer.output] = ticks
+    return found
+
+
+def row_firings(
+    graph: NetworkGraph, start: int, stop: int, height: int | None
+) -> dict[int, list[Firing]]:
+    """The firing that makes each output row of each layer."""
+    first = graph.layers[start].input
+    unit = scales(graph)[first.segments[0].tensor] * (height or 1)
+    found: dict[int, list[Firing]] = {}
+    for index, ticks in row_ticks(graph, start, stop).items():
+        found[index] = []
+        for tick in ticks:
+            stripe = max(tick // unit, 0)
+            if height is not None:
+                stripe = min(stripe, (first.shape[2] + height - 1) // height - 1)
+            found[index].append((stripe, index))
+    return found
+
+
+def fetched_columns(readers: list[tuple[Layer, View, bool]]) -> int:
+    """Columns of a map from outside that are loaded for its readers."""
+    ends: list[int] = []
+    lattices: set[tuple[int, int]] = set()
+    for layer, view, is_input in readers:
+        columns: set[int] = set()
+        for column in range(layer.output_shape[3]):
+            columns |= needs(layer, view, is_input, COLUMN, column)
+        if columns:
+            narrow = is_input and layer.window.kernel[COLUMN] == 1
+            step = layer.window.stride[COLUMN] if narrow else 1
+            lattices.add((step, min(columns) % step))
+            ends += [min(columns), max(columns)]
+    if not ends:
+        return 0
+    step = next(iter(lattices))[0] if len(lattices) == 1 else 1
+    return len(range(min(ends), max(ends) + 1, step))
+
+
+def fetched_row_bits(graph: NetworkGraph, name: str, start: int, stop: int) -> int:
+    """Bits of a row of a map from outside: only the channels and columns that are read."""
+    channels: list[int] = []
+    readers: list[tuple[Layer, View, bool]] = []
+    for layer in graph.layers[start:stop]:
+        for view, is_input in views(layer):
+            for segment in view.segments:
+                if segment.tensor == name:
+                    readers.append((layer, view, is_input))
+                    channels += range(segment.channel_start, segment.channel_stop)
+    tensor = graph.tensors[name]
+    used = max(channels) - min(channels) + 1
+    return tensor.shape[0] * used * fetched_columns(readers) * tensor.bits
+
+
+def leaves(graph: NetworkGraph, name: str, stop: int) -> bool:
+    """Whether a map made before layer `stop` is wanted behind it, or by nobody at all."""
+    readers = [
+        index
+        for index, layer in enumerate(graph.layers)
+        for view in layer.views
+        if any(segment.tensor == name for segment in view.segments)
+    ]
+    return name in graph.outputs or not readers or max(readers) >= stop
+
+
+def execute(
+    graph: NetworkGraph, start: int, stop: int, height: int | None, double_buffer: bool
+) -> Group:
+    """Run layers [start, stop): who makes and who needs each row, and when.
+
+    Raises AssertionError when a row would be needed before it is made.
+    """
+    makes = row_firings(graph, start, stop, height)
+    firings = sorted({firing for made in makes.values() for firing in made})
+    place = {firing: position for position, firing in enumerate(firings)}
+    maps: dict[str, MapInGroup] = {}
+    for index in range(start, stop):
+        layer = graph.layers[index]
+        for row, firing in enumerate(makes[index]):
+            for view, is_input in views(layer):
+                for segment in view.segments:
+                    name = segment.tensor
+                    if name not in maps:
+                        maps[name] = MapInGroup(name, fetched_row_bits(graph, name, start, stop))
+                    for needed in needs(layer, view, is_input, ROW, row):
+                        made = maps[name].made
+                        assert not made or made[needed] < place[firing], (name, needed, firing)
+                        maps[name].needed.setdefault(needed, set()).add(place[firing])
+        tensor = graph.tensors[layer.output]
+        bits = tensor.shape[0] * tensor.shape[1] * tensor.shape[3] * tensor.bits
+        made = {row: place[firing] for row, firing in enumerate(makes[index])}
+        maps[layer.output] = MapInGroup(layer.output, bits, made)
+    outgoing = tuple(
+        layer.output for layer in graph.layers[start:stop] if leaves(graph, layer.output, stop)
+    )
+    return Group(graph, start, stop, double_buffer, firings, maps, outgoing)
+
+
+def row_lives(found: MapInGroup, stored: bool, double_buffer: bool) -> Iterator[tuple[int, int]]:
+    """First and last firing of every row of a map that is in local memory row by row."""
+    for row, made in found.made.items():
+        moments = {made} | found.needed.get(row, set())
+        if stored and double_buffer:
+            moments.add(found.made.get(row + 1, made))
+        yield made, max(moments)
+    if found.made:
+        return
+    before: int | None = None
+    for row in sorted(found.needed):
+        first = min(found.needed[row])
+        early = first if before is None or not double_buffer else min(first, before)
+        yield early, max(found.needed[row])
+        before = first
+
+
+def measure(group: Group, choice: Choice) -> Totals:
+    """Local memory and traffic of an executed group."""
+    graph = group.graph
+    born: dict[int, int] = {}
+    dead: dict[int, int] = {}
+    dram_bits = 0
+    for found in group.maps.values():
+        stored = found.name in choice.stored
+        if stored:
+            dram_bits += found.row_bits * len(found.made)
+        if found.name in choice.resident:
+            continue
+        if not found.made:
+            dram_bits += found.row_bits * len(found.needed)
+        for first, last in row_lives(found, stored, group.double_buffer):
+            born[first] = born.get(first, 0) + whole_bytes(found.row_bits)
+            dead[last] = dead.get(last, 0) + whole_bytes(found.row_bits)
+    tiles: dict[int, int] = {}
+    kept = 0
+    for index in range(group.start, group.stop):
+        layer = graph.layers[index]
+        for name in (layer.weight, layer.input_vectors, layer.output_vectors):
+            if name is None:
+                continue
+            tensor = graph.tensors[name]
+            bits = tensor.elements * tensor.bits
+            if name == layer.weight and index in choice.streamed:
+                channels = tensor.shape[0]
+                halves = 2 if group.double_buffer and channels > 1 else 1
+                tiles[index] = halves * whole_bytes(bits // channels)
+                bits *= sum(1 for _, fired in group.firings if fired == index)
+            else:
+                kept += whole_bytes(bits)
+            dram_bits += bits
+    living = peak = 0
+    for position, (_, index) in enumerate(group.firings):
+        living += born.get(position, 0)
+        peak = max(peak, living + tiles.get(index, 0))
+        living -= dead.get(position, 0)
+    return Totals(peak + kept, dram_bits)
