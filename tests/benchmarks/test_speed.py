@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks import build_network
-from dataflow_sim.pipeline import load_network, run
+from dataflow_sim.pipeline import RunOptions, curve, load_network, run
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
@@ -21,7 +22,7 @@ from dataflow_sim.schedule.types import MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from tests.support.runs import built_in, scheduled
 
-Benchmark = Callable[..., object]
+Benchmark = Callable[..., Any]
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "densenet121"])
@@ -67,3 +68,19 @@ def test_counting_costs_at_most_two_and_a_half_lowerings(benchmark: Benchmark) -
     counting = min(seconds(lambda: count(program)) for _ in range(3))
     benchmark(lambda: count(program))
     assert counting <= 2.5 * lowering
+
+
+@pytest.mark.parametrize(("name", "limit_s"), [("mobilenet_v1", 2.0), ("densenet121", 20.0)])
+def test_a_merged_curve(benchmark: Benchmark, name: str, limit_s: float) -> None:
+    """All breakpoints from a cold start, addresses included, on one core."""
+    graph, machine = load_network(name), load_hardware("bare")
+    seconds = []
+
+    def whole() -> None:
+        layer_frontier.cache_clear()
+        start = time.perf_counter()
+        curve(graph, machine, RunOptions(policy="merged"))
+        seconds.append(time.perf_counter() - start)
+
+    benchmark.pedantic(whole, rounds=2)
+    assert min(seconds) <= limit_s

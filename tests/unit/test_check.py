@@ -11,6 +11,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.check import check_schedule, schedule_faults
 from dataflow_sim.schedule.types import LayerSchedule, PartialSums, Schedule
 from dataflow_sim.traffic import Reason
+from tests.support.curves import curve
 from tests.support.runs import case, scheduled
 
 
@@ -94,3 +95,71 @@ def test_memory_traffic_and_layers(legal: tuple[NetworkGraph, Schedule]) -> None
     assert any("is written" in fault for fault in faults)
     with pytest.raises(ScheduleError, match=r"layers that are not the graph's 5"):
         check_schedule(graph, replace(schedule, groups=schedule.groups[1:]))
+
+
+@pytest.fixture(scope="module")
+def grouped() -> tuple[NetworkGraph, Schedule]:
+    graph = case("residual").graph
+    found = curve(graph, "merged")
+    point = next(
+        p for p in found.points if p.schedule.residents and any(g.merged for g in p.schedule.groups)
+    )
+    schedule = found.schedule(point.local_bytes)
+    assert schedule is not None
+    return graph, schedule
+
+
+def with_group(schedule: Schedule, index: int, **changes: object) -> Schedule:
+    groups = list(schedule.groups)
+    groups[index] = replace(groups[index], **changes)  # type: ignore[arg-type]  # faults
+    return replace(schedule, groups=tuple(groups))
+
+
+def test_whereabouts_of_maps(grouped: tuple[NetworkGraph, Schedule]) -> None:
+    graph, schedule = grouped
+    assert schedule_faults(graph, schedule) == ()
+    homeless = replace(schedule, residents=())
+    assert any("have no place" in fault for fault in schedule_faults(graph, homeless))
+    number = schedule.residents[0].first
+    moved = replace(
+        schedule, residents=(replace(schedule.residents[0], address=0), *schedule.residents[1:])
+    )
+    shifted = with_group(moved, number, address=0)
+    assert any("overlap" in fault for fault in schedule_faults(graph, shifted))
+    last = len(schedule.groups) - 1
+    unstored = with_group(schedule, last, stored=frozenset())
+    faults = schedule_faults(graph, unstored)
+    assert any("the network's output" in fault for fault in faults)
+    forgotten = replace(
+        schedule, groups=tuple(replace(g, stored=frozenset()) for g in schedule.groups)
+    )
+    forgotten = replace(
+        forgotten,
+        groups=tuple(replace(g, resident=frozenset()) for g in forgotten.groups),
+    )
+    assert any("which is nowhere" in fault for fault in schedule_faults(graph, forgotten))
+    invented = with_group(schedule, 0, resident=frozenset(["nobody"]))
+    assert any("nobody brought it" in fault for fault in schedule_faults(graph, invented))
+    kept = with_group(schedule, 0, kept=(graph.layers[-1].output,))
+    assert any("cannot be kept" in fault for fault in schedule_faults(graph, kept))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"steps": 1_000_000}, "its rows make"),
+        ({"firings": 0}, "0 firings"),
+        ({"output_channel_tile": 10_000}, "output_channel_tile is 10000"),
+        ({"output_channel_tile": 1}, "a step makes only some of the channels"),
+    ],
+)
+def test_illegal_rows(
+    grouped: tuple[NetworkGraph, Schedule], changes: dict[str, object], fault: str
+) -> None:
+    graph, schedule = grouped
+    number = next(i for i, g in enumerate(schedule.groups) if g.merged)
+    group = schedule.groups[number]
+    first = group.layers[0]
+    tiling = replace(first.tiling, **changes)  # type: ignore[arg-type]  # faults of any type
+    broken = with_group(schedule, number, layers=(replace(first, tiling=tiling), *group.layers[1:]))
+    assert any(fault in text for text in schedule_faults(graph, broken))
