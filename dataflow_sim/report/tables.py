@@ -67,6 +67,7 @@ def summary_table(result: RunResult) -> Table:
         ("local memory used", format_capacity(result.peak_bytes)),
         ("largest live set of whole maps", format_bytes(result.live_peak_bytes)),
         ("latency", f"{result.latency_s * 1e3:,.3f} ms"),
+        ("groups", _groups(result)),
         ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
     ]
     if result.macs_executed != result.macs:
@@ -77,6 +78,43 @@ def summary_table(result: RunResult) -> Table:
     return Table(title, ("", ""), tuple(rows))
 
 
+def _groups(result: RunResult) -> str:
+    merged = [group for group in result.groups if len(group.layers) > 1]
+    inside = sum(len(group.layers) for group in merged)
+    if not merged:
+        return f"{len(result.groups):,}, every layer alone"
+    return f"{len(result.groups):,}, {inside:,} of {len(result.layers):,} layers merged"
+
+
+def group_table(result: RunResult) -> Table:
+    """The groups in order: who runs together, how, and what stays in local memory meanwhile."""
+    rows = []
+    for number, group in enumerate(result.groups):
+        first, last = group.layers[0], group.layers[-1]
+        how = "alone"
+        if group.merged:
+            stripe = "row by row" if group.stripe_rows is None else f"{group.stripe_rows} rows"
+            streamed = len(group.streamed_kernels)
+            how = stripe + (f", {streamed:,} kernels streamed" if streamed else "")
+        rows.append(
+            (
+                str(number),
+                first if first == last else f"{first} .. {last}",
+                str(len(group.layers)),
+                how,
+                format_bytes(group.local_bytes),
+                format_bytes(group.resident_bytes) if group.resident else "-",
+                ", ".join(group.resident[:_NAMES]) + (" .." if len(group.resident) > _NAMES else "")
+                or "-",
+            )
+        )
+    columns = ("group", "layers", "count", "runs", "own memory", "maps kept", "which")
+    return Table("Groups", columns, tuple(rows))
+
+
+_NAMES = 4  # of maps that are kept
+
+
 def costliest_layers(result: RunResult, count: int = 10) -> Table:
     """The layers that move most DRAM bytes, largest first, ties in network order."""
     order = sorted(
@@ -84,12 +122,14 @@ def costliest_layers(result: RunResult, count: int = 10) -> Table:
         key=lambda index: (-result.layers[index].traffic.total_bytes, index),
     )
     total = result.traffic.total_bytes
-    rows = tuple(_layer_row(result.layers[index], total) for index in order[:count])
-    columns = ("layer", "op", "output", "MACs", "DRAM", "share", "gap", "local", "limit")
+    alone = result.policy == "layerwise"
+    rows = tuple(_layer_row(result.layers[index], total, alone) for index in order[:count])
+    against = "gap" if alone else "group"
+    columns = ("layer", "op", "output", "MACs", "DRAM", "share", against, "local", "limit")
     return Table(f"Layers that move most, {len(rows)} of {len(order)}", columns, rows)
 
 
-def _layer_row(layer: LayerResult, total_bytes: int) -> tuple[str, ...]:
+def _layer_row(layer: LayerResult, total_bytes: int, alone: bool) -> tuple[str, ...]:
     _, channels, rows, columns = layer.output_shape
     moved = layer.traffic.total_bytes
     return (
@@ -99,7 +139,7 @@ def _layer_row(layer: LayerResult, total_bytes: int) -> tuple[str, ...]:
         f"{layer.macs / 1e6:,.1f} M",
         format_bytes(moved),
         _share(moved, total_bytes),
-        f"{moved / layer.lower_bound_bytes:.2f} x",
+        f"{moved / layer.lower_bound_bytes:.2f} x" if alone else str(layer.group),
         format_bytes(layer.local_bytes),
         layer.limited_by,
     )

@@ -208,7 +208,9 @@ def schedule_network(
     curve = budget_curve(graph, memory, policy, progress)
     schedule = curve.schedule(memory.capacity_bytes)
     if schedule is None:
-        raise _does_not_fit(graph, Baseline(graph, memory), memory.capacity_bytes)
+        found = _does_not_fit(graph, Baseline(graph, memory), memory.capacity_bytes)
+        needed = curve.points[0].local_bytes
+        raise DoesNotFitError(found.layer_name, needed, memory.capacity_bytes)
     return schedule
 
 

@@ -241,11 +241,6 @@ class Timetable:
         """Maps that the group makes, in order."""
         return [found for found in self.maps.values() if found.producer is not None]
 
-    @staticmethod
-    def place(firing: int) -> int:
-        """Which layer of the group fires."""
-        return firing % LAYERS
-
 
 def _union(one: Span, other: Span) -> Span:
     """The smallest span that holds both, every element where their steps differ."""

@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.program.instructions import Alloc, Compute, Free, Program, Stream
+from dataflow_sim.program.instructions import Alloc, Free, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,53 +29,37 @@ class Residency:
 class Occupancy:
     """Local memory over a program.
 
-    `peak_bytes` is the allocated height, `used_bytes[i]` the bytes in use at the i-th
-    change and `changes[i]` the instruction at which it happened; `layer_peak_bytes` is
-    the height while each layer runs.
+    `peak_bytes` is the allocated height; `residencies` are in order of allocation.
     """
 
     peak_bytes: int
-    changes: tuple[int, ...]
-    used_bytes: tuple[int, ...]
     residencies: tuple[Residency, ...]
-    layer_peak_bytes: tuple[int, ...]
 
 
 def occupancy(program: Program) -> Occupancy:
     """Follow all buffers.  Raises ProgramError when two overlap or one leaves the memory."""
     live: dict[int, tuple[int, Alloc]] = {}
     addresses: list[tuple[int, int]] = []  # (address, buffer), sorted
-    used = height = peak = 0
-    changes, totals, stays = [], [], []
-    layer_peaks = [0] * len(program.layers)
+    peak = 0
+    stays = []
     for index, instruction in enumerate(program.instructions):
         if isinstance(instruction, Alloc):
             _check_place(program, instruction, addresses, live)
             live[instruction.buffer] = (index, instruction)
             insort(addresses, (instruction.address, instruction.buffer))
-            used += instruction.size_bytes
+            peak = max(peak, instruction.address + instruction.size_bytes)
         elif isinstance(instruction, Free):
             if instruction.buffer not in live:
                 raise ProgramError(f"buffer {instruction.buffer} is freed but not allocated")
             start, alloc = live.pop(instruction.buffer)
             addresses.remove((alloc.address, alloc.buffer))
-            used -= alloc.size_bytes
             stays.append(
                 Residency(alloc.buffer, alloc.label, start, index, alloc.address, alloc.size_bytes)
             )
-        else:
-            if isinstance(instruction, Compute | Stream):
-                layer = instruction.layer
-                layer_peaks[layer] = max(layer_peaks[layer], height)
-            continue
-        height = max((a.address + a.size_bytes for _, a in live.values()), default=0)
-        peak = max(peak, height)
-        changes.append(index)
-        totals.append(used)
     if live:
         raise ProgramError(f"{len(live)} buffers are never freed, first {min(live)}")
     stays.sort(key=lambda stay: (stay.start, stay.buffer))
-    return Occupancy(peak, tuple(changes), tuple(totals), tuple(stays), tuple(layer_peaks))
+    return Occupancy(peak, tuple(stays))
 
 
 def _check_place(

@@ -22,7 +22,7 @@ from dataflow_sim.schedule.types import MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from tests.support.runs import built_in, scheduled
 
-Benchmark = Callable[..., Any]
+Benchmark = Any
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "densenet121"])
