@@ -16,16 +16,11 @@ from dataflow_sim.energy.model import (
 )
 from dataflow_sim.errors import InputError, ProgramError
 from dataflow_sim.graph.analyses import (
-    input_elements,
     layer_macs,
     layer_macs_without_padding,
-    live_elements,
     live_peak_bytes,
-    output_elements,
-    vector_elements,
-    weight_elements,
+    widths,
 )
-from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.hardware import Hardware
@@ -38,8 +33,6 @@ from dataflow_sim.results import (
     CurveResult,
     DramTraffic,
     GroupResult,
-    InspectedLayer,
-    InspectResult,
     LayerResult,
     RunResult,
 )
@@ -331,62 +324,22 @@ def curve(
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
     found = budget_curve(graph, memory, options.policy, partial(progress, "searching"))
+    sound: set[int] = set()
     for point in found.points:
         memory_there = replace(point.schedule.memory, capacity_bytes=point.local_bytes)
-        check_schedule(graph, replace(point.schedule, memory=memory_there))
+        check_schedule(graph, replace(point.schedule, memory=memory_there), sound)
+    weight_bits, activation_bits = widths(graph)
     return CurveResult(
         network=graph.name,
         hardware=hardware.name,
         overrides=hardware.overrides,
         policy=options.policy,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
         compulsory_bytes=compulsory_bytes(graph),
         capacity_bytes=memory.capacity_bytes,
         points=tuple(
-            CurvePoint(point.local_bytes, _traffic(point.schedule.traffic_bytes()))
-            for point in found.points
+            CurvePoint(point.local_bytes, _traffic(point.traffic_bytes)) for point in found.points
         ),
         warnings=graph.warnings,
     )
-
-
-def inspect(graph: NetworkGraph) -> InspectResult:
-    """A network's counts without any hardware."""
-    live = live_elements(graph)
-    layers = tuple(
-        InspectedLayer(
-            name=layer.name,
-            op=layer.op,
-            folded=_folded(layer),
-            output_shape=layer.output_shape,
-            macs=layer_macs(layer),
-            weight_elements=weight_elements(graph, layer),
-            vector_elements=vector_elements(graph, layer),
-            input_elements=input_elements(graph, layer),
-            output_elements=output_elements(graph, layer),
-            live_elements=live[index],
-        )
-        for index, layer in enumerate(graph.layers)
-    )
-    return InspectResult(
-        network=graph.name,
-        macs=sum(layer.macs for layer in layers),
-        parameters=graph.parameters,
-        weight_elements=sum(layer.weight_elements for layer in layers),
-        live_peak_elements=max(live),
-        layers=layers,
-        warnings=graph.warnings,
-    )
-
-
-def _folded(layer: Layer) -> str:
-    """What is folded into a layer, in the order of execution: `pre: A B; post: C; pool`."""
-    parts = []
-    if layer.pre:
-        parts.append("pre " + " ".join(layer.pre.ops))
-    own_step = layer.kind is LayerKind.CHANNELWISE and not layer.pool
-    post = layer.post.ops[1:] if own_step else layer.post.ops
-    if post:
-        parts.append(" ".join(post))
-    if layer.pool is not None and layer.kind is LayerKind.CONVOLUTION:
-        parts.append(f"{layer.pool.op} pool")
-    return ", ".join(parts)

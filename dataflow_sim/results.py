@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from dataflow_sim.traffic import Reason
 
 SCHEMA = "dataflow_sim.run/1"
-INSPECT_SCHEMA = "dataflow_sim.inspect/1"
 CURVE_SCHEMA = "dataflow_sim.curve/1"
 
 MAP_READS = (Reason.MAP_FILL, Reason.MAP_REFILL)
@@ -269,13 +268,15 @@ class CurveResult:
     """The budget curve of one network on one machine under one policy.
 
     `points` ascend in local bytes and strictly descend in DRAM bytes; below the first of
-    them nothing runs.
+    them nothing runs.  `weight_bits` and `activation_bits` are the widths in use, ascending.
     """
 
     network: str
     hardware: str
     overrides: tuple[tuple[str, str], ...]
     policy: str
+    weight_bits: tuple[int, ...]
+    activation_bits: tuple[int, ...]
     compulsory_bytes: int
     capacity_bytes: int
     points: tuple[CurvePoint, ...]
@@ -289,6 +290,8 @@ class CurveResult:
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
             "policy": self.policy,
+            "weight_bits": list(self.weight_bits),
+            "activation_bits": list(self.activation_bits),
             "compulsory_bytes": self.compulsory_bytes,
             "warnings": list(self.warnings),
             "points": [point.to_json() for point in self.points],
@@ -299,55 +302,3 @@ def curves_text(results: Sequence[CurveResult]) -> str:
     """Curves as JSON: an object for one, a list of objects for several."""
     data = [result.to_json() for result in results]
     return json.dumps(data[0] if len(data) == 1 else data, indent=2, ensure_ascii=False) + "\n"
-
-
-@dataclass(frozen=True, slots=True)
-class InspectedLayer:
-    """One layer of a network, counts in elements.
-
-    `weight_elements` are those of the kernel, `vector_elements` those of bias, folded scale
-    and shift; `live_elements` is the live set of whole maps while the layer runs.
-    """
-
-    name: str
-    op: str
-    folded: str
-    output_shape: tuple[int, int, int, int]
-    macs: int
-    weight_elements: int
-    vector_elements: int
-    input_elements: int
-    output_elements: int
-    live_elements: int
-
-
-@dataclass(frozen=True, slots=True)
-class InspectResult:
-    """A network without hardware: what it computes, holds and keeps alive."""
-
-    network: str
-    macs: int
-    parameters: int
-    weight_elements: int
-    live_peak_elements: int
-    layers: tuple[InspectedLayer, ...]
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """The JSON result as plain data, keys in a fixed order."""
-        return {
-            "schema": INSPECT_SCHEMA,
-            "network": self.network,
-            "macs": self.macs,
-            "parameters": self.parameters,
-            "weight_elements": self.weight_elements,
-            "live_peak_elements": self.live_peak_elements,
-            "warnings": list(self.warnings),
-            "layers": [
-                {**asdict(layer), "output_shape": list(layer.output_shape)} for layer in self.layers
-            ],
-        }
-
-    def json_text(self) -> str:
-        """The JSON result, ending in a newline."""
-        return json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"

@@ -12,12 +12,12 @@ from dataflow_sim.cli.options import dim_option, dimensions, json_option, networ
 @dim_option
 @json_option
 def command(network: str, dims: tuple[str, ...], as_json: bool) -> None:
-    """Show NETWORK's layers, MACs, parameters and live set, before any hardware."""
-    from dataflow_sim import pipeline
+    """Show NETWORK's layers, MACs, parameters, live set and lifetimes, before any hardware."""
+    from dataflow_sim import inspection, pipeline
     from dataflow_sim.cli.render import show, warn
     from dataflow_sim.report.network import inspect_tables
 
-    result = pipeline.inspect(pipeline.load_network(network, dimensions(dims)))
+    result = inspection.inspect(pipeline.load_network(network, dimensions(dims)))
     warn(result.warnings)
     if as_json:
         click.echo(result.json_text(), nl=False)

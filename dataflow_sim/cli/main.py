@@ -16,6 +16,7 @@ from dataflow_sim.errors import EXIT_BAD_INPUT, DataflowSimError
 # name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
 _COMMANDS = {
     "run": "run",
+    "curve": "curve",
     "inspect": "inspect",
     "networks": "networks",
     "hardware": "hardware",

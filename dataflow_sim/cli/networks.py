@@ -13,12 +13,14 @@ from dataflow_sim.cli.options import json_option
 @json_option
 def command(as_json: bool) -> None:
     """List the built-in networks."""
-    from dataflow_sim import pipeline
+    from dataflow_sim import inspection, pipeline
     from dataflow_sim.cli.render import show
     from dataflow_sim.networks import BUILT_IN
     from dataflow_sim.report.tables import Table
 
-    found = [(row, pipeline.inspect(pipeline.load_network(row.name))) for row in BUILT_IN.values()]
+    found = [
+        (row, inspection.inspect(pipeline.load_network(row.name))) for row in BUILT_IN.values()
+    ]
     if as_json:
         records = [
             {

@@ -9,6 +9,7 @@ import click
 
 from dataflow_sim.errors import InputError
 
+POLICIES = ("layerwise", "resident", "merged")
 _LONGEST_DIMENSION = 8  # digits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -19,6 +20,22 @@ dim_option = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="Bind a symbolic dimension of the network; may be repeated.",
+)
+hardware_option = click.option(
+    "--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists."
+)
+weight_bits_option = click.option(
+    "--weight-bits", type=int, metavar="N", help="Width of all weights."
+)
+activation_bits_option = click.option(
+    "--activation-bits", type=int, metavar="N", help="Width of all feature maps."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the hardware file, as in dram.energy=20pJ/bit; may be repeated.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 

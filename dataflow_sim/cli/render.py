@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 import click
@@ -73,6 +73,10 @@ class LateProgress:
         """Take the bar away."""
         if self._progress is not None:
             self._progress.stop()
+
+    def of(self, what: str) -> Callable[[str, int, int], None]:
+        """This progress for one of several pieces of work: its stages are told apart."""
+        return lambda stage, done, total: self(f"{what}: {stage}", done, total)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Tell that `done` of `total` parts of a stage are finished."""

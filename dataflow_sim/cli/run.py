@@ -6,38 +6,44 @@ from pathlib import Path
 
 import click
 
-from dataflow_sim.cli.options import dim_option, dimensions, json_option, network_argument, pairs
+from dataflow_sim.cli.options import (
+    POLICIES,
+    activation_bits_option,
+    dim_option,
+    dimensions,
+    hardware_option,
+    json_option,
+    network_argument,
+    pairs,
+    set_option,
+    weight_bits_option,
+)
 
 _FASTEST_FPS = 1e9
 
 
 @click.command("run")
 @network_argument
-@click.option("--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists.")
+@hardware_option
 @click.option("--local-memory", metavar="SIZE", help="Local memory, such as 256KiB.")
 @click.option(
     "--policy",
-    type=click.Choice(["layerwise", "resident", "merged"]),
+    type=click.Choice(POLICIES),
     default="layerwise",
     show_default=True,
     help="layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
     "local memory; merged: layers may also run together, row by row.",
 )
-@click.option("--weight-bits", type=int, metavar="N", help="Width of all weights.")
-@click.option("--activation-bits", type=int, metavar="N", help="Width of all feature maps.")
+@weight_bits_option
+@activation_bits_option
 @click.option("--fps", type=float, metavar="RATE", help="Frames a second, for required GB/s.")
 @dim_option
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the hardware file, as in dram.energy=20pJ/bit; may be repeated.",
-)
+@set_option
 @click.option(
     "--out",
     metavar="DIR",
-    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there.",
+    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there, and "
+    "live_set.png and .svg of a program that was lowered.",
 )
 @json_option
 def command(
@@ -96,6 +102,7 @@ def command(
             tables.traffic_table(result),
             tables.energy_table(result),
             tables.costliest_layers(result),
+            *([] if policy == "layerwise" else [tables.group_table(result)]),
         )
     )
     if out is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, WeightRole, Window
 from dataflow_sim.graph.network import NetworkGraph
 
 
@@ -141,3 +141,15 @@ def live_peak_bytes(graph: NetworkGraph) -> int:
 def live_elements(graph: NetworkGraph) -> tuple[int, ...]:
     """Elements of whole maps alive while each layer runs, weights excluded."""
     return _live(graph, {t.name: t.elements for t in graph.tensors.values()})
+
+
+def widths(graph: NetworkGraph) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Bits of an element of the kernels and of the maps: each width in use once, ascending."""
+    tensors = graph.tensors.values()
+    kernels = {
+        tensor.bits
+        for tensor in tensors
+        if tensor.kind is TensorKind.WEIGHT and tensor.role is not WeightRole.VECTOR
+    }
+    maps = {tensor.bits for tensor in tensors if tensor.kind is not TensorKind.WEIGHT}
+    return tuple(sorted(kernels)), tuple(sorted(maps))

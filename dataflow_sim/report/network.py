@@ -1,13 +1,13 @@
-"""What `inspect` shows: a network's layers and live set as plain data.  Reads results only."""
+"""What `inspect` shows: layers, live set and lifetimes as plain data.  Reads results only."""
 
 from __future__ import annotations
 
 from dataflow_sim.report.tables import Table
-from dataflow_sim.results import InspectResult
+from dataflow_sim.results_of_inspection import InspectResult
 
 
-def inspect_tables(result: InspectResult) -> tuple[Table, Table]:
-    """A summary and the layers, in network order."""
+def inspect_tables(result: InspectResult) -> tuple[Table, Table, Table]:
+    """A summary, the layers in network order, and the lifetimes of the maps."""
     summary = Table(
         result.network,
         ("", ""),
@@ -16,6 +16,8 @@ def inspect_tables(result: InspectResult) -> tuple[Table, Table]:
             ("MACs", f"{result.macs:,}"),
             ("parameters", f"{result.parameters:,}"),
             ("largest live set", f"{result.live_peak_elements:,} elements"),
+            ("in layer", result.live_peak_layer),
+            ("maps alive there", ", ".join(result.live_peak_maps)),
             ("MACs per weight element", _ratio(result.macs, result.weight_elements)),
         ),
     )
@@ -46,7 +48,17 @@ def inspect_tables(result: InspectResult) -> tuple[Table, Table]:
         "written",
         "live",
     )
-    return summary, Table("Layers, counts in elements", columns, rows)
+    return summary, Table("Layers, counts in elements", columns, rows), _lifetimes(result)
+
+
+def _lifetimes(result: InspectResult) -> Table:
+    """Every map from its first write to its last read."""
+    rows = tuple(
+        (life.tensor, life.first_layer, life.last_layer, f"{life.elements:,}")
+        for life in result.lifetimes
+    )
+    columns = ("map", "alive from", "to", "elements")
+    return Table("Lifetimes of maps", columns, rows)
 
 
 def _ratio(part: int, whole: int) -> str:

@@ -107,6 +107,10 @@ class FrontGrid:
         self._before.append(_bits_at(front.local_bytes, front.dram_bits, ends))
         return len(self.fronts) - 1
 
+    def bits(self, front: Front) -> Ints:
+        """A front's bits by budget of the grid."""
+        return _bits_at(front.local_bytes, front.dram_bits, self._budgets)
+
     def below_ceiling(self, part: Part) -> Part:
         """The part of a joined front within the ceiling."""
         stop = int(np.searchsorted(part[0], self.ceiling_bytes, "right"))
@@ -148,5 +152,7 @@ IMPOSSIBLE_BITS = 1 << 50
 
 def _bits_at(local_bytes: Ints, dram_bits: Ints, budgets: Ints) -> Ints:
     """Bits in each of these memories."""
+    if not len(local_bytes):
+        return np.full(len(budgets), IMPOSSIBLE_BITS)
     place = np.searchsorted(local_bytes, budgets, "right") - 1
     return np.where(place >= 0, dram_bits[place], IMPOSSIBLE_BITS)

@@ -23,7 +23,7 @@ DRAM, LOCAL, BOTH = 0, 1, 2
 State = tuple[int, ...]
 
 # with more maps alive than this none of them is kept in both places
-MAXIMUM_LIVE_FOR_BOTH = 6
+MAXIMUM_LIVE_FOR_BOTH = 4
 
 
 @dataclass(frozen=True, slots=True)

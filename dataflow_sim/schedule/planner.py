@@ -17,7 +17,8 @@ every budget at once; following the sources back yields the schedule of each poi
 
 Space: the network's own order; merged groups are contiguous runs of it.  States of maps
 that are alike (`lives`) are kept once, sorted.  Where more than `MAXIMUM_LIVE_FOR_BOTH`
-maps are alive no map is in both places.  Options that cost no less than the same layers
+maps are alive no map is in both places; of more than `MAXIMUM_STATES` states the most
+promising are kept, and `thinned` says so.  Options that cost no less than the same layers
 one by one, through DRAM and in the same memory, are left out: they cannot win.
 
 Source: dynamic programming over fused-layer partitions, as in Alwani et al. (MICRO 2016)
@@ -40,6 +41,9 @@ from dataflow_sim.schedule.options import Option, Options, resident_of
 from dataflow_sim.schedule.types import MemoryOptions
 
 Progress = Callable[[int, int], None]
+
+# more states than this between two layers are thinned out
+MAXIMUM_STATES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class Planner:
         self._alike = [self.lives.alike(p) for p in range(len(graph.layers) + 1)]
         self._moves: dict[tuple[int, int], list[int | str]] = {}
         self._sorted: dict[tuple[int, State], tuple[State, tuple[int, ...] | None]] = {}
+        self.thinned = False
         self.grid = FrontGrid(baseline.least_bytes, self.ceiling_bytes)
 
     # ------------------------------------------------------------ forwards
@@ -165,6 +170,7 @@ class Planner:
             and len(self.lives.readers_from(name, position)) > 1
             and self.lives.may_be_both(name)
         ]
+        self._keep_best(self.arrived[position], position)
         for state in sorted(self.arrived[position]):
             front = self.arrived[position][state].close(self.grid)
             if not len(front.local_bytes):  # it takes more memory than is of any use
@@ -184,6 +190,32 @@ class Planner:
                     part = (front.local_bytes, front.dram_bits + bits, source, source * 0)
                     node = self.settled[position].setdefault(target, _Node())
                     node.add(part, _Origin(position, state, None, swapped))
+        self._keep_best(self.settled[position], position)
+
+    def _keep_best(self, nodes: dict[State, _Node], position: int) -> None:
+        """Of too many states keep those that come nearest to the best in some memory.
+
+        What is still to be read from DRAM, each map once by each of its readers, counts as
+        if it had moved already.
+        """
+        if len(nodes) <= MAXIMUM_STATES:
+            return
+        self.thinned = True
+        ahead = []
+        for name in self.lives.live[position]:
+            tensor = self.graph.tensors[name]
+            readers = len(self.lives.readers_from(name, position))
+            ahead.append(readers * tensor.elements * tensor.bits)
+        states = sorted(nodes)
+        bits = np.stack([self.grid.bits(nodes[state].close(self.grid)) for state in states])
+        due = [
+            sum(more for more, held in zip(ahead, state, strict=True) if held == DRAM)
+            for state in states
+        ]
+        bits = bits + np.array(due)[:, None]
+        rank = np.argsort((bits - bits.min(axis=0)).min(axis=1), kind="stable")
+        for place in rank[MAXIMUM_STATES:].tolist():
+            del nodes[states[place]]
 
     def _canonical(self, position: int, state: State) -> tuple[State, tuple[int, ...] | None]:
         """States of maps that are alike sorted, and where each came from."""

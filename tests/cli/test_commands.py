@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import os
-import subprocess
-import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dataflow_sim.cli.main import main
 from dataflow_sim.traffic import Reason
+from tests.support.commands import command
 
-SOURCE = str(Path(__file__).resolve().parents[2])
 SIX = (
     "weight_bytes",
     "map_read_bytes",
@@ -27,50 +20,6 @@ SIX = (
     "input_bytes",
     "output_bytes",
 )
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished command."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def in_process(arguments: tuple[str, ...], cwd: Path) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-        previous, sys.argv = sys.argv, ["dataflow-sim", *arguments]
-        try:
-            main()
-            code = 0
-        except SystemExit as finished:
-            code = int(finished.code or 0)
-        finally:
-            sys.argv = previous
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-def in_own_process(arguments: tuple[str, ...], cwd: Path, seed: str) -> Done:
-    done = subprocess.run(
-        [sys.executable, "-c", "from dataflow_sim.cli.main import main; main()", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": SOURCE},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def command(*arguments: str, cwd: Path, seed: str | None = None, code: int = 0) -> Done:
-    """Run a command, in a process of its own where a hash seed is given."""
-    done = in_process(arguments, cwd) if seed is None else in_own_process(arguments, cwd, seed)
-    assert done.code == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def run_json(*arguments: str, cwd: Path) -> dict[str, Any]:
@@ -105,7 +54,8 @@ def test_two_runs_and_two_hash_seeds_give_identical_bytes(tmp_path: Path) -> Non
         text = command(*arguments, cwd=tmp_path, seed=seed).stdout
         files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
         outputs.append((text, files))
-    expected = {"result.json", "layers.csv", "local_memory.csv", "traffic.png", "traffic.svg"}
+    expected = {"result.json", "layers.csv", "local_memory.csv"}
+    expected |= {f"{name}.{kind}" for name in ("traffic", "live_set") for kind in ("png", "svg")}
     assert set(outputs[0][1]) == expected
     assert outputs[0] == outputs[1] == outputs[2]
 
@@ -124,8 +74,9 @@ def test_out_writes_result_table_and_pictures(tmp_path: Path) -> None:
         stays = list(csv.DictReader(file))
     height = max(int(stay["address"]) + int(stay["size_bytes"]) for stay in stays)
     assert height == result["local"]["peak_bytes"]
-    assert (out / "traffic.png").read_bytes().startswith(b"\x89PNG")
-    assert b"<svg" in (out / "traffic.svg").read_bytes()[:600]
+    for name in ("traffic", "live_set"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (out / f"{name}.svg").read_bytes()[:600]
 
 
 def test_tables_for_people(tmp_path: Path) -> None:
@@ -273,5 +224,5 @@ def test_a_memory_that_cannot_hold_one_tile_ends_with_three(tmp_path: Path) -> N
 
 def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
     text = command("--help", cwd=tmp_path).stdout
-    assert all(name in text for name in ("run", "inspect", "networks", "hardware"))
+    assert all(name in text for name in ("run", "curve", "inspect", "networks", "hardware"))
     assert "dataflow-sim, version" in command("--version", cwd=tmp_path).stdout

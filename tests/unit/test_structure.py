@@ -25,13 +25,18 @@ MAY_IMPORT = {
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"traffic"},
+    "results_of_inspection": set(),
+    "inspection": {"graph", "results_of_inspection"},
     "energy": {"graph", "hardware", "results"},
     "pipeline": {
         *("errors", "graph", "ingest", "networks", "hardware", "schedule", "program"),
         *("simulate", "energy", "results", "traffic"),
     },
-    "report": {"errors", "results", "traffic", "units"},
-    "cli": {"errors", "hardware", "networks", "pipeline", "report", "resources", "units"},
+    "report": {"errors", "results", "results_of_inspection", "traffic", "units"},
+    "cli": {
+        *("errors", "hardware", "inspection", "networks", "pipeline", "report", "resources"),
+        *("results", "units"),
+    },
 }
 # third-party packages that stay in few rooms
 ONLY_IN = {

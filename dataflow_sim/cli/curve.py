@@ -1,0 +1,98 @@
+"""`dataflow-sim curve`: DRAM bytes against local memory, at the exact breakpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dataflow_sim.cli.options import (
+    POLICIES,
+    activation_bits_option,
+    dim_option,
+    dimensions,
+    hardware_option,
+    json_option,
+    pairs,
+    set_option,
+    weight_bits_option,
+)
+
+
+@click.command("curve")
+@click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@hardware_option
+@click.option(
+    "--policy",
+    "policies",
+    type=click.Choice(POLICIES),
+    multiple=True,
+    help="As for `run`; may be repeated.  Without it merged, with --plot layerwise and merged.",
+)
+@weight_bits_option
+@activation_bits_option
+@dim_option
+@set_option
+@click.option("--plot", metavar="FILE", help="Draw the curves to FILE, a .png or .svg.")
+@json_option
+def command(
+    networks: tuple[str, ...],
+    hw: str | None,
+    policies: tuple[str, ...],
+    weight_bits: int | None,
+    activation_bits: int | None,
+    dims: tuple[str, ...],
+    overrides: tuple[str, ...],
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """Tell what local memory buys: the DRAM bytes of each NETWORK at every memory size.
+
+    A curve holds for all sizes at once; its JSON has every breakpoint, the tables those
+    around powers of two.  The hardware's own local memory plays no part.
+    """
+    from dataflow_sim import pipeline
+    from dataflow_sim.cli.render import LateProgress, show, warn
+    from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
+    from dataflow_sim.report import files
+    from dataflow_sim.report.curves import curve_table
+    from dataflow_sim.results import curves_text
+
+    policies = policies or (("layerwise", "merged") if plot is not None else ("merged",))
+    _refuse_twice("NETWORK", networks)
+    _refuse_twice("--policy", policies)
+    changed = pairs(overrides, "--set")
+    bound = dimensions(dims)
+    kind = None if plot is None else files.picture_kind(Path(plot))
+    machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
+    found = []
+    with LateProgress() as progress:
+        graphs = [pipeline.load_network(network, bound) for network in networks]
+        for graph in graphs:
+            curves = []
+            for policy in policies:
+                options = pipeline.RunOptions(policy, weight_bits, activation_bits)
+                told = progress.of(f"{graph.name}, {policy}")
+                curves.append(pipeline.curve(graph, machine, options, told))
+            found.append(curves)
+    for curves in found:
+        warn(curves[0].warnings)
+    if plot is not None and kind is not None:
+        from dataflow_sim.report.curve_plot import budget_picture
+
+        files.write_picture(Path(plot), budget_picture(found, kind))
+    if as_json:
+        click.echo(curves_text([curve for curves in found for curve in curves]), nl=False)
+        return
+    show(curve_table(curves) for curves in found)
+    if plot is not None:
+        click.echo(f"written to {plot}")
+
+
+def _refuse_twice(what: str, values: tuple[str, ...]) -> None:
+    """Nothing is computed twice over.  Raises InputError."""
+    from dataflow_sim.errors import InputError
+
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{what} {value} is given twice; name each once")
