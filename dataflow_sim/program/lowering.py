@@ -193,6 +193,7 @@ def _lower_merged(tables: RowTables, group: Group, double: bool, emitter: Emitte
         group.resident,
         group.stored,
         double,
+        group.packed,
     )
     layout = group_layout(tables, run)
     if layout.height != group.local_bytes:

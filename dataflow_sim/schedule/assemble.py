@@ -170,6 +170,10 @@ class Assembler:
     def _merged(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
         run = self.group_run(decision)
         layout = self.layout(run)
+        if layout.height > peak:
+            packed = replace(run, packed=True)
+            run = min(run, packed, key=lambda each: self.layout(each).height)
+            layout = self.layout(run)
         if room > peak:
             run, layout = self._larger_tiles(run, layout, room)
         key = (run, decision.kept)
@@ -180,7 +184,7 @@ class Assembler:
             )
             if all(self._independent[decision.start : decision.stop]):
                 self._schedules[key] = schedules
-        return _group(decision, schedules, layout.height)
+        return _group(decision, schedules, layout.height, run.packed)
 
     def _larger_tiles(
         self, run: GroupRun, layout: GroupLayout, room: int
@@ -216,14 +220,21 @@ class Assembler:
             decision.resident & maps,
             stored_of(decision.outputs),
             self.memory.double_buffer,
+            packed=False,
         )
 
 
-def _group(decision: Decision, schedules: tuple[LayerSchedule, ...], local_bytes: int) -> Group:
+def _group(
+    decision: Decision,
+    schedules: tuple[LayerSchedule, ...],
+    local_bytes: int,
+    packed: bool = False,
+) -> Group:
     return Group(
         start=decision.start,
         stop=decision.stop,
         merged=decision.merged,
+        packed=packed,
         stripe_rows=decision.stripe_rows,
         layers=schedules,
         resident=decision.resident,

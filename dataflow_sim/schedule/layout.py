@@ -1,8 +1,9 @@
 """Where everything of a merged group lies: its buffers, their lives, their addresses.
 
 The buffers are kernels and constants that stay, tiles of kernels that stream, and single
-rows of maps; `allocation.pack` gives them addresses from zero upwards.  The closed form of
-`merging` is the largest live set of the same buffers; the height is what counts.
+rows of maps; `allocation` gives them addresses from zero upwards, packed where memory is
+short, else in rings.  The closed form of `merging` is the largest live set of the same
+buffers; the height is what counts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.allocation import Life, pack
+from dataflow_sim.schedule.allocation import Life, pack, rings
 from dataflow_sim.schedule.timetable import MapRows, RowTables, Timetable
 
 
@@ -41,6 +42,7 @@ class GroupRun:
     resident: frozenset[str]
     stored: frozenset[str]
     double_buffer: bool
+    packed: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +96,11 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
     for found in table.maps.values():
         if found.name not in run.resident:
             row_lives(found, run, firings, held, lives)
-    addresses, height = pack(lives)
+    if run.packed:
+        addresses, height = pack(lives)
+    else:
+        owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
+        addresses, height = rings(lives, owners)
     places = tuple(int(f) for f in firings)
     return GroupLayout(table, places, tuple(held), tuple(lives), tuple(addresses), height)
 

@@ -24,8 +24,10 @@ from dataflow_sim.schedule.types import MemoryOptions
 STRIPE_COUNTS = (2, 3, 4)
 # with more sets of resident maps than this to tell apart, kernels are not streamed
 _MAXIMUM_SETS_TO_STREAM = 16
-# more ways than this to leave the maps that a group makes are thinned out
+# more ways than this to leave the maps that a group makes are thinned out; fewer where many
+# sets of resident maps have to be told apart
 _MAXIMUM_WAYS = 9
+_MAXIMUM_WAYS_OF_MANY_SETS = 3
 _ONLY = np.zeros(1, np.int64)
 
 
@@ -141,11 +143,13 @@ class Options:
         heights = {-(-rows // count) for count in STRIPE_COUNTS}
         return [None, *sorted(h for h in heights if 1 < h < rows)]
 
-    def _ways_to_leave(self, group: MergedGroup) -> list[tuple[int, ...]]:
+    def _ways_to_leave(self, group: MergedGroup, sets: int) -> list[tuple[int, ...]]:
         """States of the outgoing maps; of many maps only prefixes stay."""
         stop = group.timetable.stop
         states = [self.lives.states_of_output(found.name, stop) for found in group.outgoing]
-        if np.prod([len(s) for s in states]) <= _MAXIMUM_WAYS:
+        many = sets > _MAXIMUM_SETS_TO_STREAM
+        most = _MAXIMUM_WAYS_OF_MANY_SETS if many else _MAXIMUM_WAYS
+        if np.prod([len(s) for s in states]) <= most:
             return list(product(*states))
         # all to DRAM, all that can to local memory, and between them the first alone
         ways = []
@@ -167,7 +171,7 @@ class Options:
         names = [found.name for found in first.timetable.outside()]
         patterns = list(dict.fromkeys(r & sources for r in residents))
         outside = np.array([[n in p for n in names] for p in patterns], bool)
-        leave = self._ways_to_leave(first)
+        leave = self._ways_to_leave(first, len(residents))
         going = np.array([[(s != DRAM, s != LOCAL) for s in way] for way in leave], bool)
         going = going.reshape(len(leave), len(first.outgoing), 2)
         everything = floor_bits(self.graph, first)

@@ -43,7 +43,7 @@ from dataflow_sim.schedule.types import MemoryOptions
 Progress = Callable[[int, int], None]
 
 # more states than this between two layers are thinned out
-MAXIMUM_STATES = 128
+MAXIMUM_STATES = 96
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,12 +99,13 @@ class Group:
     `stripe_rows` rows of its input at a time, None for the finest timetable.  Of its maps
     those in `resident` are whole in local memory while it runs, those in `stored` are
     written to DRAM, those in `kept` are loaded whole before it and stay.  Its own buffers
-    lie in [address, address + local_bytes).
+    lie in [address, address + local_bytes), those of a merged group packed or in rings.
     """
 
     start: int
     stop: int
     merged: bool
+    packed: bool
     stripe_rows: int | None
     layers: tuple[LayerSchedule, ...]
     resident: frozenset[str]

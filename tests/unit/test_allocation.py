@@ -7,7 +7,7 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflow_sim.schedule.allocation import Life, pack, place_residents
+from dataflow_sim.schedule.allocation import Life, pack, place_residents, rings
 
 
 @st.composite
@@ -53,6 +53,23 @@ def test_rows_of_one_map_form_a_ring(births: list[int], size: int) -> None:
     """Equal sizes: as few slots as rows are ever live."""
     found = [Life(size, birth, birth + 3) for birth in sorted(births)]
     assert pack(found)[1] == live_peak(found, 30)
+
+
+@given(lives(), st.integers(1, 5))
+def test_rings_do_not_overlap_and_each_is_as_small_as_can_be(
+    found: list[Life], owners: int
+) -> None:
+    names = [index % owners for index in range(len(found))]
+    addresses, height = rings(found, names)
+    assert no_overlap(found, addresses)
+    ends = [a + life.size_bytes for a, life in zip(addresses, found, strict=True)]
+    assert max(ends, default=0) <= height
+    most = 0
+    for owner in range(owners):
+        mine = [life for life, name in zip(found, names, strict=True) if name == owner]
+        slots = live_peak([life._replace(size_bytes=1) for life in mine]) if mine else 0
+        most += slots * max((life.size_bytes for life in mine), default=0)
+    assert height == most
 
 
 @settings(max_examples=40)
