@@ -11,9 +11,11 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.finish import finish
+from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
-from dataflow_sim.ingest.reader import Node, load_model, resolve
+from dataflow_sim.ingest.reader import resolve
 
 
 def _place(builder: GraphBuilder, node: Node | PointNode) -> None:

@@ -30,8 +30,8 @@ from dataflow_sim.graph.pointwise import (
     PointStep,
 )
 from dataflow_sim.ingest.drafts import Draft, Shape, Value, canonical
+from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.pointwise import PointNode
-from dataflow_sim.ingest.reader import Node, ResolvedNetwork
 
 # operators whose further inputs say how, not what: they are never fetched as maps or weights
 _STEERED_OPS = frozenset(("Resize", "Upsample", "Pad", "Tile", "Expand"))

@@ -15,7 +15,7 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.layer import LayerKind, Pooling, View, Window
 from dataflow_sim.ingest.builder import GraphBuilder, spatial_mean
 from dataflow_sim.ingest.drafts import Draft, Value, canonical
-from dataflow_sim.ingest.reader import Node
+from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.views import concat, reshape, slice_, split, transpose
 from dataflow_sim.ingest.windows import int_attribute, ints, node_window
 

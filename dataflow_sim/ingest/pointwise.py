@@ -20,7 +20,7 @@ from dataflow_sim.graph.pointwise import (
     PointStep,
     StepArg,
 )
-from dataflow_sim.ingest.reader import Node, ResolvedNetwork
+from dataflow_sim.ingest.network import Node, ResolvedNetwork
 
 POINTWISE_OPS = frozenset(
     (

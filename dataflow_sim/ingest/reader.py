@@ -1,102 +1,25 @@
-"""Read an ONNX file into resolved nodes: every shape known, every constant found.
-
-The weights are never read (a 30 GB model is opened like a small one): external data
-stays external, and shape arithmetic needs none of it (`ingest.resolver`).
-"""
+"""From a parsed model to resolved nodes: every shape known, every constant found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import Constant
-from dataflow_sim.graph.pointwise import Attribute
+from dataflow_sim.ingest.checks import captured, check_graph
+from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.resolver import STANDARD_DOMAINS, Resolver, attributes_of
 
 _MAXIMUM_EXTENT = 2**24
 _MAXIMUM_ELEMENTS = 2**34
 
-Array = npt.NDArray[np.generic]
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One ONNX node; `inputs` holds "" where an optional input is left out."""
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Attribute]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedNetwork:
-    """Nodes that compute feature maps, in execution order, with all shapes and constants.
-
-    `opset` is the version of the standard operator set; `sources` maps each constant to the
-    learned constant that it is derived from.
-    """
-
-    name: str
-    opset: int
-    nodes: tuple[Node, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    shapes: Mapping[str, tuple[int, ...]]
-    constants: Mapping[str, Constant]
-    sources: Mapping[str, str]
-
-
-def load_model(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file without its external data.  Raises NetworkError if it is none."""
-    try:
-        if not path.exists():
-            raise NetworkError(
-                f"network file '{path}' does not exist; give an .onnx file or a name"
-            )
-        if path.is_dir():
-            raise NetworkError(f"'{path}' is a directory; give the .onnx file inside it")
-        if not path.is_file():
-            raise NetworkError(f"'{path}' is no regular file; give an .onnx file")
-        model = onnx.load(path, load_external_data=False, format="protobuf")
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise NetworkError(f"'{path}' is not an ONNX file: {error}") from None
-    except OSError as error:
-        raise NetworkError(f"'{path}' cannot be read: {error.strerror}") from None
-    if not model.HasField("graph") or not model.graph.node:
-        raise NetworkError(f"'{path}' is not an ONNX file: it holds no graph with nodes")
-    if not model.opset_import:
-        raise NetworkError(f"'{path}' is not an ONNX file: it imports no operator set")
-    return model
-
-
-def _captured(node: onnx.NodeProto) -> list[str]:
-    """Values of the outer graph that the bodies of an If, Loop or Scan read."""
-    found: list[str] = []
-    for attribute in node.attribute:
-        graphs = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
-        for graph in graphs:
-            inner = {value.name for value in graph.input}
-            inner |= {tensor.name for tensor in graph.initializer}
-            for member in graph.node:
-                names = (*member.input, *_captured(member))
-                found.extend(name for name in names if name and name not in inner)
-                inner.update(member.output)
-    return list(dict.fromkeys(found))
-
 
 def _bind_dimensions(model: onnx.ModelProto, bindings: Mapping[str, int], label: str) -> None:
     """Replace symbolic input dimensions by numbers, in place; report all unbound at once."""
     initialised = {tensor.name for tensor in model.graph.initializer}
-    read = {name for node in model.graph.node for name in (*node.input, *_captured(node))}
+    read = {name for node in model.graph.node for name in (*node.input, *captured(node))}
     read |= {value.name for value in model.graph.output}
     used: set[str] = set()
     unbound: list[str] = []
@@ -139,37 +62,6 @@ def _bind_dimensions(model: onnx.ModelProto, bindings: Mapping[str, int], label:
             value.type.tensor_type.ClearField("shape")
 
 
-def _check_graph(model: onnx.ModelProto, label: str) -> None:
-    """Every value is written once, and before it is read; all names are text."""
-    if not model.graph.output:
-        raise NetworkError(f"{label}: the graph has no outputs; name at least one")
-    for node in model.graph.node:
-        texts = (node.name, node.op_type, node.domain, *node.input, *node.output)
-        if not all(isinstance(text, str) for text in texts):
-            raise NetworkError(
-                f"{label}: a node of type {node.op_type!r} has names that are no text"
-            )
-        if not any(node.output):
-            raise NetworkError(f"{label}: node '{node.name}' ({node.op_type}) has no output")
-    known = {tensor.name for tensor in model.graph.initializer}
-    known |= {value.name for value in model.graph.input} | {""}
-    for node in model.graph.node:
-        what = f"node '{node.name or node.output[0] if node.output else node.op_type}'"
-        for name in node.input:
-            if name not in known:
-                raise NetworkError(
-                    f"{label}: {what} ({node.op_type}) reads '{name}', which no earlier node, "
-                    "input or initialiser gives; the graph is cyclic, unsorted or cut"
-                )
-        for name in node.output:
-            if name and name in known:
-                raise NetworkError(f"{label}: {what} ({node.op_type}) writes '{name}' again")
-            known.add(name)
-    for value in model.graph.output:
-        if value.name not in known:
-            raise NetworkError(f"{label}: no node writes the output '{value.name}'")
-
-
 def _operator(node: onnx.NodeProto) -> str:
     """An operator's name, with its domain in front where that is not the standard's."""
     standard = node.domain in STANDARD_DOMAINS
@@ -194,7 +86,7 @@ def _live_nodes(resolver: Resolver, outputs: tuple[str, ...]) -> list[onnx.NodeP
             name in resolver.constants for name in node.output if name
         ):
             live.append(node)
-            wanted.update((*node.input, *_captured(node)))
+            wanted.update((*node.input, *captured(node)))
     return live[::-1]
 
 
@@ -228,7 +120,7 @@ def _resolved_node(node: onnx.NodeProto, resolver: Resolver, read: set[str], lab
     results = tuple(name for name in node.output if name in resolver.shapes)
     for name in (*results, *(n for n in node.input if n in resolver.constants)):
         _check_extents(resolver.shapes.get(name, ()), name, node, label)
-    inputs = (*node.input, *_captured(node))
+    inputs = (*node.input, *captured(node))
     return Node(name_of_node, _operator(node), inputs, results, attributes_of(node))
 
 
@@ -240,14 +132,14 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    _check_graph(copy, label)
+    check_graph(copy, label)
     _bind_dimensions(copy, dims, label)
     outputs = tuple(dict.fromkeys(value.name for value in model.graph.output))
     _keep_computed_outputs(copy)
     resolver = Resolver(copy, label)
     resolver.run()
     live = _live_nodes(resolver, outputs)
-    read = {name for node in live for name in (*node.input, *_captured(node))}
+    read = {name for node in live for name in (*node.input, *captured(node))}
     nodes = tuple(_resolved_node(node, resolver, read, label) for node in live)
     inputs = tuple(
         value.name

@@ -8,7 +8,7 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.layer import LayerKind, Segment, View
 from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.drafts import Draft, Value, canonical
-from dataflow_sim.ingest.reader import Node
+from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.windows import int_attribute, ints
 
 

@@ -1,0 +1,44 @@
+"""A network as its nodes: every shape known, every constant found, nothing placed yet.
+
+What the passes (`ingest.passes`) rewrite and the operators' rules (`ingest.operators`) turn
+into layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dataflow_sim.graph.network import Constant
+from dataflow_sim.graph.pointwise import Attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One ONNX node; `inputs` holds "" where an optional input is left out."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedNetwork:
+    """Nodes that compute feature maps, in execution order, with all shapes and constants.
+
+    `opset` is the version of the standard operator set; `sources` maps each constant to the
+    learned constant that it is derived from; `bits` holds the widths that the file itself
+    states, by name: of whatever is no 32 or 64-bit float.
+    """
+
+    name: str
+    opset: int
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    constants: Mapping[str, Constant]
+    sources: Mapping[str, str]
+    bits: Mapping[str, int] = field(default_factory=dict)
