@@ -29,14 +29,24 @@ class Constant:
     real: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What a pass of the reader did: its name, what holds after it, the nodes it changed."""
+
+    name: str
+    after: str
+    changed: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class NetworkGraph:
     """A network ready to be scheduled.
 
     `layers` are in a topological order; `inputs` and `outputs` name tensors;
     `parameters` counts the learned constants, normalisation statistics excluded;
-    `warnings` are sentences for the user, each said once.  Raises NetworkError when a
-    layer reads a tensor that no earlier layer writes.
+    `warnings` are sentences for the user, each said once; `passes` tells what the reader
+    made of the file.  Raises NetworkError when a layer reads a tensor that no earlier layer
+    writes.
     """
 
     name: str
@@ -47,6 +57,7 @@ class NetworkGraph:
     parameters: int
     constants: Mapping[str, Constant] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    passes: tuple[PassReport, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the order."""
