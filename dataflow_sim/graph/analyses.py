@@ -15,9 +15,9 @@ from dataflow_sim.graph.network import NetworkGraph
 
 
 def layer_macs(layer: Layer) -> int:
-    """Nominal MACs of one layer: body elements x input channels of a group x kernel."""
+    """Nominal MACs of one layer: body elements x input channels of a group x kernel, or stated."""
     if layer.kind is not LayerKind.CONVOLUTION:
-        return 0
+        return layer.stated_macs
     n, c, h, w = layer.body_shape
     kernel_rows, kernel_columns = layer.window.kernel
     return n * c * h * w * layer.input_channels_per_group * kernel_rows * kernel_columns
@@ -36,9 +36,9 @@ def _taps_inside(layer: Layer, axis: int) -> int:
 
 
 def layer_macs_without_padding(layer: Layer) -> int:
-    """MACs of one layer whose operand is not zero padding."""
+    """MACs of one layer whose operand is not zero padding; of a streamed layer all of them."""
     if layer.kind is not LayerKind.CONVOLUTION:
-        return 0
+        return layer.stated_macs
     n, c = layer.body_shape[:2]
     return n * c * layer.input_channels_per_group * _taps_inside(layer, 0) * _taps_inside(layer, 1)
 

@@ -92,13 +92,13 @@ class LayerKind(StrEnum):
     CONVOLUTION  reduces over the input channels of each group: all axes split
     CHANNELWISE  each channel by itself (pooling, elementwise): channels and space split
     PIXELWISE    each pixel needs all its channels (softmax, LRN, shuffle): space splits
-    OPAQUE       only the bytes are known: every tensor is streamed through once
+    STREAMED     every tensor is streamed through once; its MACs are stated
     """
 
     CONVOLUTION = "convolution"
     CHANNELWISE = "channelwise"
     PIXELWISE = "pixelwise"
-    OPAQUE = "opaque"
+    STREAMED = "streamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,8 @@ class Layer:
     `weight` is the kernel tensor, (output channels, input channels of a group, kernel
     rows, kernel columns).  `operands` are further maps: of the output's shape, or one value per
     (batch, channel).  `input_vectors` and `output_vectors` name the counted per-channel
-    constants of `pre` and of `post`.
+    constants of `pre` and of `post`.  `stated_macs` are those of a streamed layer, which has
+    no kernel to count them from.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Layer:
     weight_transposed: bool = False
     bias_constant: str | None = None
     attributes: tuple[tuple[str, Attribute], ...] = ()
+    stated_macs: int = 0
 
     @property
     def outputs(self) -> tuple[str, ...]:

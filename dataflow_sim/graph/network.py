@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.graph.layer import Layer, Tensor, TensorKind
+from dataflow_sim.graph.arrangement import Arrangement
+from dataflow_sim.graph.layer import Layer, Tensor, TensorKind, View
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,34 @@ class PassReport:
     changed: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A map that the file gives: the array of that name (an input, or a constant) lies in
+    `tensor` as `axes` says."""
+
+    tensor: str
+    array: str
+    axes: Arrangement
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A network output as the file names it: a view of maps, and how the file sees it."""
+
+    name: str
+    view: View
+    axes: Arrangement
+
+
 @dataclass(frozen=True)
 class NetworkGraph:
     """A network ready to be scheduled.
 
     `layers` are in a topological order; `inputs` and `outputs` name tensors;
     `parameters` counts the learned constants, normalisation statistics excluded;
-    `warnings` are sentences for the user, each said once; `passes` tells what the reader
-    made of the file.  Raises NetworkError when a layer reads a tensor that no earlier layer
-    writes.
+    `placements` and `results` say how arrays of the file lie in maps; `warnings` are
+    sentences for the user, each said once; `passes` tells what the reader made of the
+    file.  Raises NetworkError when a layer reads a tensor that no earlier layer writes.
     """
 
     name: str
@@ -58,6 +78,8 @@ class NetworkGraph:
     constants: Mapping[str, Constant] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     passes: tuple[PassReport, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    results: tuple[Result, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the order."""

@@ -11,24 +11,29 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.finish import finish
+from dataflow_sim.ingest.folding import place_pointwise
 from dataflow_sim.ingest.load import load_model
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
 from dataflow_sim.ingest.reader import resolve
 
+# operators whose rules look after inputs that are constants or states themselves
+_ANY_INPUT = ("Concat", "Gather", "dataflow_sim::Attention")
+
 
 def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
     """Turn one node into a layer, fold it, or give its value another name."""
     if isinstance(node, PointNode):
-        builder.pointwise(node)
+        place_pointwise(builder, node)
         return
     row = OPERATORS.get(node.op)
-    main = node.inputs[0] if node.inputs else ""
-    if row is not None and (node.op == "Concat" or main in builder.values):
+    if row is None:
+        builder.stream(node, known=False)
+    elif node.inputs and (node.inputs[0] in builder.values or node.op in _ANY_INPUT):
         row.rule(builder, node)
     else:
-        builder.opaque(node)
+        builder.stream(node, macs=row.macs.count(node, builder.network.shapes), data=row.data)
 
 
 def graph_from_model(

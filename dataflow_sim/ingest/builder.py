@@ -1,13 +1,8 @@
-"""Layers under construction: values, drafts, and what folds into what.
+"""Layers under construction: values, drafts, constants, and copies where nothing else helps.
 
-What folds, and where (reports/decisions/0002-folding.md):
-
-* elementwise on one map: into the layer that produces the map, if nobody else reads it;
-  else into all its readers, if each can take it on its input (pre-activation); else it
-  is a layer of its own
-* elementwise on several maps (residual add): into the latest of the producing layers
-  whose result nobody else reads, the other maps becoming operands
-* pooling: into the convolution that produces its input, if nobody else reads that
+Operators' rules (`ingest.operators`) and the folding of elementwise nodes
+(`ingest.folding`) call these methods.  Names of tensors are provisional until
+`ingest.finish`: `=input`, `@draft`, `@draft.extra`, `#constant`.
 """
 
 from __future__ import annotations
@@ -16,25 +11,14 @@ from collections.abc import Sequence
 from math import prod
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.graph.layer import (
-    LayerKind,
-    Segment,
-    View,
-)
-from dataflow_sim.graph.pointwise import (
-    Arg,
-    ConstantArg,
-    InputArg,
-    OperandArg,
-    PointProgram,
-    PointStep,
-)
-from dataflow_sim.ingest.drafts import Draft, Shape, Value, canonical
+from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arranged
+from dataflow_sim.graph.layer import LayerKind, View
+from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
+from dataflow_sim.graph.region import Shape4
+from dataflow_sim.ingest.drafts import Draft, JoinedValue, Shape, Value, whole_view
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.pointwise import PointNode
-
-# operators whose further inputs say how, not what: they are never fetched as maps or weights
-_STEERED_OPS = frozenset(("Resize", "Upsample", "Pad", "Tile", "Expand"))
+from dataflow_sim.ingest.preferences import Preferences
 
 
 class GraphBuilder:
@@ -42,11 +26,17 @@ class GraphBuilder:
 
     def __init__(self, network: ResolvedNetwork, nodes: Sequence[Node | PointNode]) -> None:
         self.network = network
+        self.preferences = Preferences(network)
         self.values: dict[str, Value] = {}
+        self.joined: dict[str, JoinedValue] = {}
+        self.results: dict[str, Value] = {}  # network outputs whose readers use a copy
         self.drafts: list[Draft] = []
         self.readers: dict[str, list[Node | PointNode | None]] = {}
         self.learned: dict[str, None] = {}
         self.unsupported: dict[str, int] = {}
+        self.free_views = 0
+        self.copies: list[str] = []
+        self.constant_maps: list[tuple[str, Shape4, Arrangement]] = []
         for node in nodes:
             names = node.maps if isinstance(node, PointNode) else dict.fromkeys(node.inputs)
             for name in names:
@@ -54,9 +44,9 @@ class GraphBuilder:
         for name in network.outputs:
             self.readers.setdefault(name, []).append(None)
         for name in network.inputs:
-            shape = network.shapes[name]
-            segment = Segment(f"={name}", 0, canonical(shape)[1])
-            self.values[name] = Value(View((segment,), canonical(shape)), shape)
+            shape, axes = self._usual(name)
+            self.values[name] = Value(whole_view(f"={name}", shape), axes)
+        self.inputs = dict(self.values)
 
     # ---------------------------------------------------------------- constants
 
@@ -64,23 +54,48 @@ class GraphBuilder:
         """Whether the name is a constant of the network."""
         return name in self.network.constants
 
+    def constant_shape(self, name: str) -> Shape:
+        """The shape of a constant."""
+        return self.network.constants[name].shape
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """The values of a constant that steers an operator; None where they are unknown."""
+        constant = self.network.constants.get(name)
+        if constant is None or constant.value is None:
+            return None
+        return tuple(int(value) for value in constant.value.ravel())
+
     def learn(self, name: str) -> None:
         """Count a constant among the learned parameters, once."""
         self.learned[self.network.sources.get(name, name)] = None
 
-    def per_channel(self, name: str, shape: Shape) -> bool:
-        """Whether a constant holds one value per channel of a map of that shape."""
-        constant = self.network.constants[name].shape
-        padded = (1,) * (len(shape) - len(constant)) + constant
-        if len(shape) < 2 or len(padded) != len(shape):
-            return False
-        return prod(constant) > 1 and padded[1] == shape[1] == prod(constant)
+    def learn_program(self, program: PointProgram) -> None:
+        """Count the constants of a program; statistics of a normalisation are not learned."""
+        for step in program.steps:
+            constants = [arg.name for arg in step.args if isinstance(arg, ConstantArg)]
+            for name in constants[:2] if step.op == "BatchNormalization" else constants:
+                if prod(self.constant_shape(name)) > 1:
+                    self.learn(name)
+
+    def fetched(self, name: str) -> bool:
+        """Whether a constant is fetched like a weight: numbers, and more than one."""
+        return self.network.constants[name].real and prod(self.constant_shape(name)) > 1
+
+    def constant_map(self, name: str, shape: Shape4, axes: Arrangement) -> View:
+        """A constant read like a map: a view of a weight tensor of that shape."""
+        self.learn(name)
+        self.constant_maps.append((name, shape, axes))
+        return whole_view(f"#{len(self.constant_maps) - 1}", shape)
 
     # ---------------------------------------------------------------- values
 
     def value(self, name: str) -> Value:
         """The value of a map's name."""
         return self.values[name]
+
+    def shape(self, name: str) -> Shape:
+        """The shape that the file gives a name."""
+        return self.network.shapes[name]
 
     def alone(self, name: str, node: Node | PointNode) -> bool:
         """Whether `node` is the only reader of the name."""
@@ -99,261 +114,176 @@ class GraphBuilder:
         return draft if draft.end == name and draft.shape == value.view.shape else None
 
     def ready(self, view: View) -> int:
-        """Index of the last draft that writes into the view; -1 for the network's input."""
+        """Index of the last draft that writes into the view; -1 for inputs and constants."""
         names = [segment.tensor for segment in view.segments]
         indices = [int(name[1:].split(".")[0]) for name in names if name.startswith("@")]
         return max(indices, default=-1)
 
-    def add(self, draft: Draft, shape: Shape) -> Draft:
-        """Append a draft; its result has the given shape in the file."""
+    def add(self, draft: Draft, axes: Arrangement) -> Draft:
+        """Append a draft; the file sees its result in the given arrangement."""
         index = len(self.drafts)
         self.drafts.append(draft)
-        segment = Segment(f"@{index}", 0, draft.shape[1])
-        self.values[draft.end] = Value(View((segment,), draft.shape), shape)
+        self.values[draft.end] = Value(whole_view(f"@{index}", draft.shape), axes)
         return draft
 
     def alias(self, node: Node, value: Value) -> None:
         """Name a value that costs nothing; a layer whose result only `node` reads ends there."""
         draft = self.draft_of(node.inputs[0])
         self.values[node.outputs[0]] = value
+        self.free_views += 1
         if draft and value.view.shape == draft.shape and self.alone(node.inputs[0], node):
             draft.end = node.outputs[0]
 
-    # ---------------------------------------------------------------- elementwise
+    def _usual(self, name: str) -> tuple[Shape4, Arrangement]:
+        return arranged(self.shape(name), self.preferences.channel_axis(name))
 
-    def absorbable(self, name: str) -> bool:
-        """Whether every reader of the name can apply a pre-activation on its input."""
-        pending, known = [name], {name}
-        while pending:
-            current = pending.pop()
-            readers = self.readers.get(current, [])
-            if not readers:
-                return False
-            for reader in readers:
-                if isinstance(reader, PointNode):
-                    if len(reader.maps) != 1:
-                        return False
-                    if reader.output not in known:
-                        known.add(reader.output)
-                        pending.append(reader.output)
-                elif reader is None or not self._takes_pre(reader, current):
-                    return False
-        return True
+    # ---------------------------------------------------------------- copies
 
-    def _takes_pre(self, node: Node, name: str) -> bool:
-        if node.op in ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"):
-            return True
-        if node.op == "ReduceMean":
-            return spatial_mean(self, node)
-        weighted = node.op in ("Conv", "Gemm") and self.is_constant(node.inputs[1])
-        return weighted and node.inputs[0] == name and len(self.network.shapes[name]) in (2, 3, 4)
+    def planes(self, name: str) -> Value:
+        """The value as (batch, channel, row, column); copied where it lies otherwise."""
+        value = self.values[name]
+        return value if value.planes else self.rearrange(name, 1)
 
-    def foldable_constants(self, node: PointNode, value: Value) -> bool:
-        """Whether all constants of the node are scalars or per-channel for that map."""
-        for step in node.program.steps:
-            for arg in step.args:
-                if not isinstance(arg, ConstantArg) or step.op == "BatchNormalization":
-                    continue
-                scalar = prod(self.network.constants[arg.name].shape) == 1
-                if not scalar and not (value.exact and self.per_channel(arg.name, value.shape)):
-                    return False
-        return value.exact or value.flattened
+    def channels_last(self, name: str) -> Value:
+        """The value with its last axis as channels; copied where it lies otherwise."""
+        value = self.values[name]
+        return value if value.channels_last else self.rearrange(name, len(value.shape) - 1)
 
-    def _learn_program(self, program: PointProgram) -> None:
-        for step in program.steps:
-            constants = [arg.name for arg in step.args if isinstance(arg, ConstantArg)]
-            for name in constants[:2] if step.op == "BatchNormalization" else constants:
-                if prod(self.network.constants[name].shape) > 1:
-                    self.learn(name)
+    def rearrange(self, name: str, channel_axis: int) -> Value:
+        """Copy a value so that an axis of the file becomes the channels; later readers use it."""
+        shape, axes = arranged(self.shape(name), channel_axis)
+        return self.copy_into(name, shape, axes)
 
-    def pointwise(self, node: PointNode) -> None:
-        """Place an elementwise node: fold it into a layer, or make it one."""
-        values = [self.value(name) for name in node.maps]
-        shape = self.network.shapes[node.output]
-        main = next((v for v in values if v.shape == shape), None)
-        if main is None or not self.foldable_constants(node, main):
-            self._opaque_pointwise(node)
-            return
-        self._learn_program(node.program)
-        if len(values) == 1:
-            self._unary(node, values[0])
-        elif not self._fold_binary(node, values, shape):
-            self._elementwise_layer(node, values, shape)
-
-    def _opaque_pointwise(self, node: PointNode) -> None:
-        """An elementwise node whose operands have no common shape: streamed, constants too."""
-        constants = [
-            arg.name
-            for step in node.program.steps
-            for arg in step.args
-            if isinstance(arg, ConstantArg)
-        ]
-        op = node.program.steps[-1].op
-        self.opaque(Node(node.name, op, (*node.maps, *constants), (node.output,), {}))
-
-    def _accepts_post(self, draft: Draft) -> bool:
-        return draft.pool is None and draft.kind is not LayerKind.OPAQUE
-
-    def _unary(self, node: PointNode, value: Value) -> None:
-        name = node.maps[0]
-        draft = self.draft_of(name)
-        if draft is not None and self.alone(name, node) and self._accepts_post(draft):
-            draft.post = draft.post.then(node.program)
-            draft.end = node.output
-            self.values[node.output] = value
-        elif self.absorbable(node.output):
-            self.values[node.output] = Value(value.view, value.shape, value.pre.then(node.program))
-        else:
-            self._elementwise_layer(node, [value], value.shape)
-
-    def _fold_binary(self, node: PointNode, values: Sequence[Value], shape: Shape) -> bool:
-        """Fold into the latest producer, if its result is read by this node alone."""
-        full = all(v.exact and v.shape == shape for v in values)
-        if not full:
-            return False
-        order = sorted(range(len(values)), key=lambda i: (-self.ready(values[i].view), i))
-        latest = order[0]
-        draft = self.draft_of(node.maps[latest])
-        if draft is None or not self.alone(node.maps[latest], node):
-            return False
-        if not self._accepts_post(draft) or self.ready(values[latest].view) < 0:
-            return False
-        own = self.ready(values[latest].view)
-        others = [values[i] for i in range(len(values)) if i != latest]
-        if any(self.ready(v.view) >= own for v in others):
-            return False
-        first_operand = len(draft.operands)
-        draft.operands.extend(v.view for v in others)
-        places: dict[int, Arg] = {latest: InputArg()}
-        rest = [i for i in range(len(values)) if i != latest]
-        places.update((i, OperandArg(first_operand + k)) for k, i in enumerate(rest))
-        draft.post = draft.post.then(_replace_maps(node.program, places))
-        draft.end = node.output
-        self.values[node.output] = values[latest]
-        return True
-
-    def _elementwise_layer(self, node: PointNode, values: Sequence[Value], shape: Shape) -> None:
-        main = next(
-            i for i, v in enumerate(values) if v.shape == shape and (v.exact or v.flattened)
-        )
-        plane = values[main].view.shape
-        rest = [i for i in range(len(values)) if i != main]
-        for i in rest:
-            fits = values[i].view.shape in (plane, (*plane[:2], 1, 1))
-            if not fits or (values[i].shape != shape and not values[i].exact):
-                self._opaque_pointwise(node)
-                return
-        places: dict[int, Arg] = {main: InputArg()}
-        places.update((i, OperandArg(k)) for k, i in enumerate(rest))
+    def copy_into(self, name: str, shape: Shape4, axes: Arrangement) -> Value:
+        """Copy a value into a map of the given shape and arrangement; later readers use it."""
+        value = self.values[name]
+        if value.pre:
+            self.materialise(name)
+            value = self.values[name]
+        shuffled = _shuffled_groups(value, shape, axes)
         draft = Draft(
-            name=node.name,
-            op=node.program.steps[-1].op,
-            kind=LayerKind.CHANNELWISE,
-            input=values[main].view,
-            body_shape=plane,
-            end=node.output,
-            groups=plane[1],
-            operands=[values[i].view for i in rest],
-            pre=values[main].pre,
-            post=_replace_maps(node.program, places),
+            name=f"{name} {'shuffled' if shuffled else 'rearranged'}",
+            op="ChannelShuffle" if shuffled else "Copy",
+            kind=LayerKind.PIXELWISE if shuffled else LayerKind.STREAMED,
+            input=value.view,
+            body_shape=shape,
+            end=self._free_name(f"{name} rearranged"),
+            attributes=(("groups", shuffled),) if shuffled else (),
         )
-        self.add(draft, shape)
-
-    # ---------------------------------------------------------------- fallback
-
-    def opaque(self, node: Node, *, known: bool = False) -> None:
-        """A layer of which only the bytes are known: reads every input once, writes once.
-
-        Unless `known`, the operator is named in the network's warning.
-        """
-        if not known:
-            self.unsupported[node.op] = self.unsupported.get(node.op, 0) + 1
-        views = []
-        steering = node.inputs[1:] if node.op in _STEERED_OPS else ()
-        for name in dict.fromkeys(node.inputs):
-            if name in steering:
-                continue
-            if name in self.values:
-                if self.values[name].pre:
-                    self.materialise(name)
-                views.append(self.values[name].view)
-            elif self.is_constant(name) and self._fetched(name):
-                self.learn(name)
-                shape = canonical(self.network.constants[name].shape)
-                views.append(View((Segment(f"#{name}", 0, shape[1]),), shape))
-        shapes = [self.network.shapes[name] for name in node.outputs]
-        if not views or not shapes:
-            raise NetworkError(
-                f"{self.network.name}: node '{node.name}' ({node.op}) computes a map from nothing"
-            )
-        draft = Draft(
-            name=node.name,
-            op=node.op,
-            kind=LayerKind.OPAQUE,
-            input=views[0],
-            operands=views[1:],
-            body_shape=canonical(shapes[0]),
-            end=node.outputs[0],
-        )
-        index = len(self.drafts)
-        self.add(draft, shapes[0])
-        for position, (name, given) in enumerate(zip(node.outputs[1:], shapes[1:], strict=True)):
-            extra = canonical(given)
-            draft.extra.append((name, extra))
-            segment = Segment(f"@{index}.{position}", 0, extra[1])
-            self.values[name] = Value(View((segment,), extra), given)
-
-    def _fetched(self, name: str) -> bool:
-        constant = self.network.constants[name]
-        return constant.real and prod(constant.shape) > 1
+        if name in self.network.outputs:
+            self.results.setdefault(name, value)
+        self.add(draft, axes)
+        self.copies.append(name)
+        self.values[name] = self.values[draft.end]
+        return self.values[name]
 
     def materialise(self, name: str) -> None:
-        """Make a value a map of its own, its pre-activation applied: read as a view, written.
+        """Make a value a map of its own, its pre-activation applied."""
+        self.values[name] = self.copied(name, self.values[name])
 
-        The map takes the value's name, unless another tensor has it already.
+    def copied(self, name: str, value: Value) -> Value:
+        """A copy of a value as it lies, its pre-activation applied: read as a view, written.
+
+        The map takes the given name, unless another tensor has it already.
         """
-        value = self.values[name]
-        ends = {end for draft in self.drafts for end in (draft.end, *(n for n, _ in draft.extra))}
-        taken = name in ends or name in self.network.inputs
         draft = Draft(
             name=name if value.pre else f"{name} copy",
             op=value.pre.ops[-1] if value.pre else "Copy",
             kind=LayerKind.CHANNELWISE,
             input=value.view,
             body_shape=value.view.shape,
-            end=f"{name} copy" if taken else name,
+            end=self._free_name(name),
             groups=value.view.shape[1],
             post=value.pre,
         )
-        self.add(draft, value.shape)
-        self.values[name] = self.values[draft.end]
+        known = self.values.get(draft.end)
+        self.add(draft, value.axes)
+        made = self.values.pop(draft.end)
+        if known is not None:
+            self.values[draft.end] = known
+        return made
 
+    def _free_name(self, name: str) -> str:
+        """The name, or a numbered one where a map or an input has it already."""
+        taken = {end for draft in self.drafts for end in (draft.end, *(n for n, _ in draft.extra))}
+        taken.update(self.network.inputs)
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name} copy" if number == 2 else f"{name} copy {number}"
+        return free
 
-def _replace_maps(program: PointProgram, places: dict[int, Arg]) -> PointProgram:
-    """Renumber the maps a node's program reads: map 0 is its input, map k + 1 operand k."""
+    # ---------------------------------------------------------------- streamed layers
 
-    def placed(arg: Arg | None) -> Arg | None:
-        if isinstance(arg, InputArg):
-            return places[0]
-        if isinstance(arg, OperandArg):
-            return places[arg.operand + 1]
-        return arg
+    def stream(
+        self, node: Node, *, macs: int = 0, known: bool = True, data: int | None = None
+    ) -> None:
+        """A layer that streams every input through once and writes its results.
 
-    return PointProgram(
-        tuple(
-            PointStep(step.op, tuple(placed(a) for a in step.args), step.attributes)
-            for step in program.steps
+        `data` is how many of the node's inputs are data, the others only steer it.  Unless
+        `known`, the operator is named in the network's warning.
+        """
+        if not known:
+            self.unsupported[node.op] = self.unsupported.get(node.op, 0) + 1
+        views = [
+            view for name in dict.fromkeys(node.inputs[:data]) for view in self.streamed_views(name)
+        ]
+        self.stream_views(node, views, macs)
+
+    def streamed_views(self, name: str) -> tuple[View, ...]:
+        """The views that a streamed layer reads a name through; none of what only steers it."""
+        if name in self.joined:
+            return tuple(part.view for part in self.joined[name].parts)
+        if name in self.values:
+            if self.values[name].pre:
+                self.materialise(name)
+            return (self.values[name].view,)
+        if name and self.is_constant(name) and self.fetched(name):
+            shape = self.constant_shape(name)
+            return (self.constant_map(name, *arranged(shape, max(0, len(shape) - 1))),)
+        return ()
+
+    def stream_views(
+        self,
+        node: Node,
+        views: Sequence[View],
+        macs: int = 0,
+        result: tuple[Shape4, Arrangement] | None = None,
+    ) -> Draft:
+        """A streamed layer that reads the given views; `result` lays out its first output."""
+        if not views or not node.outputs:
+            raise NetworkError(
+                f"{self.network.name}: node '{node.name}' ({node.op}) computes a map from nothing"
+            )
+        shape, axes = result or self._usual(node.outputs[0])
+        draft = Draft(
+            name=node.name,
+            op=node.op.rpartition("::")[2] if node.op.startswith("dataflow_sim") else node.op,
+            kind=LayerKind.STREAMED,
+            input=views[0],
+            operands=list(views[1:]),
+            body_shape=shape,
+            end=node.outputs[0],
+            macs=macs,
         )
-    )
+        index = len(self.drafts)
+        self.add(draft, axes)
+        for position, name in enumerate(node.outputs[1:]):
+            extra, axes = self._usual(name)
+            draft.extra.append((name, extra))
+            self.values[name] = Value(whole_view(f"@{index}.{position}", extra), axes)
+        return draft
 
 
-def spatial_mean(builder: GraphBuilder, node: Node) -> bool:
-    """Whether a ReduceMean averages the whole plane of a (batch, channel, row, column) map."""
-    shape = builder.network.shapes[node.inputs[0]]
-    axes = node.attributes.get("axes")
-    if axes is None and len(node.inputs) > 1 and builder.is_constant(node.inputs[1]):
-        value = builder.network.constants[node.inputs[1]].value
-        axes = None if value is None else tuple(int(axis) for axis in value.ravel())
-    if len(shape) != 4 or not isinstance(axes, tuple):
-        return False
-    return sorted(int(axis) % 4 for axis in axes) == [2, 3]
+def _shuffled_groups(value: Value, shape: Shape4, axes: Arrangement) -> int:
+    """In how many groups a copy deals out the channels and does nothing else; 0 if it does more."""
+    if value.view.shape != shape or len(value.axes.axes) != len(axes.axes):
+        return 0
+    for axis, (now, then) in enumerate(zip(value.axes.axes, axes.axes, strict=True)):
+        if now != then and (axis != 1 or then != (Factor(CHANNEL, shape[1], 1),)):
+            return 0
+    factors = value.axes.axes[1] if len(value.axes.axes) > 1 else ()
+    if len(factors) != 2 or any(factor.axis != CHANNEL for factor in factors):
+        return 0
+    inner, outer = factors
+    return outer.extent if outer.stride == inner.extent and inner.stride == 1 else 0

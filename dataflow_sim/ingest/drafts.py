@@ -3,42 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import prod
 
-from dataflow_sim.graph.layer import POINT, LayerKind, Pooling, View, Window
+from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement
+from dataflow_sim.graph.layer import POINT, LayerKind, Pooling, Segment, View, Window
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.region import Shape4
 
 Shape = tuple[int, ...]
 
 
-def canonical(shape: Shape) -> Shape4:
-    """Any shape as (batch, channel, row, column): vectors are channels, planes rows x columns."""
-    if len(shape) == 1:
-        return (1, shape[0], 1, 1)
-    padded = (*shape, 1, 1, 1, 1)
-    return (padded[0], padded[1], padded[2], prod(shape[3:]))
-
-
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a name of the file stands for: a view, the shape the file gives it, and a
+    """What a name of the file stands for: a view of maps, how the file sees it, and a
     pre-activation that its readers apply."""
 
     view: View
-    shape: Shape
+    axes: Arrangement
     pre: PointProgram = IDENTITY
 
     @property
-    def exact(self) -> bool:
-        """The shape in the file is that of the view."""
-        return canonical(self.shape) == self.view.shape
+    def shape(self) -> Shape:
+        """The shape in the file."""
+        return self.axes.shape
+
+    @property
+    def planes(self) -> bool:
+        """The file sees the view as it lies: (batch, channel, row, column), or the first three."""
+        rank = len(self.axes.axes)
+        return rank in (3, 4) and all(
+            self.axes.covers([axis], [axis], self.view.shape) for axis in range(rank)
+        )
 
     @property
     def flattened(self) -> bool:
-        """The shape in the file is the view's with the plane flattened into channels."""
-        n, c, h, w = self.view.shape
-        return canonical(self.shape) == (n, c * h * w, 1, 1)
+        """The file sees the plane flattened into the channels: (batch, elements)."""
+        last = len(self.axes.axes) - 1
+        return (
+            last > 0
+            and self.axes.covers([last], [CHANNEL, ROW, COLUMN], self.view.shape)
+            and self.axes.covers(range(last), [0], self.view.shape)
+        )
+
+    @property
+    def channels_last(self) -> bool:
+        """The file sees the channels on its last axis."""
+        last = len(self.axes.axes) - 1
+        return last >= 0 and self.axes.covers([last], [CHANNEL], self.view.shape)
+
+    def alike(self, other: Value) -> bool:
+        """Whether two values have the same elements at the same places of their maps."""
+        return self.axes == other.axes and self.view.shape == other.view.shape
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedValue:
+    """A state that grows: values joined along an axis, the first of them kept by the host.
+
+    What a cache of keys or values is between the Concat that appends to it and the
+    attention that reads it.
+    """
+
+    parts: tuple[Value, ...]
+    axis: int
 
 
 @dataclass(slots=True)
@@ -63,8 +89,14 @@ class Draft:
     bias_constant: str | None = None
     attributes: tuple[tuple[str, Attribute], ...] = ()
     extra: list[tuple[str, Shape4]] = field(default_factory=list)
+    macs: int = 0
 
     @property
     def shape(self) -> Shape4:
         """Shape of what the layer writes."""
         return self.output_shape or self.body_shape
+
+
+def whole_view(tensor: str, shape: Shape4) -> View:
+    """The view of all of a tensor."""
+    return View((Segment(tensor, 0, shape[1]),), shape)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 
 from dataflow_sim.graph.layer import Layer, Segment, Tensor, TensorKind, View, WeightRole
-from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.network import NetworkGraph, Placement, Result
 from dataflow_sim.graph.pointwise import PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, canonical
+from dataflow_sim.ingest.drafts import Draft, Value
 from dataflow_sim.ingest.pointwise import vector_labels
 
 # what is appended to a layer's name to name the tensors that belong to it
@@ -35,20 +36,32 @@ class _Finisher:
     def run(self) -> NetworkGraph:
         builder = self.builder
         separate = self._separate_outputs()
+        placements = []
         for name in self.network.inputs:
             self.names[f"={name}"] = name
-            self._tensor(name, TensorKind.INPUT, canonical(self.network.shapes[name]))
+            value = builder.inputs[name]
+            self._tensor(name, TensorKind.INPUT, value.view.shape)
+            placements.append(Placement(name, name, value.axes))
         for index, draft in enumerate(builder.drafts):
             self.names[f"@{index}"] = draft.end
             self._tensor(draft.end, TensorKind.MAP, draft.shape)
             for position, (name, shape) in enumerate(draft.extra):
                 self.names[f"@{index}.{position}"] = name
                 self._tensor(name, TensorKind.MAP, shape)
+        for index, (constant, shape, axes) in enumerate(builder.constant_maps):
+            name = self._kernel(constant, shape)
+            self.names[f"#{index}"] = name
+            placements.append(Placement(name, constant, axes))
         outputs = tuple(self._mark_outputs(separate))
         taken: set[str] = set()
         layers = tuple(
             self._layer(index, draft, self._unique(draft, taken))
             for index, draft in enumerate(builder.drafts)
+        )
+        results = tuple(
+            Result(name, self._view(value.view), value.axes)
+            for name, parts in separate.items()
+            for value in parts
         )
         return NetworkGraph(
             name=self.network.name,
@@ -59,48 +72,72 @@ class _Finisher:
             parameters=sum(prod(self.network.constants[n].shape) for n in builder.learned),
             constants=self.network.constants,
             warnings=self._warnings(),
+            placements=tuple(dict.fromkeys(placements)),
+            results=results,
         )
 
     def _tensor(
-        self, name: str, kind: TensorKind, shape: Shape4, role: WeightRole = WeightRole.NONE
+        self,
+        name: str,
+        kind: TensorKind,
+        shape: Shape4,
+        role: WeightRole = WeightRole.NONE,
+        stated: int | None = None,
     ) -> str:
-        self.tensors[name] = Tensor(name, kind, shape, _FILE_BITS, role)
+        bits = self.network.bits.get(name) if stated is None else stated
+        found = Tensor(name, kind, shape, bits or _FILE_BITS, role, quantised=bool(bits))
+        self.tensors[name] = found
         return name
 
-    def _separate_outputs(self) -> list[str]:
+    def _separate_outputs(self) -> dict[str, tuple[Value, ...]]:
         """Give every network output tensors of its own where its view shares or selects.
 
         An output that joins whole maps, each once, is those maps; any other view (part of a
-        map, a map twice, the network's input) is copied.  Returns the outputs that are maps.
+        map, a map twice, the network's input) is copied.  Of a state that grew, what the
+        host does not have yet is the output.  Returns the outputs that are maps.
         """
         builder = self.builder
-        outputs = [name for name in self.network.outputs if name in builder.values]
+        found: dict[str, tuple[Value, ...]] = {}
         taken: set[str] = set()
-        for name in outputs:
-            segments = builder.value(name).view.segments
-            whole = all(
-                s.tensor.startswith("@") and s.channels == self._channels(s.tensor)
-                for s in segments
-            )
-            tensors = {s.tensor for s in segments}
-            if not whole or len(tensors) < len(segments) or tensors & taken:
-                builder.materialise(name)
-                tensors = {s.tensor for s in builder.value(name).view.segments}
-            taken |= tensors
-        return outputs
+        for name in self.network.outputs:
+            if name in builder.joined:
+                parts = list(builder.joined[name].parts)
+                found[name] = tuple(
+                    self._own(f"{name} part {place}", part, taken)
+                    for place, part in enumerate(parts)
+                    if not part.view.segments[0].tensor.startswith("=")
+                )
+            elif name in builder.results or name in builder.values:
+                value = builder.results.get(name) or builder.values[name]
+                found[name] = (self._own(name, value, taken),)
+        return found
+
+    def _own(self, name: str, value: Value, taken: set[str]) -> Value:
+        """The value, or a copy of it, in tensors that no other output has taken yet."""
+        segments = value.view.segments
+        whole = all(
+            s.tensor.startswith("@") and s.channels == self._channels(s.tensor) for s in segments
+        )
+        tensors = {s.tensor for s in segments}
+        if value.pre or not whole or len(tensors) < len(segments) or tensors & taken:
+            value = self.builder.copied(name, value)
+            tensors = {s.tensor for s in value.view.segments}
+        taken |= tensors
+        return value
 
     def _channels(self, tensor: str) -> int:
         index, _, extra = tensor[1:].partition(".")
         draft = self.builder.drafts[int(index)]
         return draft.extra[int(extra)][1][1] if extra else draft.shape[1]
 
-    def _mark_outputs(self, outputs: list[str]) -> Iterator[str]:
+    def _mark_outputs(self, outputs: Mapping[str, tuple[Value, ...]]) -> Iterator[str]:
         marked: dict[str, None] = {}
-        for name in outputs:
-            for segment in self.builder.value(name).view.segments:
-                tensor = self.tensors[self.names[segment.tensor]]
-                marked[tensor.name] = None
-                self._tensor(tensor.name, TensorKind.OUTPUT, tensor.shape)
+        for parts in outputs.values():
+            for value in parts:
+                for segment in value.view.segments:
+                    name = self.names[segment.tensor]
+                    marked[name] = None
+                    self.tensors[name] = replace(self.tensors[name], kind=TensorKind.OUTPUT)
         yield from marked
 
     def _unique(self, draft: Draft, taken: set[str]) -> str:
@@ -117,10 +154,6 @@ class _Finisher:
     def _view(self, view: View) -> View:
         segments: list[Segment] = []
         for segment in view.segments:
-            if segment.tensor.startswith("#"):
-                name = segment.tensor[1:]
-                shape = canonical(self.network.constants[name].shape)
-                self.names[segment.tensor] = self._kernel(name, shape)
             tensor = self.names[segment.tensor]
             last = segments[-1] if segments else None
             if last and last.tensor == tensor and last.channel_stop == segment.channel_start:
@@ -142,7 +175,9 @@ class _Finisher:
         """The tensor of a constant; one that is read in two shapes is two tensors."""
         known = self.tensors.get(name)
         if known is not None and known.shape != shape:
+            stated = known.bits if known.quantised else 0
             name = f"{name} as {'x'.join(str(extent) for extent in shape)}"
+            return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL, stated)
         return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL)
 
     def _layer(self, index: int, draft: Draft, name: str) -> Layer:
@@ -175,18 +210,28 @@ class _Finisher:
             weight_transposed=draft.weight_transposed,
             bias_constant=draft.bias_constant,
             attributes=draft.attributes,
+            stated_macs=draft.macs,
         )
 
     def _warnings(self) -> tuple[str, ...]:
-        counts = self.builder.unsupported
-        found = []
-        if counts:
-            named = ", ".join(f"{op} ({counts[op]})" for op in sorted(counts))
+        found = list(self.network.statements)
+        if self.builder.unsupported:
             found.append(
                 "charged as elementwise reads and writes, without MACs, since not understood: "
-                f"{named}"
+                f"{counted(self.builder.unsupported)}"
             )
-        lost = [name for name in self.network.outputs if name not in self.builder.values]
+        cut: dict[str, int] = {}
+        for _, op in self.network.left_out:
+            cut[op] = cut.get(op, 0) + 1
+        if cut:
+            found.append(f"left out, since their shapes depend on data: {counted(cut)}")
+        known = (*self.builder.values, *self.builder.joined)
+        lost = [name for name in self.network.outputs if name not in known]
         if lost:
             found.append(f"outputs that no layer computes are left out: {', '.join(lost)}")
         return tuple(found)
+
+
+def counted(operators: Mapping[str, int]) -> str:
+    """Operators with how often each occurs, in the order of their names."""
+    return ", ".join(f"{op} ({operators[op]})" for op in sorted(operators))

@@ -53,7 +53,7 @@ class Assembler:
         single = {name for name in self.graph.inputs if len(readers.get(name, ())) < 2}
         shared = (set(self.graph.inputs) - single) | shared_constants(self.graph)
         return [
-            layer.kind is not LayerKind.OPAQUE
+            layer.kind is not LayerKind.STREAMED
             and all(weights[name] == 1 for name in layer.weights)
             and not self.options.reads[index] & shared
             for index, layer in enumerate(self.graph.layers)

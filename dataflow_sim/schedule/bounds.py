@@ -47,7 +47,7 @@ def _needed_input_bits(graph: NetworkGraph, layer: Layer) -> dict[str, int]:
     A tensor read twice (as input and as operand) counts once, by its larger part.
     """
     needed: dict[str, int] = {}
-    if layer.kind is LayerKind.OPAQUE:
+    if layer.kind is LayerKind.STREAMED:
         for name in stream_tensors(graph, layer):
             tensor = graph.tensors[name]
             if name not in layer.outputs and tensor.kind is not TensorKind.WEIGHT:
@@ -69,7 +69,7 @@ def _needed_input_bits(graph: NetworkGraph, layer: Layer) -> dict[str, int]:
 
 def _weight_bits(graph: NetworkGraph, layer: Layer) -> int:
     names = set(layer.weights)
-    if layer.kind is LayerKind.OPAQUE:
+    if layer.kind is LayerKind.STREAMED:
         names |= {
             name
             for name in stream_tensors(graph, layer)

@@ -74,7 +74,7 @@ def _order_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
 
 
 def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
-    if layer.kind is LayerKind.OPAQUE:
+    if layer.kind is LayerKind.STREAMED:
         yield "an opaque layer cannot run by rows"
         return
     channels = layer.output_shape[1]
@@ -127,7 +127,7 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> I
             found: list[str] = []
             if isinstance(chosen.tiling, RowTiling):
                 found.extend(_row_faults(layer, chosen.tiling))
-            elif layer.kind is not LayerKind.OPAQUE:
+            elif layer.kind is not LayerKind.STREAMED:
                 found.extend(_extent_faults(layer, chosen.tiling))
                 found.extend(_order_faults(layer, chosen.tiling))
             elif chosen.tiling.steps < 1:

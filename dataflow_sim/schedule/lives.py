@@ -125,7 +125,7 @@ class MapLives:
         an operand, or the input of an elementwise layer, and nothing else in that layer.
         """
         layer = self.graph.layers[index]
-        if layer.kind is LayerKind.OPAQUE or layer.pool is not None:
+        if layer.kind is LayerKind.STREAMED or layer.pool is not None:
             return None
         output = self.graph.tensors[layer.output]
         elementwise = dying_operand(self.graph, layer, index, self.last_reader)

@@ -255,7 +255,7 @@ def any_problem(
     those in `stored` go to DRAM, or all of them.
     """
     anywhere = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
-    if layer.kind is LayerKind.OPAQUE:
+    if layer.kind is LayerKind.STREAMED:
         return stream_problem(graph, layer, anywhere, resident, stored)
     kept = stored is None or layer.output in stored
     return layer_problem(graph, layer, anywhere, resident, kept)

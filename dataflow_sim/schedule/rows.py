@@ -119,7 +119,7 @@ def mergeable(graph: NetworkGraph, layer: Layer) -> bool:
 
     Nor may any of its rows be made of padding alone.
     """
-    if layer.kind is LayerKind.OPAQUE:
+    if layer.kind is LayerKind.STREAMED:
         return False
     needs = layer_rows(layer).views[0]
     return (
@@ -144,7 +144,7 @@ def row_scales(graph: NetworkGraph) -> dict[str, int]:
     """How many rows of the network's input one row of each map stands for: its strides."""
     scales = dict.fromkeys(graph.tensors, 1)
     for layer in graph.layers:
-        stride = layer_rows(layer).stride if layer.kind is not LayerKind.OPAQUE else 1
+        stride = layer_rows(layer).stride if layer.kind is not LayerKind.STREAMED else 1
         scale = max(scales[segment.tensor] for segment in layer.input.segments)
         scales.update(dict.fromkeys(layer.outputs, scale * stride))
     return scales

@@ -80,7 +80,7 @@ def test_light_models_are_read_whole(name: str, light_models: Path) -> None:
     graph = read_network(path)
     assert graph_macs(graph) == macs_from_file(path)
     assert not graph.warnings
-    assert all(layer.kind is not LayerKind.OPAQUE for layer in graph.layers)
+    assert all(layer.kind is not LayerKind.STREAMED for layer in graph.layers)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +156,18 @@ def test_concat_and_split_are_views() -> None:
 
 def test_unknown_operators_are_charged_and_named_once() -> None:
     net = OnnxBuilder("odd", (1, 4, 6, 6))
-    value = net.node("Resize", "up", ["input", "", "scales"], 4, mode="nearest")
-    net._initialisers.append(helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2]))
-    value = net.node("Resize", "up2", [value, "", "scales"], 4, mode="nearest")
-    graph = graph_from_model(net.model(net.convolution("c", value, 2, 1)), "odd")
-    assert [layer.kind for layer in graph.layers[:2]] == [LayerKind.OPAQUE] * 2
+    value = net.node("Frobnicate", "one", ["input"], 4)
+    value = net.node("Frobnicate", "two", [value], 4)
+    model = net.model(net.convolution("c", value, 2, 1))
+    model.opset_import.append(helper.make_opsetid("foo", 1))
+    for node in model.graph.node[:2]:
+        node.domain = "foo"
+        shape = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, (1, 4, 6, 6))
+        model.graph.value_info.append(shape)
+    graph = graph_from_model(model, "odd")
+    assert [layer.kind for layer in graph.layers[:2]] == [LayerKind.STREAMED] * 2
     assert len(graph.warnings) == 1
-    assert "Resize (2)" in graph.warnings[0]
+    assert "foo::Frobnicate (2)" in graph.warnings[0]
 
 
 def test_live_set_counts_whole_maps_and_views_once() -> None:

@@ -1,0 +1,33 @@
+"""The registry: one row per operator, how an ONNX node becomes a layer or folds into one.
+
+What no row covers is charged as elementwise reads and writes and named in one warning
+(`GraphBuilder.stream`).  Elementwise nodes are gathered before (`ingest.pointwise`) and
+placed by `ingest.folding`; their rows here say what they are, and stream what that cannot
+place.  Adding an operator is adding a row, and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataflow_sim.ingest.operators import (
+    convolutions,
+    elementwise,
+    movement,
+    normalisations,
+    pooling,
+    products,
+    views,
+)
+from dataflow_sim.ingest.operators.row import Merges, Operator
+
+__all__ = ["OPERATORS", "Merges", "Operator"]
+
+OPERATORS: Mapping[str, Operator] = {
+    row.name: row
+    for module in (
+        *(convolutions, products, pooling, normalisations),
+        *(elementwise, views, movement),
+    )
+    for row in module.ROWS
+}

@@ -1,0 +1,11 @@
+"""Elementwise operators: they fold into a neighbour (`ingest.folding`), or are a layer."""
+
+from __future__ import annotations
+
+from dataflow_sim.ingest.operators.row import Merges, Operator, streaming
+from dataflow_sim.ingest.pointwise import POINTWISE_OPS
+
+ROWS = tuple(
+    Operator(name, "elementwise", streaming(), merges=Merges.BY_ROWS, in_place=True)
+    for name in sorted(POINTWISE_OPS)
+)

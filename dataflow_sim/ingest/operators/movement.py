@@ -1,0 +1,19 @@
+"""Operators that move or sample data, and whatever else is streamed: no arithmetic counted."""
+
+from __future__ import annotations
+
+from dataflow_sim.ingest.operators.row import Operator, streamed
+
+_MOVE_FIRST = (
+    *("Resize", "Upsample", "Pad", "Tile", "DepthToSpace", "SpaceToDepth", "CenterCropPad"),
+    *("Trilu", "ReverseSequence", "OneHot", "EyeLike", "Col2Im", "Upsample"),
+)
+_MOVE_ALL = (
+    *("GatherElements", "GatherND", "ScatterElements", "ScatterND", "Scatter", "GridSample"),
+    *("AffineGrid", "TensorScatter", "dataflow_sim::RotaryEmbedding", "RotaryEmbedding"),
+)
+
+ROWS: tuple[Operator, ...] = (
+    *(streamed(name, "data movement", data=1) for name in dict.fromkeys(_MOVE_FIRST)),
+    *(streamed(name, "data movement") for name in _MOVE_ALL),
+)
