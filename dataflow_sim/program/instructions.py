@@ -105,7 +105,7 @@ class Compute(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """One step of an opaque layer: the contents of `reads` become those of `writes`."""
+    """One step of a streamed layer: the contents of `reads` become those of `writes`."""
 
     layer: int
     reads: tuple[Slice, ...]

@@ -77,7 +77,7 @@ def _with_footprints(
 
 
 class LoopNest:
-    """Lowers one layer that is not opaque into an emitter."""
+    """Lowers one layer that is not streamed into an emitter."""
 
     def __init__(
         self,

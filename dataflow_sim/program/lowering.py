@@ -21,9 +21,10 @@ from dataflow_sim.program.row_pipeline import RowPipeline
 from dataflow_sim.schedule.layout import GroupRun, group_layout
 from dataflow_sim.schedule.problem import (
     StreamProblem,
+    StreamRegion,
     any_problem,
     longest_axis,
-    stream_tensors,
+    stream_regions,
 )
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import (
@@ -40,38 +41,45 @@ from dataflow_sim.schedule.types import (
 def _lower_stream(
     graph: NetworkGraph, index: int, steps: int, emitter: Emitter, group: Group, double: bool
 ) -> None:
-    """An opaque layer: every tensor is cut along its longest axis and streamed through."""
+    """A streamed layer: every region is cut along its longest axis and streamed through."""
     layer = graph.layers[index]
-    cuts: dict[str, list[Box]] = {}
-    slots: dict[str, Slots] = {}
-    for name in stream_tensors(graph, layer):
-        tensor = graph.tensors[name]
-        axis = longest_axis(tensor.shape)
-        spans = [Span(0, extent) for extent in tensor.shape]
+    cuts: dict[StreamRegion, list[Box]] = {}
+    slots: dict[StreamRegion, Slots] = {}
+    for region in stream_regions(graph, layer):
+        n, _, h, w = shape = region.shape(graph)
+        axis = longest_axis(shape)
+        spans = [Span(0, n), Span(region.start, region.stop), Span(0, h), Span(0, w)]
+        low, extent = spans[axis].start, shape[axis]
         boxes = []
-        for span in tiles(tensor.shape[axis], -(-tensor.shape[axis] // steps)):
-            spans[axis] = span
+        for span in tiles(extent, -(-extent // steps)):
+            spans[axis] = Span(low + span.start, low + span.stop)
             boxes.append(Box(*spans))
-        cuts[name] = boxes
-        if name not in group.resident:
+        cuts[region] = boxes
+        if region.tensor not in group.resident:
             count = 2 if double and steps > 1 else 1
-            label = f"{layer.name}: {name}"
-            slots[name] = emitter.alloc(label, boxes[0].shape, tensor.bits, count)
+            label = f"{layer.name}: {region.tensor}"
+            bits = graph.tensors[region.tensor].bits
+            slots[region] = emitter.alloc(label, boxes[0].shape, bits, count)
     for step in range(steps):
-        here = {name: boxes[step] for name, boxes in cuts.items() if step < len(boxes)}
-        parts = {
-            name: Slice(slots[name].advance(), ORIGIN, box)
-            if name in slots
-            else resident_slice(emitter.resident[name], box)
-            for name, box in here.items()
-        }
-        writes = {name: part for name, part in parts.items() if name in layer.outputs}
-        reads = {name: part for name, part in parts.items() if name not in writes}
-        for name, part in reads.items():
-            if name in slots:
-                emitter.instructions.append(Load(name, part.box, part.buffer, ORIGIN))
-        emitter.instructions.append(Stream(index, tuple(reads.values()), tuple(writes.values())))
-        for name, part in writes.items():
+        reads, writes = [], []
+        for region, boxes in cuts.items():
+            if step >= len(boxes):
+                continue
+            name, box = region.tensor, boxes[step]
+            part = (
+                Slice(slots[region].advance(), ORIGIN, box)
+                if region in slots
+                else resident_slice(emitter.resident[name], box)
+            )
+            if name in layer.outputs:
+                writes.append((name, part))
+                continue
+            reads.append(part)
+            if region in slots:
+                emitter.instructions.append(Load(name, box, part.buffer, ORIGIN))
+        made = tuple(part for _, part in writes)
+        emitter.instructions.append(Stream(index, tuple(reads), made))
+        for name, part in writes:
             if name in group.stored:
                 emitter.instructions.append(Store(name, part.box, part.buffer, part.origin))
 

@@ -26,13 +26,13 @@ Chen et al., "Communication lower bound in convolution accelerators", arXiv:1911
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+from math import ceil, prod, sqrt
 
 from dataflow_sim.graph.analyses import layer_macs_without_padding
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.footprints import layer_axes, needed_input_elements
-from dataflow_sim.schedule.problem import stream_tensors
+from dataflow_sim.schedule.problem import stream_regions
 
 
 def window_reuse(layer: Layer) -> int:
@@ -48,10 +48,11 @@ def _needed_input_bits(graph: NetworkGraph, layer: Layer) -> dict[str, int]:
     """
     needed: dict[str, int] = {}
     if layer.kind is LayerKind.STREAMED:
-        for name in stream_tensors(graph, layer):
-            tensor = graph.tensors[name]
+        for region in stream_regions(graph, layer):
+            name, tensor = region.tensor, graph.tensors[region.tensor]
             if name not in layer.outputs and tensor.kind is not TensorKind.WEIGHT:
-                needed[name] = tensor.elements * tensor.bits
+                bits = prod(region.shape(graph)) * tensor.bits
+                needed[name] = needed.get(name, 0) + bits
         return needed
     rows, columns = layer_axes(layer)
     plane = needed_input_elements(rows) * needed_input_elements(columns)
@@ -71,9 +72,9 @@ def _weight_bits(graph: NetworkGraph, layer: Layer) -> int:
     names = set(layer.weights)
     if layer.kind is LayerKind.STREAMED:
         names |= {
-            name
-            for name in stream_tensors(graph, layer)
-            if graph.tensors[name].kind is TensorKind.WEIGHT
+            region.tensor
+            for region in stream_regions(graph, layer)
+            if graph.tensors[region.tensor].kind is TensorKind.WEIGHT
         }
     return sum(graph.tensors[name].elements * graph.tensors[name].bits for name in names)
 

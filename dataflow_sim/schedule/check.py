@@ -75,7 +75,7 @@ def _order_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
 
 def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
     if layer.kind is LayerKind.STREAMED:
-        yield "an opaque layer cannot run by rows"
+        yield "a streamed layer cannot run by rows"
         return
     channels = layer.output_shape[1]
     if tiling.streamed and (layer.weight is None or layer.groups > 1):
@@ -131,7 +131,7 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> I
                 found.extend(_extent_faults(layer, chosen.tiling))
                 found.extend(_order_faults(layer, chosen.tiling))
             elif chosen.tiling.steps < 1:
-                found.append("an opaque layer takes at least one step")
+                found.append("a streamed layer takes at least one step")
             found.extend(_traffic_faults(graph, layer, chosen, group.stored))
             if not found:
                 sound.add(id(chosen))

@@ -18,7 +18,7 @@ from dataflow_sim.graph.layer import Layer, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
 from dataflow_sim.schedule.footprints import Axis, one_plane_tile
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, any_problem, stream_tensors
+from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, any_problem, stream_regions
 from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
@@ -176,15 +176,17 @@ def _stream_schedule(
     graph: NetworkGraph, layer: Layer, tiling: LayerTiling, traffic: LayerTraffic
 ) -> LayerSchedule:
     step = 0
-    for name in stream_tensors(graph, layer):
-        tensor = graph.tensors[name]
-        step += tensor.elements * tensor.bits
-        if name in layer.outputs or name in traffic.resident:
-            continue
-        traffic.keep(name)
+    for region in stream_regions(graph, layer):
+        name = region.tensor
+        n, c, h, w = region.shape(graph)
+        step += n * c * h * w * graph.tensors[name].bits
+        if name not in layer.outputs and name not in traffic.resident:
+            span = (region.start, region.stop)
+            traffic.note(name, Reading(span, None, None, n * h * w, n * h * w))
     bits = traffic.settle()
-    # every tensor is read or written once by the steps
-    return LayerSchedule(layer.name, tiling, bits, 0, sum(bits.values()) + step)
+    # every region is read or written once by the steps
+    local_bits = sum(bits.values()) + step
+    return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
 
 
 def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:

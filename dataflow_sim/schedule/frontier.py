@@ -200,7 +200,7 @@ def _tilings(block: _Block, places: Ints) -> Ints:
 
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
-    """Local bytes of an opaque layer whose tensors are each cut into at most `steps` slices."""
+    """Local bytes of a streamed layer whose tensors are each cut into at most `steps` slices."""
     slots = 2 if problem.memory.double_buffer and steps > 1 else 1
     return sum(
         -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.bits) // 8) * slots
@@ -211,7 +211,7 @@ def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
 
 @lru_cache(maxsize=1024)
 def stream_frontier(problem: StreamProblem) -> Frontier:
-    """The frontier of an opaque layer: the traffic is the same for all slices."""
+    """The frontier of a streamed layer: the traffic is the same for all slices."""
     longest = max(tensor.extent for tensor in problem.tensors)
     bits = sum(t.extent * t.slice_elements * t.bits for t in problem.tensors if t.moved)
     rungs: list[list[int]] = []

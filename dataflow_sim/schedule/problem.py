@@ -7,9 +7,12 @@ of the same shape.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer, LayerKind, View
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.region import Shape4
 from dataflow_sim.schedule.footprints import Axis, layer_axes
 from dataflow_sim.schedule.types import MemoryOptions
 
@@ -117,7 +120,7 @@ class LayerProblem:
 
 @dataclass(frozen=True, slots=True)
 class StreamedTensor:
-    """A tensor of an opaque layer: its longest extent, elements of a slice, bits of an element.
+    """A region that a streamed layer moves: its longest extent, elements of a slice, bits of one.
 
     `resident` says that it is whole in local memory, `moved` that it crosses the DRAM
     interface.
@@ -132,10 +135,23 @@ class StreamedTensor:
 
 @dataclass(frozen=True, slots=True)
 class StreamProblem:
-    """An opaque layer as numbers."""
+    """A streamed layer as numbers."""
 
     tensors: tuple[StreamedTensor, ...]
     memory: MemoryOptions
+
+
+class StreamRegion(NamedTuple):
+    """Channels [start, stop) of a tensor, which a streamed layer reads or writes whole."""
+
+    tensor: str
+    start: int
+    stop: int
+
+    def shape(self, graph: NetworkGraph) -> Shape4:
+        """Elements along each axis."""
+        n, _, h, w = graph.tensors[self.tensor].shape
+        return (n, self.stop - self.start, h, w)
 
 
 def longest_axis(shape: tuple[int, ...]) -> int:
@@ -175,7 +191,7 @@ def layer_problem(
     resident: frozenset[str] = frozenset(),
     stored: bool = True,
 ) -> LayerProblem:
-    """The numbers of a layer that is not opaque.
+    """The numbers of a layer that is not streamed.
 
     `resident` names the maps that are whole in local memory while it runs, its own output
     among them or not; `stored` tells whether the output goes to DRAM.
@@ -216,10 +232,24 @@ def layer_problem(
     )
 
 
-def stream_tensors(graph: NetworkGraph, layer: Layer) -> tuple[str, ...]:
-    """The tensors that an opaque layer streams: those it reads, each once, then its outputs."""
-    read = dict.fromkeys(s.tensor for view in layer.views for s in view.segments)
-    return (*read, *layer.outputs)
+def stream_regions(graph: NetworkGraph, layer: Layer) -> tuple[StreamRegion, ...]:
+    """What a streamed layer moves: the channels that it reads, each once, then its outputs."""
+    read: dict[str, list[tuple[int, int]]] = {}
+    for view in layer.views:
+        for segment in view.segments:
+            span = (segment.channel_start, segment.channel_stop)
+            read.setdefault(segment.tensor, []).append(span)
+    regions = []
+    for name, spans in read.items():
+        low, high = min(spans)
+        for start, stop in sorted(spans):
+            if start > high:
+                regions.append(StreamRegion(name, low, high))
+                low, high = start, stop
+            high = max(high, stop)
+        regions.append(StreamRegion(name, low, high))
+    written = (StreamRegion(name, 0, graph.tensors[name].shape[1]) for name in layer.outputs)
+    return (*regions, *written)
 
 
 def stream_problem(
@@ -229,16 +259,17 @@ def stream_problem(
     resident: frozenset[str] = frozenset(),
     stored: frozenset[str] | None = None,
 ) -> StreamProblem:
-    """The numbers of an opaque layer; of its outputs those in `stored` go to DRAM, or all."""
+    """The numbers of a streamed layer; of its outputs those in `stored` go to DRAM, or all."""
     rows = []
-    for name in stream_tensors(graph, layer):
-        tensor = graph.tensors[name]
-        extent = tensor.shape[longest_axis(tensor.shape)]
-        local = name in resident
+    for region in stream_regions(graph, layer):
+        shape = region.shape(graph)
+        extent = shape[longest_axis(shape)]
+        local = region.tensor in resident
         moved = not local
-        if name in layer.outputs:
-            moved = stored is None or name in stored
-        rows.append(StreamedTensor(extent, tensor.elements // extent, tensor.bits, local, moved))
+        if region.tensor in layer.outputs:
+            moved = stored is None or region.tensor in stored
+        bits = graph.tensors[region.tensor].bits
+        rows.append(StreamedTensor(extent, prod(shape) // extent, bits, local, moved))
     return StreamProblem(tuple(rows), memory)
 
 

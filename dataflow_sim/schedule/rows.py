@@ -104,7 +104,7 @@ def _operand_needs(axis: Axis, size: int) -> RowNeeds:
 
 
 def layer_rows(layer: Layer) -> LayerRows:
-    """A layer that is not opaque, by rows."""
+    """A layer that is not streamed, by rows."""
     axis, _ = layer_axes(layer)
     operands = tuple(_operand_needs(axis, view.shape[2]) for view in layer.operands)
     return LayerRows(

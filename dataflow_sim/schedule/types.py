@@ -46,7 +46,7 @@ class LayerTiling:
 
     Extents are in elements along the axis: groups, output and input channels *of a
     group*, batch, rows and columns of the layer's (pooled) output.  The last tile of an
-    axis may be smaller.  Of an opaque layer, `steps` tells into how many slices its
+    axis may be smaller.  Of a streamed layer, `steps` tells into how many slices its
     tensors are cut, and nothing else counts.
     """
 

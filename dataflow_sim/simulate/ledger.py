@@ -176,6 +176,7 @@ class _Counter:
             else:
                 self._free(instruction)
         self._check_outputs()
+        self._count_stated_macs()
         for (layer, key), bits in self.traffic.items():
             if key.reason not in _STORE.values():
                 self.writes[layer] += bits
@@ -287,6 +288,13 @@ class _Counter:
                 plane *= high - max(0, low)
         kernel = step.kernel.box
         return step.result.box.batch.length * plane * kernel.elements
+
+    def _count_stated_macs(self) -> None:
+        """A streamed layer executes its MACs in proportion to what it makes: once, all of them."""
+        for number, layer in enumerate(self.program.layers):
+            if layer.stated_macs:
+                whole = sum(self.program.tensors[name].elements for name in layer.outputs)
+                self.macs[number] += layer.stated_macs * self.made[number] // whole
 
     def _check_outputs(self) -> None:
         for layer, made in zip(self.program.layers, self.made, strict=True):
