@@ -10,7 +10,7 @@ which parts of the map's axes it runs over, the slowest first:
 A factor (axis, extent, stride) is a run of `extent` indices along an axis, `stride` apart.
 Reshaping splits and joins factors, transposing permutes them; neither moves a byte, and a
 layer that can take the arrangement reads the map as it lies.  A reshape that would cut
-across factors has no arrangement: the map must be copied.
+across factors (of 4 x 6 to 6 x 4) has no arrangement: the map must be copied.
 """
 
 from __future__ import annotations

@@ -6,133 +6,19 @@ so that a tile that lacks an element it needs is found out rather than padded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import erf
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer, Pooling, Window
-from dataflow_sim.graph.pointwise import (
-    Arg,
-    Attribute,
-    ConstantArg,
-    InputArg,
-    OperandArg,
-    PointProgram,
-    PointStep,
-    StepArg,
-)
+from dataflow_sim.graph.pointwise import PointStep
 from dataflow_sim.graph.region import Span
+from dataflow_sim.simulate.pointwise import number
 
 Array = npt.NDArray[np.float64]
 Rows = tuple[int, int]  # a half-open range along one spatial axis
-
-
-def _number(step: PointStep, name: str, default: float) -> float:
-    value: Attribute = step.attribute(name, default)
-    if not isinstance(value, int | float):
-        raise ProgramError(f"operator {step.op} has the attribute {name}={value!r}")
-    return float(value)
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1.0 / (1.0 + np.exp(-x)), np.float64)
-
-
-def _clip(step: PointStep, args: Sequence[Array | None]) -> Array:
-    x, low, high = (*args, None, None)[:3]
-    assert x is not None
-    least = _number(step, "min", -np.inf) if low is None else low
-    most = _number(step, "max", np.inf) if high is None else high
-    return np.minimum(np.maximum(x, least), most)
-
-
-def _normalise(step: PointStep, args: Sequence[Array]) -> Array:
-    x, scale, shift, mean, variance = args
-    spread = np.sqrt(variance + _number(step, "epsilon", 1e-5))
-    return (x - mean) / spread * scale + shift
-
-
-_UNARY: Mapping[str, Callable[[PointStep, Array], Array]] = {
-    "Abs": lambda _, x: np.abs(x),
-    "Ceil": lambda _, x: np.ceil(x),
-    "Elu": lambda s, x: np.where(x < 0, _number(s, "alpha", 1.0) * np.expm1(x), x),
-    "Erf": lambda _, x: np.vectorize(erf, otypes=[float])(x),
-    "Exp": lambda _, x: np.exp(x),
-    "Floor": lambda _, x: np.floor(x),
-    "HardSigmoid": lambda s, x: np.clip(
-        _number(s, "alpha", 0.2) * x + _number(s, "beta", 0.5), 0.0, 1.0
-    ),
-    "HardSwish": lambda _, x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-    "LeakyRelu": lambda s, x: np.where(x < 0, _number(s, "alpha", 0.01) * x, x),
-    "Log": lambda _, x: np.log(x),
-    "Mish": lambda _, x: x * np.tanh(np.log1p(np.exp(x))),
-    "Neg": lambda _, x: -x,
-    "Reciprocal": lambda _, x: 1.0 / x,
-    "Relu": lambda _, x: np.maximum(x, 0.0),
-    "Round": lambda _, x: np.round(x),
-    "Sigmoid": lambda _, x: _sigmoid(x),
-    "Softplus": lambda _, x: np.log1p(np.exp(x)),
-    "Softsign": lambda _, x: x / (1.0 + np.abs(x)),
-    "Sqrt": lambda _, x: np.sqrt(x),
-    "Tanh": lambda _, x: np.tanh(x),
-}
-_BINARY: Mapping[str, Callable[[Array, Array], Array]] = {
-    "Add": np.add,
-    "Sum": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": np.divide,
-    "Pow": np.power,
-    "Max": np.maximum,
-    "Min": np.minimum,
-    "PRelu": lambda x, slope: np.where(x < 0, slope * x, x),
-}
-
-
-def _apply(step: PointStep, args: Sequence[Array | None]) -> Array:
-    if step.op == "Clip":
-        return _clip(step, args)
-    given = [a for a in args if a is not None]
-    if step.op == "BatchNormalization":
-        return _normalise(step, given)
-    if step.op in _UNARY:
-        return _UNARY[step.op](step, given[0])
-    if step.op in _BINARY:
-        result = given[0]
-        for other in given[1:]:
-            result = _BINARY[step.op](result, other)
-        return result
-    raise ProgramError(f"operator {step.op} cannot be replayed")
-
-
-def pointwise(
-    program: PointProgram,
-    value: Array,
-    constants: Mapping[str, npt.NDArray[np.generic]],
-    channels: npt.NDArray[np.int64],
-    operands: Sequence[Array] = (),
-) -> Array:
-    """Run a pointwise program on a tile whose channel axis holds the given channels."""
-    results: list[Array] = []
-
-    def fetch(arg: Arg | None) -> Array | None:
-        if isinstance(arg, InputArg):
-            return value
-        if isinstance(arg, StepArg):
-            return results[arg.step]
-        if isinstance(arg, OperandArg):
-            return operands[arg.operand]
-        if isinstance(arg, ConstantArg):
-            flat = np.asarray(constants[arg.name], np.float64).ravel()
-            return flat if flat.size == 1 else flat[channels][:, None, None]
-        return None
-
-    for step in program.steps:
-        results.append(_apply(step, [fetch(arg) for arg in step.args]))
-    return results[-1] if results else value
 
 
 def _taps(
@@ -150,6 +36,15 @@ def _taps(
             f"input, the buffer holds {held.start} to {held.stop}"
         )
     return np.where(real, places, 0), real
+
+
+def picked(layer: Layer, axis: int, held: Span, wanted: Rows) -> npt.NDArray[np.int64]:
+    """Places in the tile of the elements that a layer without a kernel picks for its body."""
+    size = layer.input.shape[2 + axis]
+    places, real = _taps(layer.window, axis, size, held, wanted, 0, f"layer '{layer.name}'")
+    if not real.all():
+        raise ProgramError(f"layer '{layer.name}' picks elements outside its input")
+    return places
 
 
 def convolve(
@@ -228,26 +123,67 @@ def pool(
     return result
 
 
+def _shuffle(layer: Layer, tile: Array) -> Array:
+    groups = dict(layer.attributes)["groups"]
+    assert isinstance(groups, int)
+    n, c, h, w = tile.shape
+    return tile.reshape(n, groups, c // groups, h, w).swapaxes(1, 2).reshape(tile.shape)
+
+
+def _softmax(layer: Layer, tile: Array) -> Array:
+    shifted = tile - tile.max(axis=1, keepdims=True)
+    total = np.exp(shifted).sum(axis=1, keepdims=True)
+    logarithm = shifted - np.log(total)
+    return np.asarray(logarithm if layer.op == "LogSoftmax" else np.exp(shifted) / total)
+
+
+def _local_response(layer: Layer, tile: Array) -> Array:
+    step = PointStep("LRN", (), layer.attributes)
+    size = int(number(step, "size", 1))
+    squares = np.zeros_like(tile)
+    channels = tile.shape[1]
+    for channel in range(channels):
+        low = max(0, channel - (size - 1) // 2)
+        high = min(channels, channel + size // 2 + 1)
+        squares[:, channel] = (tile[:, low:high] ** 2).sum(axis=1)
+    scale = number(step, "bias", 1.0) + number(step, "alpha", 1e-4) / size * squares
+    return np.asarray(tile / scale ** number(step, "beta", 0.75))
+
+
+def _normalise_pixel(layer: Layer, tile: Array) -> Array:
+    step = PointStep(layer.op, (), layer.attributes)
+    if layer.op == "LayerNormalization":
+        tile = tile - tile.mean(axis=1, keepdims=True)
+    spread = (tile**2).mean(axis=1, keepdims=True) + number(step, "epsilon", 1e-5)
+    return np.asarray(tile / np.sqrt(spread))
+
+
+def _reduction(reduce: Callable[[Array], Array]) -> Callable[[Layer, Array], Array]:
+    return lambda _, tile: reduce(tile)
+
+
+_PIXELWISE: Mapping[str, Callable[[Layer, Array], Array]] = {
+    "ChannelShuffle": _shuffle,
+    "LayerNormalization": _normalise_pixel,
+    "LogSoftmax": _softmax,
+    "LRN": _local_response,
+    "RMSNormalization": _normalise_pixel,
+    "ReduceL1": _reduction(lambda x: np.abs(x).sum(axis=1, keepdims=True)),
+    "ReduceL2": _reduction(lambda x: np.sqrt((x**2).sum(axis=1, keepdims=True))),
+    "ReduceLogSum": _reduction(lambda x: np.log(x.sum(axis=1, keepdims=True))),
+    "ReduceLogSumExp": _reduction(lambda x: np.log(np.exp(x).sum(axis=1, keepdims=True))),
+    "ReduceMax": _reduction(lambda x: x.max(axis=1, keepdims=True)),
+    "ReduceMean": _reduction(lambda x: x.mean(axis=1, keepdims=True)),
+    "ReduceMin": _reduction(lambda x: x.min(axis=1, keepdims=True)),
+    "ReduceProd": _reduction(lambda x: x.prod(axis=1, keepdims=True)),
+    "ReduceSum": _reduction(lambda x: x.sum(axis=1, keepdims=True)),
+    "ReduceSumSquare": _reduction(lambda x: (x**2).sum(axis=1, keepdims=True)),
+    "Softmax": _softmax,
+}
+
+
 def pixelwise(layer: Layer, tile: Array) -> Array:
-    """Softmax over channels, local response normalisation, channel shuffle."""
-    attributes = dict(layer.attributes)
-    if layer.op == "Softmax":
-        shifted = np.exp(tile - tile.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-    if layer.op == "ChannelShuffle":
-        groups = attributes["groups"]
-        assert isinstance(groups, int)
-        n, c, h, w = tile.shape
-        return tile.reshape(n, groups, c // groups, h, w).swapaxes(1, 2).reshape(tile.shape)
-    if layer.op == "LRN":
-        step = PointStep("LRN", (), layer.attributes)
-        size = int(_number(step, "size", 1))
-        squares = np.zeros_like(tile)
-        channels = tile.shape[1]
-        for channel in range(channels):
-            low = max(0, channel - (size - 1) // 2)
-            high = min(channels, channel + size // 2 + 1)
-            squares[:, channel] = (tile[:, low:high] ** 2).sum(axis=1)
-        scale = _number(step, "bias", 1.0) + _number(step, "alpha", 1e-4) / size * squares
-        return np.asarray(tile / scale ** _number(step, "beta", 0.75))
-    raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
+    """What a layer makes of each pixel's channels: normalisation, softmax, reduction, shuffle."""
+    if layer.op not in _PIXELWISE:
+        raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
+    return _PIXELWISE[layer.op](layer, tile)

@@ -38,7 +38,15 @@ from dataflow_sim.program.instructions import (
     Store,
     Stream,
 )
-from dataflow_sim.simulate.kernels import Rows, convolve, pixelwise, pointwise, pool, pool_rows
+from dataflow_sim.simulate.kernels import (
+    Rows,
+    convolve,
+    picked,
+    pixelwise,
+    pool,
+    pool_rows,
+)
+from dataflow_sim.simulate.pointwise import pointwise
 
 _BITS = 32
 _NOTHING = -1  # the shadow of a place that holds no element
@@ -65,22 +73,32 @@ def dram_image(
     """
     image: dict[str, npt.NDArray[np.float32]] = {}
     for tensor in graph.tensors.values():
-        if tensor.kind is TensorKind.INPUT:
-            image[tensor.name] = np.asarray(inputs[tensor.name], np.float32).reshape(tensor.shape)
-        elif tensor.role is WeightRole.VECTOR:
+        if tensor.role is WeightRole.VECTOR:
             numbers = np.arange(tensor.shape[1], dtype=np.float32)[:, None, None]
             image[tensor.name] = np.broadcast_to(numbers, tensor.shape).copy()
         else:
             image[tensor.name] = np.full(tensor.shape, np.nan, np.float32)
+    for place in graph.placements:
+        given: npt.NDArray[np.generic] = (
+            inputs[place.array] if place.array in inputs else _constant(graph, place.array)
+        )
+        given = given.reshape(place.axes.shape)
+        shape = graph.tensors[place.tensor].shape
+        image[place.tensor] = place.axes.to_map(given, shape).astype(np.float32)
     for layer in graph.layers:
         if layer.weight is None or layer.weight_constant is None:
             continue
-        value = graph.constants[layer.weight_constant].value
-        if value is None:
-            raise ProgramError(f"the weights '{layer.weight_constant}' have no values to replay")
+        value = _constant(graph, layer.weight_constant)
         plain = value.T if layer.weight_transposed else value
         image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float32)
     return image
+
+
+def _constant(graph: NetworkGraph, name: str) -> npt.NDArray[np.generic]:
+    value = graph.constants[name].value
+    if value is None:
+        raise ProgramError(f"the weights '{name}' have no values to replay")
+    return value
 
 
 def _sums_of(layer: int) -> str:
@@ -284,9 +302,8 @@ class _Machine:
         if layer.kind is LayerKind.PIXELWISE:
             return pixelwise(layer, tile)
         if step.kernel is None:
-            rows = slice(body[0][0] - source.row.start, body[0][1] - source.row.start)
-            columns = slice(body[1][0] - source.column.start, body[1][1] - source.column.start)
-            return tile[:, :, rows, columns]
+            rows = picked(layer, 0, source.row, body[0])
+            return tile[:, :, rows][..., picked(layer, 1, source.column, body[1])]
         assert layer.weight is not None
         kernel = self._read(step.kernel, self._ids(layer.weight, step.kernel.box))
         groups = max(1, step.result.box.channel.length // layer.output_channels_per_group)

@@ -20,7 +20,7 @@ from dataflow_sim.graph.layer import (
     WeightRole,
     Window,
 )
-from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.network import NetworkGraph, Placement
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks import build_network
@@ -35,6 +35,7 @@ from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
 from tests.support.small import SMALL
+from tests.support.tokens import TOKENS
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
@@ -51,25 +52,33 @@ class Case:
 
 @lru_cache(maxsize=64)
 def case(name: str, count_biases: bool = True, resolution: int | None = None) -> Case:
-    """A network of `tests.support.small` at 32 bits, with everything needed to replay it.
+    """A network of `tests.support.small` or `tokens` at 32 bits, with everything needed to replay it.
 
     With a resolution it is a built-in one, whose values stay in range.
     """
     unit_gain = resolution is not None
-    model = build_network(name, resolution) if resolution else SMALL[name]()
+    model = build_network(name, resolution) if resolution else {**SMALL, **TOKENS}[name]()
     model = with_weights(model, seed=1, unit_gain=unit_gain)
     graph = assign_precision(graph_from_model(model, name), Precision(32, 32, 32))
     if not count_biases:
         graph = drop_vectors(graph)
-    inputs = random_inputs({n: graph.tensors[n].shape for n in graph.inputs}, seed=2)
+    inputs = random_inputs({p.array: p.axes.shape for p in input_placements(graph)}, seed=2)
     (expected,) = evaluate_reference(model, dict(inputs)).values()
     return Case(model, graph, inputs, expected)
 
 
+def input_placements(graph: NetworkGraph) -> list[Placement]:
+    """Where the network's inputs lie."""
+    return [place for place in graph.placements if place.array in graph.inputs]
+
+
 def outputs_of(graph: NetworkGraph, dram: Arrays, like: npt.NDArray[np.float32]) -> Arrays:
-    """The network's one output, its tensors joined along channels, in the shape of `like`."""
-    joined = np.concatenate([dram[name] for name in graph.outputs], axis=1)
-    return {"output": joined.reshape(like.shape)}
+    """The network's one output as the file sees it, in the shape of `like`."""
+    (result,) = graph.results
+    parts = [dram[s.tensor][:, s.channel_start : s.channel_stop] for s in result.view.segments]
+    found = result.axes.from_map(np.concatenate(parts, axis=1))
+    assert found.shape == like.shape
+    return {"output": found}
 
 
 def least_budget(graph: NetworkGraph, double_buffer: bool) -> int:
