@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from dataflow_sim.graph.analyses import (
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.hardware import Hardware
-from dataflow_sim.ingest import graph_from_model, read_network
+from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
 from dataflow_sim.networks import BUILT_IN, build_network
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import (
@@ -47,6 +47,8 @@ from dataflow_sim.traffic import Reason, TrafficKey
 # A program of more steps is not lowered in production: about a minute and a gigabyte.
 MAXIMUM_COUNTED_STEPS = 1 << 19
 
+__all__ = ["ReadRequest", "RunOptions", "catalogue", "curve", "load_network", "run"]
+
 _LONGEST_NAME = 250  # file systems take 255 bytes for a name
 
 Progress = Callable[[str, int, int], None]
@@ -67,20 +69,21 @@ class RunOptions:
     weight_bits: int | None = None
     activation_bits: int | None = None
     frames_per_second: float | None = None
-    dims: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_network(name_or_path: str, dims: Mapping[str, int] | None = None) -> NetworkGraph:
+def is_built_in(name: str) -> bool:
+    """Whether a name, with its parameters or without, is that of a built-in network."""
+    return name.partition("@")[0] in BUILT_IN
+
+
+def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
     """Read an ONNX file, or build a network by name.  Raises NetworkError."""
     path = Path(name_or_path)
-    base = name_or_path.partition("@")[0]
     if not 0 < len(name_or_path.strip()) <= _LONGEST_NAME:
         raise InputError(f"'{name_or_path[:60]}' is no network; give an .onnx file or a name")
-    if base in BUILT_IN or not (path.suffix or len(path.parts) > 1 or path.exists()):
-        if dims:
-            raise InputError(f"built-in network '{name_or_path}' has no symbolic dimension (--dim)")
-        return graph_from_model(build_network(name_or_path), name_or_path)
-    return read_network(path, dims)
+    if is_built_in(name_or_path) or not (path.suffix or len(path.parts) > 1 or path.exists()):
+        return graph_from_model(build_network(name_or_path), name_or_path, request)
+    return read_network(path, request)
 
 
 def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> NetworkGraph:

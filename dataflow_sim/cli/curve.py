@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
-    dim_option,
-    dimensions,
     hardware_option,
     json_option,
+    network_options,
     pairs,
     set_option,
     weight_bits_option,
 )
+
+if TYPE_CHECKING:
+    from dataflow_sim.pipeline import ReadRequest
 
 
 @click.command("curve")
@@ -31,7 +34,7 @@ from dataflow_sim.cli.options import (
 )
 @weight_bits_option
 @activation_bits_option
-@dim_option
+@network_options
 @set_option
 @click.option("--plot", metavar="FILE", help="Draw the curves to FILE, a .png or .svg.")
 @json_option
@@ -41,7 +44,7 @@ def command(
     policies: tuple[str, ...],
     weight_bits: int | None,
     activation_bits: int | None,
-    dims: tuple[str, ...],
+    request: ReadRequest,
     overrides: tuple[str, ...],
     plot: str | None,
     as_json: bool,
@@ -62,12 +65,11 @@ def command(
     _refuse_twice("NETWORK", networks)
     _refuse_twice("--policy", policies)
     changed = pairs(overrides, "--set")
-    bound = dimensions(dims)
     kind = None if plot is None else files.picture_kind(Path(plot))
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     found = []
     with LateProgress() as progress:
-        graphs = [pipeline.load_network(network, bound) for network in networks]
+        graphs = [pipeline.load_network(network, request) for network in networks]
         for graph in graphs:
             curves = []
             for policy in policies:

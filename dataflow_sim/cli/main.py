@@ -19,6 +19,7 @@ _COMMANDS = {
     "curve": "curve",
     "inspect": "inspect",
     "networks": "networks",
+    "operators": "operators",
     "hardware": "hardware",
 }
 _INTERRUPTED = 130

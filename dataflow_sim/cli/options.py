@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import click
 
 from dataflow_sim.errors import InputError
 
 POLICIES = ("layerwise", "resident", "merged")
-_LONGEST_DIMENSION = 8  # digits
+_LONGEST_NUMBER = 8  # digits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-dim_option = click.option(
-    "--dim",
-    "dims",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Bind a symbolic dimension of the network; may be repeated.",
+_NETWORK_OPTIONS = (
+    click.option(
+        "--dim",
+        "dims",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Bind a symbolic dimension of the network; may be repeated.",
+    ),
+    click.option("--batch", metavar="N", help="Images, or sequences, at a time."),
+    click.option(
+        "--input-size", metavar="HxW", help="Rows and columns of the input image, as in 320x320."
+    ),
+    click.option(
+        "--branch",
+        "branches",
+        multiple=True,
+        metavar="NODE=then|else",
+        help="The branch that an If takes; may be repeated.",
+    ),
+    click.option(
+        "--trips",
+        multiple=True,
+        metavar="NODE=N",
+        help="How often a Loop runs; may be repeated.",
+    ),
+    click.option("--strict", is_flag=True, help="Refuse operators that are not understood."),
 )
 hardware_option = click.option(
     "--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists."
@@ -58,13 +79,63 @@ def pairs(texts: Sequence[str], option: str, *, last: bool = False) -> dict[str,
     return found
 
 
-def dimensions(texts: Sequence[str]) -> dict[str, int]:
-    """The values of --dim.  Raises InputError."""
-    found = {}
-    for name, value in pairs(texts, "--dim", last=True).items():
-        legal = value.isascii() and value.isdigit() and len(value) <= _LONGEST_DIMENSION
-        if not legal or int(value) < 1:
-            shown = f"{name}={value}"[:60]
-            raise InputError(f"--dim {shown}: a dimension is a whole number from 1 up to 2^24")
-        found[name] = int(value)
+def network_options(command: Command) -> Command:
+    """How networks are read: the command receives one `request` in place of these options."""
+
+    @wraps(command)
+    def with_request(
+        *args: Any,
+        dims: tuple[str, ...],
+        batch: str | None,
+        input_size: str | None,
+        branches: tuple[str, ...],
+        trips: tuple[str, ...],
+        strict: bool,
+        **others: Any,
+    ) -> None:
+        from dataflow_sim.pipeline import ReadRequest
+
+        request = ReadRequest(
+            dims=_numbers(dims, "--dim"),
+            batch=None if batch is None else _whole(batch, f"--batch {batch}"),
+            input_size=None if input_size is None else _size(input_size),
+            branches=_branches(branches),
+            trips=_numbers(trips, "--trips", least=0),
+            strict=strict,
+        )
+        command(*args, request=request, **others)
+
+    result: Any = with_request
+    for option in reversed(_NETWORK_OPTIONS):
+        result = option(result)
+    return cast(Command, result)
+
+
+def _whole(text: str, what: str, least: int = 1) -> int:
+    legal = text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+    if not legal or int(text) < least:
+        raise InputError(f"{what[:60]}: a whole number from {least} up to 2^24")
+    return int(text)
+
+
+def _numbers(texts: Sequence[str], option: str, least: int = 1) -> dict[str, int]:
+    return {
+        name: _whole(value, f"{option} {name}={value}", least)
+        for name, value in pairs(texts, option, last=True).items()
+    }
+
+
+def _size(text: str) -> tuple[int, int]:
+    rows, cross, columns = text.lower().partition("x")
+    if not cross:
+        raise InputError(f"--input-size {text[:40]}: write rows x columns, as in 320x320")
+    what = f"--input-size {text}"
+    return (_whole(rows.strip(), what), _whole(columns.strip(), what))
+
+
+def _branches(texts: Sequence[str]) -> dict[str, str]:
+    found = pairs(texts, "--branch", last=True)
+    for name, branch in found.items():
+        if branch not in ("then", "else"):
+            raise InputError(f"--branch {name}={branch}: an If has the branches then and else")
     return found

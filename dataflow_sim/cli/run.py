@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
-    dim_option,
-    dimensions,
     hardware_option,
     json_option,
     network_argument,
+    network_options,
     pairs,
     set_option,
     weight_bits_option,
 )
 
 _FASTEST_FPS = 1e9
+
+if TYPE_CHECKING:
+    from dataflow_sim.pipeline import ReadRequest
 
 
 @click.command("run")
@@ -37,7 +40,7 @@ _FASTEST_FPS = 1e9
 @weight_bits_option
 @activation_bits_option
 @click.option("--fps", type=float, metavar="RATE", help="Frames a second, for required GB/s.")
-@dim_option
+@network_options
 @set_option
 @click.option(
     "--out",
@@ -54,7 +57,7 @@ def command(
     weight_bits: int | None,
     activation_bits: int | None,
     fps: float | None,
-    dims: tuple[str, ...],
+    request: ReadRequest,
     overrides: tuple[str, ...],
     out: str | None,
     as_json: bool,
@@ -88,7 +91,7 @@ def command(
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps)
     with LateProgress() as progress:
-        graph = pipeline.load_network(network, dimensions(dims))
+        graph = pipeline.load_network(network, request)
         result = pipeline.run(graph, machine, options, progress)
     warn(result.warnings)
     if out is not None:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.network import NetworkGraph, PassReport
 from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.finish import finish
+from dataflow_sim.ingest.catalogue import catalogue
+from dataflow_sim.ingest.contrib import standardised
+from dataflow_sim.ingest.finish import counted, finish
 from dataflow_sim.ingest.folding import place_pointwise
 from dataflow_sim.ingest.load import load_model
-from dataflow_sim.ingest.network import Node
+from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.operators import OPERATORS
+from dataflow_sim.ingest.passes import run_passes
 from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
 from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.request import ReadRequest
+
+__all__ = ["ReadRequest", "catalogue", "graph_from_model", "read_network"]
+
+# a file may contradict itself in more ways than rules can foresee
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+
+_DEFINED = "operators of other domains are standard ones"
 
 # operators whose rules look after inputs that are constants or states themselves
 _ANY_INPUT = ("Concat", "Gather", "dataflow_sim::Attention")
@@ -36,30 +47,48 @@ def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
         builder.stream(node, macs=row.macs.count(node, builder.network.shapes), data=row.data)
 
 
+def _rewritten(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:
+    try:
+        return run_passes(network)
+    except _MALFORMED as error:
+        raise NetworkError(
+            f"{network.name}: a node is malformed: {type(error).__name__}: {error}"
+        ) from error
+
+
 def graph_from_model(
-    model: onnx.ModelProto, name: str, dims: Mapping[str, int] | None = None
+    model: onnx.ModelProto, name: str, request: ReadRequest | None = None
 ) -> NetworkGraph:
-    """Build the graph of a model in memory; `dims` binds symbolic dimensions.
+    """Build the graph of a model in memory.
 
     Raises NetworkError naming the node that is malformed.
     """
-    network = resolve(model, name, dims or {})
+    request = request or ReadRequest()
+    model, defined = standardised(model)
+    network = resolve(model, name, request.dims)
+    network, reports = _rewritten(network)
     nodes = gather_pointwise(network)
     builder = GraphBuilder(network, nodes)
     for node in nodes:
         try:
             _place(builder, node)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            # a file may contradict itself in more ways than rules can foresee
+        except _MALFORMED as error:
             raise NetworkError(
                 f"{name}: node '{node.name}' is malformed: {type(error).__name__}: {error}"
             ) from error
-    graph = finish(builder)
+    if request.strict and builder.unsupported:
+        raise NetworkError(
+            f"{name}: operators that are not understood (--strict): {counted(builder.unsupported)};"
+            " `dataflow-sim operators` lists those that are"
+        )
+    if defined:
+        reports = (PassReport("definitions", _DEFINED, defined), *reports)
+    graph = replace(finish(builder), passes=reports)
     if not graph.layers:
         raise NetworkError(f"{name}: the network has no layer; its outputs are constants")
     return graph
 
 
-def read_network(path: Path, dims: Mapping[str, int] | None = None) -> NetworkGraph:
+def read_network(path: Path, request: ReadRequest | None = None) -> NetworkGraph:
     """Read an ONNX file; its name without the ending becomes the network's."""
-    return graph_from_model(load_model(path), path.stem, dims)
+    return graph_from_model(load_model(path), path.stem, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,12 +31,14 @@ COLOURS = {
 WEIGHTS_COLOUR = COLOURS[Reason.WEIGHT_FETCH]
 ENDS_COLOUR = COLOURS[Reason.OUTPUT_WRITE]
 MAPS_COLOUR = COLOURS[Reason.MAP_FILL]
+WRITTEN_COLOUR = COLOURS[Reason.MAP_REFILL]
 RESIDENT_COLOUR = COLOURS[Reason.MAP_SPILL]
 SUMS_COLOUR = COLOURS[Reason.PARTIAL_SUM_SPILL]
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dataflow_sim",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # names of layers may hold dollar signs
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,7 +54,11 @@ def scale(largest_bytes: float) -> tuple[float, str]:
 
 
 def clipped(text: str, longest: int) -> str:
-    """A text of at most so many characters, its middle left out where it is longer."""
+    """A text of at most so many characters, its middle left out where it is longer.
+
+    What cannot be printed, such as a line break, is shown as a question mark.
+    """
+    text = "".join(character if character.isprintable() else "?" for character in text)
     if len(text) <= longest:
         return text
     kept = longest - 3
@@ -68,6 +75,8 @@ def render(figure: Figure, kind: str) -> bytes:
 
 def pictures(draw: Callable[[], Figure], *kinds: str) -> dict[str, bytes]:
     """A figure, drawn in the common style, as bytes of each kind, `png` or `svg`."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # a name in a script that the font lacks is shown as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = draw()
         return {kind: render(figure, kind) for kind in kinds}

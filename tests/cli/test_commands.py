@@ -143,7 +143,7 @@ BAD = [
     (("run", "resnet50", "--weight-bits", "0"), "--weight-bits is 0"),
     (("run", "resnet50", "--activation-bits", "65"), "--activation-bits is 65"),
     (("run", "resnet50", "--fps", "0"), "--fps is 0"),
-    (("run", "resnet50", "--dim", "batch=2"), "no symbolic dimension"),
+    (("run", "resnet50", "--dim", "batch=2"), "no input has a dimension named 'batch'"),
     (("run", "resnet50", "--dim", "batch=two"), "whole number"),
     (("run", "resnet50", "--policy", "best"), "'best' is not"),
     (("run", "resnet50", "--out", "text.onnx"), "text.onnx"),

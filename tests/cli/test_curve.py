@@ -165,7 +165,7 @@ BAD = [
     (("residual.onnx", "--set", "dram.speed=1"), "unknown key"),
     (("residual.onnx", "--weight-bits", "0"), "--weight-bits is 0"),
     (("residual.onnx", "--dim", "batch=two"), "whole number"),
-    (("mobilenet_v1", "--dim", "batch=2"), "no symbolic dimension"),
+    (("mobilenet_v1", "--dim", "batch=2"), "no input has a dimension named 'batch'"),
     (("residual.onnx", "--plot", "curve.pdf"), "curve.pdf: the name of a picture ends in .png"),
     (("residual.onnx", "--plot", "curve"), "ends in .png or .svg"),
     (("residual.onnx", "--plot", ""), "ends in .png or .svg"),

@@ -52,7 +52,7 @@ class Case:
 
 @lru_cache(maxsize=64)
 def case(name: str, count_biases: bool = True, resolution: int | None = None) -> Case:
-    """A network of `tests.support.small` or `tokens` at 32 bits, with everything needed to replay it.
+    """A network of `tests.support` at 32 bits, with everything needed to replay it.
 
     With a resolution it is a built-in one, whose values stay in range.
     """
@@ -78,7 +78,7 @@ def outputs_of(graph: NetworkGraph, dram: Arrays, like: npt.NDArray[np.float32])
     parts = [dram[s.tensor][:, s.channel_start : s.channel_stop] for s in result.view.segments]
     found = result.axes.from_map(np.concatenate(parts, axis=1))
     assert found.shape == like.shape
-    return {"output": found}
+    return {"output": found.astype(np.float32)}
 
 
 def least_budget(graph: NetworkGraph, double_buffer: bool) -> int:

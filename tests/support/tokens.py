@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,7 +38,7 @@ def _model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=8)
 
 
-def node(op: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
     """A node named like its output; inputs are separated by spaces."""
     return helper.make_node(op, inputs.split(), [output], name=output, **attributes)
 
@@ -62,9 +63,16 @@ def mixer() -> onnx.ModelProto:
             node("Gemm", "mean head head_b", "y", transB=1),
         ],
         {
-            **{"patch": (8, 3, 4, 4), "patch_b": (8,), "table": (1, 12, 8), "scale": (8,)},
-            **{"shift": (8,), "up": (8, 20), "up_b": (20,), "down": (20, 8)},
-            **{"head": (5, 8), "head_b": (5,)},
+            "patch": (8, 3, 4, 4),
+            "patch_b": (8,),
+            "table": (1, 12, 8),
+            "scale": (8,),
+            "shift": (8,),
+            "up": (8, 20),
+            "up_b": (20,),
+            "down": (20, 8),
+            "head": (5, 8),
+            "head_b": (5,),
         },
         {"tokens": (1, 8, 12), "one": (1,)},
     )
@@ -131,8 +139,13 @@ def cropped() -> onnx.ModelProto:
         ],
         {"k": (6, 4, 3, 3), "w": (6, 5)},
         {
-            **{"two": (2,), "nine": (9,), "rows": (2,), "one": (1,), "eight": (8,)},
-            **{"columns": (3,), "tokens": (1, 6, -1)},
+            "two": (2,),
+            "nine": (9,),
+            "rows": (2,),
+            "one": (1,),
+            "eight": (8,),
+            "columns": (3,),
+            "tokens": (1, 6, -1),
         },
     )
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"traffic"},
     "results_of_inspection": set(),
-    "inspection": {"graph", "results_of_inspection"},
+    "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
     "energy": {"graph", "hardware", "results"},
     "pipeline": {
         *("errors", "graph", "ingest", "networks", "hardware", "schedule", "program"),

@@ -34,6 +34,18 @@ def _attention(node: Node, shapes: Shapes) -> int:
     return batch * heads * queries * keys[2] * (depth + values[3])
 
 
+def _standard_attention(node: Node, shapes: Shapes) -> int:
+    """ONNX's operator: heads apart (rank 4) or side by side (rank 3), maybe behind a past."""
+    query, key, value = (shapes[name] for name in node.inputs[:3])
+    past = node.inputs[4] if len(node.inputs) > 4 else ""
+    keys = key[-2] + (shapes[past][-2] if past else 0)
+    if len(query) == 4:
+        batch, heads, queries, depth = query
+        return batch * heads * queries * keys * (depth + value[3])
+    heads, groups = (int(str(node.attributes[f"{kind}_num_heads"])) for kind in ("q", "kv"))
+    return query[0] * query[1] * keys * (query[2] + heads * value[2] // groups)
+
+
 def _recurrent(node: Node, shapes: Shapes) -> int:
     first, second, _ = shapes[node.inputs[0]]
     _, gates, inputs = shapes[node.inputs[1]]
@@ -64,5 +76,6 @@ TRANSPOSED_CONVOLUTION = Macs(
 )
 PRODUCT = Macs("output elements x elements reduced", _product)
 ATTENTION = Macs("heads x queries x keys x (key depth + value depth)", _attention)
+STANDARD_ATTENTION = Macs(ATTENTION.formula, _standard_attention)
 RECURRENT = Macs("steps x batch x directions x gates x hidden x (inputs + hidden)", _recurrent)
 EINSUM = Macs("product of the extents of all indices", _einsum)

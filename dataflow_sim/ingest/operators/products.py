@@ -12,7 +12,13 @@ from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.drafts import Draft, Value
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.convolutions import optional_input
-from dataflow_sim.ingest.operators.counts import ATTENTION, EINSUM, PRODUCT, RECURRENT
+from dataflow_sim.ingest.operators.counts import (
+    ATTENTION,
+    EINSUM,
+    PRODUCT,
+    RECURRENT,
+    STANDARD_ATTENTION,
+)
 from dataflow_sim.ingest.operators.row import Merges, Operator, streamed
 
 
@@ -132,6 +138,7 @@ ROWS = (
         Merges.BY_ROWS,
     ),
     Operator("dataflow_sim::Attention", "attention", _attention, ATTENTION),
+    streamed("Attention", "attention", STANDARD_ATTENTION),
     streamed("MatMulInteger", "product of integers", PRODUCT, data=2),
     streamed("Einsum", "tensor product", EINSUM),
     streamed("LSTM", "recurrent", RECURRENT),

@@ -6,29 +6,26 @@ changed; it never looks at hardware.  They run in the order of `PASSES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from dataflow_sim.graph.network import PassReport
 from dataflow_sim.ingest.network import ResolvedNetwork
+from dataflow_sim.ingest.passes.activations import ACTIVATIONS
+from dataflow_sim.ingest.passes.contract import Pass, Rewrite
+from dataflow_sim.ingest.passes.layer_norm import LAYER_NORM
+from dataflow_sim.ingest.passes.linear import LINEAR
+from dataflow_sim.ingest.passes.padding import PADDING
+from dataflow_sim.ingest.passes.redundant import REDUNDANT
+from dataflow_sim.ingest.passes.squeeze_excite import SQUEEZE_EXCITE
 
-Rewrite = Callable[[ResolvedNetwork], tuple[ResolvedNetwork, tuple[str, ...]]]
+__all__ = ["PASSES", "Pass", "Rewrite", "run_passes"]
 
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """A pass: `rewrite` returns the new network and the names of the nodes that it changed.
-
-    `before` and `after` are its contract, in one sentence each.
-    """
-
-    name: str
-    before: str
-    after: str
-    rewrite: Rewrite
-
-
-PASSES: tuple[Pass, ...] = ()
+PASSES: tuple[Pass, ...] = (
+    REDUNDANT,
+    PADDING,
+    LAYER_NORM,
+    ACTIVATIONS,
+    SQUEEZE_EXCITE,
+    LINEAR,
+)
 
 
 def run_passes(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:

@@ -1,0 +1,23 @@
+"""What a user may ask of the reader beside the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """How to read a network.
+
+    `dims` binds symbolic dimensions by name; `batch` and `input_size` (rows, columns) change
+    those of the inputs; `branches` and `trips` choose, by node, the branch of an If and how
+    often a Loop runs; `strict` refuses operators that are not understood.
+    """
+
+    dims: Mapping[str, int] = field(default_factory=dict)
+    batch: int | None = None
+    input_size: tuple[int, int] | None = None
+    branches: Mapping[str, str] = field(default_factory=dict)
+    trips: Mapping[str, int] = field(default_factory=dict)
+    strict: bool = False
