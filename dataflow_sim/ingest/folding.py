@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from dataflow_sim.graph.arrangement import CHANNEL
+from dataflow_sim.graph.arrangement import BATCH, CHANNEL
 from dataflow_sim.graph.layer import LayerKind
 from dataflow_sim.graph.pointwise import (
     Arg,
@@ -256,15 +256,15 @@ def _by_channel(value: Value, target: Value) -> bool:
     n, c, _, _ = target.view.shape
     if value.view.shape != (n, c, 1, 1) or prod(value.shape) != n * c:
         return False
-    rank = len(target.shape)
-    padded = _padded(value.shape, rank)
-    axis = target.axes.axis_of(CHANNEL, target.view.shape)
-    if len(padded) != rank or axis is None or padded[axis] != c:
-        return False
-    if n == 1:
-        return True
-    images = target.axes.axis_of(0, target.view.shape)
-    return images is not None and padded[images] == n
+    shape = target.view.shape
+    missing = len(target.shape) - len(value.shape)
+    for map_axis in (BATCH, CHANNEL):
+        axis = target.axes.axis_of(map_axis, shape)
+        if shape[map_axis] > 1 and (axis is None or axis < missing):
+            return False
+        if axis is not None and value.axes.axes[axis - missing] != target.axes.axes[axis]:
+            return False
+    return missing >= 0
 
 
 def _replace_maps(program: PointProgram, places: dict[int, Arg]) -> PointProgram:
