@@ -41,7 +41,7 @@ def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
     row = OPERATORS.get(node.op)
     if row is None:
         builder.stream(node, known=False)
-    elif node.inputs and (node.inputs[0] in builder.values or node.op in _ANY_INPUT):
+    elif node.inputs and (builder.is_map(node.inputs[0]) or node.op in _ANY_INPUT):
         row.rule(builder, node)
     else:
         builder.stream(node, macs=row.macs.count(node, builder.network.shapes), data=row.data)

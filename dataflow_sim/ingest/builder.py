@@ -93,6 +93,10 @@ class GraphBuilder:
         """The value of a map's name."""
         return self.values[name]
 
+    def is_map(self, name: str) -> bool:
+        """Whether the name is that of a map, or of a state that grows."""
+        return name in self.values or name in self.joined
+
     def shape(self, name: str) -> Shape:
         """The shape that the file gives a name."""
         return self.network.shapes[name]

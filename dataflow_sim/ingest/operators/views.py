@@ -12,6 +12,7 @@ from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.drafts import Draft, JoinedValue, Value
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.row import Merges, Operator
+from dataflow_sim.ingest.pointwise import PointNode
 from dataflow_sim.ingest.windows import int_attribute, ints
 
 _MAXIMUM_SEGMENTS = 64  # a view of more pieces is copied
@@ -55,19 +56,22 @@ def _by_channels(parts: list[Value], axis: int) -> bool:
 
 def _grows(builder: GraphBuilder, node: Node) -> bool:
     """Whether a Concat appends to a state that the host keeps and attention alone reads."""
-    readers = builder.readers.get(node.outputs[0], [])
-    attended = [reader for reader in readers if reader is not None]
-    return (
-        node.inputs[0] in builder.network.inputs
-        and len(attended) < len(readers)
-        and bool(attended)
-        and all(
-            isinstance(reader, Node)
-            and reader.op == "dataflow_sim::Attention"
-            and node.outputs[0] in reader.inputs[1:3]
-            for reader in attended
-        )
-    )
+    attended, kept = False, False
+    for reader in builder.readers.get(node.outputs[0], []):
+        if reader is None or _is_output(builder, reader):
+            kept = True
+        elif isinstance(reader, Node) and reader.op == "dataflow_sim::Attention":
+            attended = node.outputs[0] in reader.inputs[1:3]
+        else:
+            return False
+    return kept and attended and node.inputs[0] in builder.network.inputs
+
+
+def _is_output(builder: GraphBuilder, reader: Node | PointNode) -> bool:
+    """Whether a node only gives a value the name of a network output."""
+    if not isinstance(reader, Node) or reader.op != "Identity":
+        return False
+    return builder.readers.get(reader.outputs[0]) == [None]
 
 
 def selected(value: Value, axis: int, start: int, stop: int) -> Value | None:
@@ -239,6 +243,9 @@ def _look_up(builder: GraphBuilder, node: Node, axis: int) -> None:
 
 def _reshape(builder: GraphBuilder, node: Node) -> None:
     """Another name, no bytes; where the new shape cuts across the map's axes a copy."""
+    if node.inputs[0] in builder.joined:
+        builder.joined[node.outputs[0]] = builder.joined[node.inputs[0]]
+        return
     value = builder.value(node.inputs[0])
     shape = builder.shape(node.outputs[0])
     if prod(shape) != prod(value.shape):

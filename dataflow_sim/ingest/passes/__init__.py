@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataflow_sim.graph.network import PassReport
 from dataflow_sim.ingest.network import ResolvedNetwork
 from dataflow_sim.ingest.passes.activations import ACTIVATIONS
+from dataflow_sim.ingest.passes.attention import ATTENTION
 from dataflow_sim.ingest.passes.contract import Pass, Rewrite
 from dataflow_sim.ingest.passes.layer_norm import LAYER_NORM
 from dataflow_sim.ingest.passes.linear import LINEAR
+from dataflow_sim.ingest.passes.nan_guard import NAN_GUARD
 from dataflow_sim.ingest.passes.padding import PADDING
 from dataflow_sim.ingest.passes.redundant import REDUNDANT
+from dataflow_sim.ingest.passes.rotary import ROTARY
 from dataflow_sim.ingest.passes.squeeze_excite import SQUEEZE_EXCITE
 
 __all__ = ["PASSES", "Pass", "Rewrite", "run_passes"]
@@ -25,6 +28,9 @@ PASSES: tuple[Pass, ...] = (
     ACTIVATIONS,
     SQUEEZE_EXCITE,
     LINEAR,
+    NAN_GUARD,
+    ROTARY,
+    ATTENTION,
 )
 
 
