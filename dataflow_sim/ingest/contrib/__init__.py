@@ -15,38 +15,26 @@ import onnx
 from dataflow_sim.ingest.contrib.facts import Facts
 from dataflow_sim.ingest.contrib.fresh import Fresh, Names, NoDefinitionError
 from dataflow_sim.ingest.contrib.table import DEFINITIONS, Definition
-from dataflow_sim.ingest.resolver import STANDARD_DOMAINS
+from dataflow_sim.ingest.nodes import STANDARD_DOMAINS, bodies, is_standard, name_of
 
 __all__ = ["DEFINITIONS", "Definition", "standardised"]
 
 _OLDEST_OPSET = 13
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs inside an If, Loop or Scan."""
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
-            yield from attribute.graphs
+# a variant without definition, or a node that is malformed and is refused by name later
+_UNDEFINED = (
+    *(NoDefinitionError, ArithmeticError, LookupError, TypeError, ValueError),
+    NotImplementedError,
+)
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph and all graphs inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for body in _bodies(node):
-            yield from _graphs(body)
-
-
-def _definition(node: onnx.NodeProto, opset: int) -> Definition | None:
-    """The row of a node; none for an operator that the standard set has at that opset."""
-    if node.domain not in STANDARD_DOMAINS:
-        return DEFINITIONS.get((node.domain, node.op_type))
-    row = DEFINITIONS.get(("", node.op_type))
-    if row is None or onnx.defs.has(node.op_type, max_inclusive_version=opset, domain=""):
-        return None
-    return row
+    pending = [graph]
+    while pending:
+        graph = pending.pop()
+        yield graph
+        for node in graph.node:
+            pending.extend(bodies(node))
 
 
 def _names(model: onnx.ModelProto) -> Names:
@@ -65,45 +53,54 @@ def _names(model: onnx.ModelProto) -> Names:
 
 
 class _Standardiser:
-    def __init__(self, model: onnx.ModelProto, opset: int) -> None:
-        self.opset = opset
-        self.names = _names(model)
+    def __init__(self, model: onnx.ModelProto) -> None:
+        standard = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
+        self.opset = max(standard, default=1)
+        self.own = {(function.domain, function.name) for function in model.functions}
         self.rewritten: list[str] = []
 
-    def run(self, graph: onnx.GraphProto, outer: Facts | None = None) -> None:
+    def definition(self, node: onnx.NodeProto) -> Definition | None:
+        """The row of a node; none for what the standard set has, or the model itself defines."""
+        if self.opset < _OLDEST_OPSET or (node.domain, node.op_type) in self.own:
+            return None
+        if not is_standard(node):
+            return DEFINITIONS.get((node.domain, node.op_type))
+        row = DEFINITIONS.get(("", node.op_type))
+        known = onnx.defs.has(node.op_type, max_inclusive_version=self.opset, domain="")
+        return None if known else row
+
+    def run(self, graph: onnx.GraphProto, names: Names, outer: Facts | None = None) -> None:
         """Rewrite a graph and those inside its nodes, in place."""
         facts = Facts(self.opset, outer)
         facts.enter(graph)
         nodes: list[onnx.NodeProto] = []
         for node in graph.node:
-            for body in _bodies(node):
-                self.run(body, facts)
-            fresh = self._rewrite(node, facts)
+            for body in bodies(node):
+                self.run(body, names, facts)
+            fresh = self._rewrite(node, facts, names)
             if fresh is None:
                 facts.learn(node)
                 nodes.append(node)
                 continue
             nodes.extend(fresh.nodes)
             graph.initializer.extend(fresh.constants)
-        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        kept = onnx.GraphProto()
+        kept.node.extend(nodes)
         del graph.node[:]
-        graph.node.extend(kept)
+        graph.node.extend(kept.node)
 
-    def _rewrite(self, node: onnx.NodeProto, facts: Facts) -> Fresh | None:
+    def _rewrite(self, node: onnx.NodeProto, facts: Facts, names: Names) -> Fresh | None:
         """What stands in a node's place; None where it stays."""
-        row = _definition(node, self.opset)
+        row = self.definition(node)
         if row is None or not any(node.output):
             return None
-        fresh = Fresh(node, facts, self.names)
+        fresh = Fresh(node, facts, names)
         try:
             row.rewrite(node, fresh)
-        except (
-            NoDefinitionError,
-            IndexError,
-        ):  # a variant without definition, or inputs are missing
+        except _UNDEFINED:
             return None
         fresh.nodes[-1].name = node.name
-        self.rewritten.append(node.name or node.output[0])
+        self.rewritten.append(name_of(node))
         return fresh
 
 
@@ -115,13 +112,11 @@ def standardised(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
     model given stays as it is, and is returned where nothing is to be done: no such operator,
     or an opset below 13.  Weights are never read; external data stay external.
     """
-    opset = max((o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS), default=1)
-    if opset < _OLDEST_OPSET or not any(
-        _definition(node, opset) for graph in _graphs(model.graph) for node in graph.node
-    ):
+    standardiser = _Standardiser(model)
+    nodes = (node for graph in _graphs(model.graph) for node in graph.node)
+    if not any(standardiser.definition(node) for node in nodes):
         return model, ()
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    standardiser = _Standardiser(copy, opset)
-    standardiser.run(copy.graph)
+    standardiser.run(copy.graph, _names(copy))
     return (copy, tuple(standardiser.rewritten)) if standardiser.rewritten else (model, ())

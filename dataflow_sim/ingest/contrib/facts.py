@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx
 
-from dataflow_sim.ingest.resolver import STANDARD_DOMAINS
+from dataflow_sim.ingest.nodes import is_standard
 
 _STEERING = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 _LARGEST_SHAPE = 64
@@ -56,7 +56,7 @@ class Facts:
                     self.hold(attribute.t, node.output[0])
 
     def _inferred(self, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
-        if node.domain not in STANDARD_DOMAINS:
+        if not is_standard(node):
             return self._like_first_float(node)
         read = [name for name in node.input if name]
         known = {name: self._type(name) for name in read}

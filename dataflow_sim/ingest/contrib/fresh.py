@@ -138,8 +138,9 @@ class Fresh:
         **attributes: AttributeValue,
     ) -> tuple[str, ...]:
         """Append a standard operator; an output without a name is given one."""
-        outputs = tuple(name or self.name(op) for name in to)
-        node = helper.make_node(op, list(inputs), list(outputs), name=self.name(op))
+        title = self.name(op)
+        outputs = tuple(name or self.name(f"{op}_output") for name in to)
+        node = helper.make_node(op, list(inputs), list(outputs), name=title)
         for key, value in sorted(attributes.items()):
             node.attribute.append(helper.make_attribute(key, value))
         node.attribute.extend(stated)
@@ -203,7 +204,9 @@ class Fresh:
         return self.add_many("Split", (x,), names, axis=axis)
 
     def mean(self, x: str, axes: Sequence[int], keepdims: int = 1, to: str = "") -> str:
-        """Mean over axes: an attribute up to opset 17, an input from 18 on."""
+        """Mean over axes (all, if none): an attribute up to opset 17, an input from 18 on."""
+        if not axes:
+            return self.add("ReduceMean", x, keepdims=keepdims, to=to)
         if self.opset >= 18:
             return self.add(
                 "ReduceMean", x, self.constant("axes", list(axes)), keepdims=keepdims, to=to

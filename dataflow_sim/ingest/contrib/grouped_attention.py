@@ -66,9 +66,9 @@ def _turned(node: onnx.NodeProto, fresh: Fresh, query: str, key: str, past: str)
         first = fresh.extent(past, 2) if past else fresh.constant("zero", 0)
         last = fresh.add("Add", first, length) if past else length
         positions = fresh.add("Range", first, last, step)
-    tables = looked_up(fresh, (cos, sin), positions, -3)
-    width = partial_width(fresh, cos, fresh.facts.extent(query, 3))
     interleaved = bool(integer(node, "rotary_interleaved", 0))
+    tables = looked_up(fresh, (cos, sin), positions, -3, interleaved)
+    width = partial_width(fresh, cos, fresh.facts.extent(query, 3))
     turned = (rotated(fresh, part, tables, interleaved, width) for part in (query, key))
     first, second = turned
     return first, second

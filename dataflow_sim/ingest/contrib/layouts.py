@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from dataflow_sim.ingest.contrib.fresh import Fresh, integers, stated
+from dataflow_sim.ingest.contrib.fresh import Fresh, NoDefinitionError, integers, stated
 
 CONVOLUTION = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 _POOLING = {
@@ -16,9 +16,13 @@ _POOLING = {
 
 
 def rank_of(fresh: Fresh, name: str, default: int) -> int:
-    """How many axes a value has; of a value that nothing is known of the usual number."""
+    """How many axes a map has; of a map that nothing is known of the usual number."""
     rank = fresh.facts.rank(name)
-    return default if rank is None else rank
+    if rank is None:
+        return default
+    if rank < 3:
+        raise NoDefinitionError("maps have three axes at least")
+    return rank
 
 
 def planes(fresh: Fresh, x: str, rank: int) -> str:

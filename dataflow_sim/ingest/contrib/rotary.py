@@ -7,12 +7,29 @@ import onnx
 from dataflow_sim.ingest.contrib.fresh import Fresh, NoDefinitionError, given, integer, number
 
 
-def looked_up(fresh: Fresh, caches: tuple[str, str], positions: str, axis: int) -> tuple[str, str]:
-    """Rows of the cosine and sine caches, with a new axis for the heads at `axis` from the end."""
-    cos, sin = (
-        fresh.unsqueezed(fresh.add("Gather", cache, positions, axis=0), axis) for cache in caches
-    )
-    return cos, sin
+def looked_up(
+    fresh: Fresh, caches: tuple[str, str], positions: str, axis: int, interleaved: bool
+) -> tuple[str, str]:
+    """Rows of the cosine and sine caches, with a new axis for the heads at `axis` from the end.
+
+    Both elements of a pair find their angle in the last axis, in the pairs' own order.
+    """
+    found = []
+    for cache in caches:
+        rows = fresh.unsqueezed(fresh.add("Gather", cache, positions, axis=0), axis)
+        if interleaved:
+            found.append(_twice_each(fresh, rows))
+        else:
+            found.append(fresh.add("Concat", rows, rows, axis=-1))
+    return found[0], found[1]
+
+
+def _twice_each(fresh: Fresh, table: str) -> str:
+    """Each element of the last axis twice in a row."""
+    column = fresh.unsqueezed(table, -1)
+    rows = fresh.extents(table, *range(-(fresh.facts.rank(table) or 3), -1))
+    shape = fresh.add("Concat", rows, fresh.constant("rest", [-1]), axis=0)
+    return fresh.add("Reshape", fresh.add("Concat", column, column, axis=-1), shape)
 
 
 def rotated(
@@ -20,7 +37,7 @@ def rotated(
 ) -> str:
     """The first `width` elements of the last axis turned, the others as they are (0: all turned).
 
-    `x` has four axes; the tables hold one angle per pair, and broadcast against `x`.
+    `x` has four axes; the tables are those of `looked_up`, and broadcast against `x`.
     """
     if not width:
         return _turned(fresh, x, tables, interleaved, to)
@@ -31,26 +48,13 @@ def rotated(
 
 def _turned(fresh: Fresh, x: str, tables: tuple[str, str], interleaved: bool, to: str) -> str:
     """Of each pair (a, b): a cos - b sin, and b cos + a sin."""
+    pairs = fresh.reshaped(x, 0, 0, 0, -1, 2) if interleaved else x
+    low, high = fresh.split(pairs, -1, 2)
+    partner = fresh.add("Concat", fresh.add("Neg", high), low, axis=-1)
     if interleaved:
-        pairs = fresh.reshaped(x, 0, 0, 0, -1, 2)
-        low, high = fresh.split(pairs, -1, 2)
-        partner = fresh.add("Concat", fresh.add("Neg", high), low, axis=-1)
         partner = fresh.add("Reshape", partner, fresh.add("Shape", x))
-        cos, sin = (_twice_each(fresh, table) for table in tables)
-    else:
-        low, high = fresh.split(x, -1, 2)
-        partner = fresh.add("Concat", fresh.add("Neg", high), low, axis=-1)
-        cos, sin = (fresh.add("Concat", table, table, axis=-1) for table in tables)
-    kept, turned = fresh.add("Mul", x, cos), fresh.add("Mul", partner, sin)
+    kept, turned = fresh.add("Mul", x, tables[0]), fresh.add("Mul", partner, tables[1])
     return fresh.add("Add", kept, turned, to=to)
-
-
-def _twice_each(fresh: Fresh, table: str) -> str:
-    """Each element of the last axis twice in a row."""
-    column = fresh.unsqueezed(table, -1)
-    rows = fresh.extents(table, *range(-(fresh.facts.rank(table) or 3), -1))
-    shape = fresh.add("Concat", rows, fresh.constant("rest", [-1]), axis=0)
-    return fresh.add("Reshape", fresh.add("Concat", column, column, axis=-1), shape)
 
 
 def partial_width(fresh: Fresh, cache: str, depth: int | None) -> int:
@@ -81,8 +85,8 @@ def rotary_embedding(node: onnx.NodeProto, fresh: Fresh) -> None:
     if fresh.facts.rank(positions) == 1:
         zero, step = fresh.constant("zero", 0), fresh.constant("step", 1)
         positions = fresh.add("Add", positions, fresh.add("Range", zero, length, step))
-    tables = looked_up(fresh, (cos, sin), positions, -2 if flat else -3)
     interleaved = bool(integer(node, "interleaved", 0))
+    tables = looked_up(fresh, (cos, sin), positions, -2 if flat else -3, interleaved)
     width = 0 if width == fresh.facts.extent(x, 3) else width
     if not flat:
         rotated(fresh, x, tables, interleaved, width, node.output[0])

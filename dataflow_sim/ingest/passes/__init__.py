@@ -15,6 +15,7 @@ from dataflow_sim.ingest.passes.layer_norm import LAYER_NORM
 from dataflow_sim.ingest.passes.linear import LINEAR
 from dataflow_sim.ingest.passes.nan_guard import NAN_GUARD
 from dataflow_sim.ingest.passes.padding import PADDING
+from dataflow_sim.ingest.passes.quantisation import DYNAMIC, QDQ, QLINEAR
 from dataflow_sim.ingest.passes.redundant import REDUNDANT
 from dataflow_sim.ingest.passes.rotary import ROTARY
 from dataflow_sim.ingest.passes.squeeze_excite import SQUEEZE_EXCITE
@@ -22,6 +23,9 @@ from dataflow_sim.ingest.passes.squeeze_excite import SQUEEZE_EXCITE
 __all__ = ["PASSES", "Pass", "Rewrite", "run_passes"]
 
 PASSES: tuple[Pass, ...] = (
+    QLINEAR,
+    QDQ,
+    DYNAMIC,
     REDUNDANT,
     PADDING,
     LAYER_NORM,

@@ -57,6 +57,7 @@ class QuantisedEdges:
         nodes = network.nodes if chosen is None else tuple(chosen)
         self.quantisers = {id(n): n for n in nodes if n.op == QUANTISE and self._is_pair(n)}
         self.dequantisers = {id(n): n for n in nodes if n.op == DEQUANTISE and self._is_pair(n)}
+        self.pairs = self.quantisers | self.dequantisers
         self.same: dict[str, str] = {}
         self.members: dict[str, list[str]] = {}
         self.renamed: dict[str, str] = {}
@@ -93,12 +94,11 @@ class QuantisedEdges:
 
     def _readers(self, root: str) -> list[Node]:
         """Who reads a class of names, nodes that have vanished into it aside."""
-        pairs = self.quantisers | self.dequantisers
         return [
             node
             for name in self.members.get(root, [root])
             for node in self.index.readers.get(name, [])
-            if id(node) not in pairs or self.root(node.outputs[0]) != root
+            if id(node) not in self.pairs or self.root(node.outputs[0]) != root
         ]
 
     def _width(self, node: Node) -> int:
@@ -170,10 +170,9 @@ class QuantisedEdges:
     def _result(self) -> tuple[ResolvedNetwork, tuple[str, ...]]:
         nodes: list[Node] = []
         changed: list[str] = []
-        pairs = self.quantisers | self.dequantisers
         for node in self.network.nodes:
             outputs = tuple(self.renamed.get(name, name) for name in node.outputs)
-            if id(node) not in pairs:
+            if id(node) not in self.pairs:
                 inputs = tuple(self._final(name) for name in node.inputs)
                 nodes.append(replace(node, inputs=inputs, outputs=outputs))
                 continue
@@ -183,7 +182,7 @@ class QuantisedEdges:
                 nodes.append(stripped)
             if id(node) not in self.staying or stripped != node:
                 changed.append(node.name)
-        gone = {*self.same, *self.renamed} - set(self.network.outputs)
+        gone = {*self.same, *self.renamed}.difference(self.network.outputs)
         bits = {name: bits for name, bits in self.bits.items() if name not in gone}
         network = without_unread(replace(self.network, nodes=tuple(nodes), bits=bits))
         return network, tuple(changed)

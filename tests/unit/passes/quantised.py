@@ -151,5 +151,5 @@ def assert_within(
     for name, value in actual.items():
         slack = allowed[name] * 1.001 + 1e-4
         assert np.all(np.abs(value - expected[name]) <= slack), name
-        # a bound that any result would keep says nothing
-        assert slack.mean() < 0.5 * np.abs(expected[name]).max()
+        # a bound that a result of zeros would keep says nothing
+        assert np.any(np.abs(expected[name]) > slack)
