@@ -11,7 +11,6 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import NetworkGraph, PassReport
 from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.catalogue import catalogue
-from dataflow_sim.ingest.contrib import standardised
 from dataflow_sim.ingest.finish import counted, finish
 from dataflow_sim.ingest.folding import place_pointwise
 from dataflow_sim.ingest.load import load_model
@@ -19,6 +18,7 @@ from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.passes import run_passes
 from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
+from dataflow_sim.ingest.preparing import prepared
 from dataflow_sim.ingest.reader import resolve
 from dataflow_sim.ingest.request import ReadRequest
 
@@ -27,7 +27,7 @@ __all__ = ["ReadRequest", "catalogue", "graph_from_model", "read_network"]
 # a file may contradict itself in more ways than rules can foresee
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
-_DEFINED = "operators of other domains are standard ones"
+_ARRANGED = "reshapes and transposes move nothing, but for the copies named"
 
 # operators whose rules look after inputs that are constants or states themselves
 _ANY_INPUT = ("Concat", "Gather", "dataflow_sim::Attention")
@@ -64,8 +64,8 @@ def graph_from_model(
     Raises NetworkError naming the node that is malformed.
     """
     request = request or ReadRequest()
-    model, defined = standardised(model)
-    network = resolve(model, name, request.dims)
+    ready = prepared(model, name, request)
+    network = replace(resolve(ready.model, name, ready.dims), statements=ready.statements)
     network, reports = _rewritten(network)
     nodes = gather_pointwise(network)
     builder = GraphBuilder(network, nodes)
@@ -81,9 +81,8 @@ def graph_from_model(
             f"{name}: operators that are not understood (--strict): {counted(builder.unsupported)};"
             " `dataflow-sim operators` lists those that are"
         )
-    if defined:
-        reports = (PassReport("definitions", _DEFINED, defined), *reports)
-    graph = replace(finish(builder), passes=reports)
+    copies = PassReport("arrangements", _ARRANGED, tuple(builder.copies))
+    graph = replace(finish(builder), passes=(*ready.reports, *reports, copies))
     if not graph.layers:
         raise NetworkError(f"{name}: the network has no layer; its outputs are constants")
     return graph

@@ -67,7 +67,8 @@ class GraphBuilder:
 
     def learn(self, name: str) -> None:
         """Count a constant among the learned parameters, once."""
-        self.learned[self.network.sources.get(name, name)] = None
+        source = self.network.sources.get(name, name)
+        self.learned.update(dict.fromkeys(self.network.parts.get(name, (source,))))
 
     def learn_program(self, program: PointProgram) -> None:
         """Count the constants of a program; statistics of a normalisation are not learned."""

@@ -30,7 +30,8 @@ class ResolvedNetwork:
 
     `opset` is the version of the standard operator set; `sources` maps each constant to the
     learned constant that it is derived from; `bits` holds the widths that the file itself
-    states, by name: of whatever is no 32 or 64-bit float; `left_out` names the nodes, with
+    states, by name: of whatever is no 32 or 64-bit float; `parts` names the learned constants
+    that a constant made of several holds; `left_out` names the nodes, with
     their operators, whose shapes depend on data; `statements` are what the user is told of
     how the file was taken.
     """
@@ -44,5 +45,6 @@ class ResolvedNetwork:
     constants: Mapping[str, Constant]
     sources: Mapping[str, str]
     bits: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[tuple[str, str], ...] = ()
     statements: tuple[str, ...] = ()

@@ -1,122 +1,137 @@
 """Shapes and constants of an ONNX graph, without its weights.
 
-Two steps alternate until nothing changes any more: shape inference over the whole graph, and
-evaluation of small nodes whose inputs are all known.
+One sweep in execution order: what a node reads is known when its turn comes, so its output is
+either evaluated (a constant, or the shape of something known) or inferred.  Shape arithmetic of
+any length folds away on the way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import TensorProto, numpy_helper
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.pointwise import Attribute
+from dataflow_sim.ingest.evaluation import LARGEST_READ_ELEMENTS, evaluate
+from dataflow_sim.ingest.inference import Inference, extents_of, merged, tensor_type
+from dataflow_sim.ingest.nodes import (
+    MAXIMUM_RANK,
+    STANDARD_DOMAINS,
+    bodies,
+    check_extents,
+    is_standard,
+    readers_of,
+    titled,
+)
+from dataflow_sim.ingest.tensors import BITS, filled, held_constant, read_tensor
 
-STANDARD_DOMAINS = ("", "ai.onnx")
-_LARGEST_FOLDED_ELEMENTS = 4096
+__all__ = ["STANDARD_DOMAINS", "Resolver", "attributes_of", "stated_types"]
 
 Array = npt.NDArray[np.generic]
 
+_STEERING = (TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
+_FULL_PRECISION = (TensorProto.FLOAT, TensorProto.DOUBLE)
+# of all that is evaluated, so that many nodes do not add up to gigabytes; from there on only what
+# is no longer than a shape is evaluated
+_LARGEST_TOTAL_BYTES = 2**27
+
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Attribute]:
-    """A node's attributes as plain values; graphs and tensors are left out."""
+    """A node's attributes as plain values; graphs, tensors and types are left out."""
     found: dict[str, Attribute] = {}
+    kinds = onnx.AttributeProto
     for attribute in node.attribute:
-        kinds = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR)
-        if attribute.type in kinds or attribute.ref_attr_name:
+        name, kind = attribute.name, attribute.type
+        if attribute.ref_attr_name:
             continue
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        elif isinstance(value, list | tuple):
-            value = tuple(
-                v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value
-            )
-        if isinstance(value, int | float | str | tuple):
-            found[attribute.name] = value
+        if kind == kinds.INT:
+            found[name] = attribute.i
+        elif kind == kinds.INTS:
+            found[name] = tuple(attribute.ints)
+        elif kind == kinds.FLOAT:
+            found[name] = attribute.f
+        elif kind == kinds.FLOATS:
+            found[name] = tuple(attribute.floats)
+        elif kind == kinds.STRING:
+            found[name] = attribute.s.decode("utf-8", "replace")
+        elif kind == kinds.STRINGS:
+            texts: tuple[Any, ...] = tuple(t.decode("utf-8", "replace") for t in attribute.strings)
+            found[name] = texts
     return found
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in tensor.shape.dim)
+def stated_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """The types that a model states of its values: inputs, outputs, and those between."""
+    graph = model.graph
+    found: dict[str, onnx.TypeProto] = {}
+    for value in (*graph.value_info, *graph.output, *graph.input):
+        kind = value.type
+        # an output is often stated twice, in one place without its shape
+        news = value.name not in found or kind.tensor_type.HasField("shape")
+        if news and kind.WhichOneof("value") is not None:
+            found[value.name] = kind
+    return found
 
 
 class Resolver:
-    """Alternates shape inference and constant evaluation to a fixpoint."""
+    """Infers and evaluates the nodes of a model in order.
 
-    def __init__(self, model: onnx.ModelProto, label: str) -> None:
+    `stated` are the types that the file states, by default as it states them.  After `run`:
+    `shapes` of all names whose extents are known, `types` of all of which something is known,
+    `values` of the constants that are known, and `constants`, which maps each constant to the
+    constant that it is derived from.  `readers` are the nodes with the names that they read.
+    Raises NetworkError naming the node or the initialiser.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        label: str,
+        stated: Mapping[str, onnx.TypeProto] | None = None,
+    ) -> None:
         self.model = model
         self.label = label
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.types: dict[str, onnx.TypeProto] = {}
         self.values: dict[str, Array] = {}
-        self.constants: dict[str, str] = {}  # constant -> the constant it is derived from
-        types = onnx.TensorProto
-        steering = (types.INT32, types.INT64, types.BOOL, types.STRING)
-        self.unreal = {t.name for t in model.graph.initializer if t.data_type in steering}
+        self.constants: dict[str, str] = {}
+        self.joined: dict[str, tuple[str, ...]] = {}  # constants made of several, by Concat
+        self.unreal: set[str] = set()
+        self.readers = readers_of(model.graph.node)
+        self.stated = stated_types(model) if stated is None else dict(stated)
+        self._tensors: dict[str, TensorProto] = {}
+        self._inference = Inference(model, label)
+        self._evaluated_bytes = 0
+        for value in model.graph.input:
+            if value.name in self.stated:
+                self._note(value.name, self.stated[value.name])
+        for sparse in model.graph.sparse_initializer:
+            self._hold(sparse.values.name, sparse.values.data_type, tuple(sparse.dims))
         for tensor in model.graph.initializer:
-            self.constants[tensor.name] = tensor.name
-            self.shapes[tensor.name] = tuple(tensor.dims)
-            if tensor.data_location != onnx.TensorProto.EXTERNAL:
-                try:
-                    array = numpy_helper.to_array(tensor)
-                except (ValueError, TypeError, LookupError) as error:
-                    raise NetworkError(
-                        f"{label}: initialiser '{tensor.name}' cannot be read: {error}"
-                    ) from None
-                self.values[tensor.name] = array
+            array = read_tensor(tensor, f"initialiser '{tensor.name}'", label)
+            self._hold(tensor.name, tensor.data_type, tuple(tensor.dims), array)
 
     def run(self) -> None:
-        """Infer and fold until nothing changes."""
-        while True:
-            self._infer()
-            if not self._fold():
-                return
-
-    def _infer(self) -> None:
-        try:
-            self.model = onnx.shape_inference.infer_shapes(
-                self.model, data_prop=True, strict_mode=True
-            )
-        except Exception as error:  # a hostile file reaches many kinds of error in there
-            text = " ".join(str(error).split())
-            raise NetworkError(f"{self.label}: shapes contradict each other: {text}") from None
-        graph = self.model.graph
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            shape = _shape(value)
-            if shape is not None:
-                self.shapes.setdefault(value.name, shape)
-
-    def _fold(self) -> bool:
-        """Evaluate what is known; True when shape inference may now learn from it."""
-        learned = False
-        for node in self.model.graph.node:
-            if not node.output or node.output[0] in self.constants:
+        """Infer and evaluate all nodes."""
+        for reader in self.readers:
+            node = reader.node
+            if is_standard(node) and node.op_type == "Constant" and self._constant(node):
                 continue
-            if node.op_type == "Shape" and node.input and node.input[0] in self.shapes:
-                self._give(node.output[0], self._shape_of(node), node.output[0])
-                learned = True
+            if is_standard(node) and node.op_type in ("Shape", "Size") and self._measured(node):
                 continue
-            if not all(name in self.constants for name in node.input if name):
-                continue
-            source = self._source(node)
-            result = self._evaluate(node) if self._evaluable(node) else None
-            if result is not None:
-                for name, array in zip(node.output, result, strict=True):
-                    self._give(name, array, source)
-                learned = True
-            else:
-                for name in node.output:
-                    self.constants[name] = source
-                learned = learned or node.op_type == "ConstantOfShape"
-        return learned
+            values = self._small_values(node)
+            self._learn(node, self._inference.types(reader, self.types, values))
+            if all(name in self.constants for name in reader.names):
+                self._evaluate(node)
+        for name, kind in self.stated.items():
+            if name not in self.types:
+                self._note(name, kind)
 
     def real(self, name: str) -> bool:
         """Whether a constant holds numbers of the network rather than shapes, axes or text."""
@@ -125,64 +140,142 @@ class Resolver:
             return name not in self.unreal
         return value.dtype.kind not in "USOb" and value.dtype not in (np.int32, np.int64)
 
+    def bits(self) -> dict[str, int]:
+        """Widths in bits of all names whose elements are known to be no 32 or 64-bit floats."""
+        elements = {name: kind.tensor_type.elem_type for name, kind in self.types.items()}
+        return {
+            name: BITS[element]
+            for name, element in elements.items()
+            if element in BITS and element not in _FULL_PRECISION
+        }
+
+    def _hold(
+        self, name: str, element: int, extents: tuple[int, ...], array: Array | None = None
+    ) -> None:
+        """Note a constant that the file itself holds."""
+        self.constants[name] = name
+        self._note(name, tensor_type(element, extents))
+        if element in _STEERING:
+            self.unreal.add(name)
+        if array is not None:
+            self.values[name] = array
+
+    def _note(self, name: str, kind: onnx.TypeProto) -> None:
+        self.types[name] = kind
+        extents = extents_of(kind)
+        check_extents(extents or (), f"'{name}' has", self.label)
+        if extents is not None and None not in extents:
+            self.shapes[name] = tuple(extent for extent in extents if extent is not None)
+
+    def _learn(self, node: onnx.NodeProto, found: Mapping[str, onnx.TypeProto]) -> None:
+        """Note the types of what a node writes, completed by what the file states of them."""
+        for name in node.output:
+            if name:
+                what = f"'{name}' of {titled(node)}"
+                kind = merged(found.get(name), self.stated.get(name), what, self.label)
+                if kind is not None:
+                    self._note(name, kind)
+
+    def _small_values(self, node: onnx.NodeProto) -> dict[str, TensorProto]:
+        """Those inputs of a node whose values may decide the shape of what it writes."""
+        found = {}
+        for name in node.input:
+            array = self.values.get(name)
+            if array is not None and array.size <= LARGEST_READ_ELEMENTS:
+                if name not in self._tensors and array.dtype.kind in "iufb":
+                    self._tensors[name] = numpy_helper.from_array(array)
+                if name in self._tensors:
+                    found[name] = self._tensors[name]
+        return found
+
+    def _constant(self, node: onnx.NodeProto) -> bool:
+        """Take in a Constant node; False where it holds nothing that is understood."""
+        held = held_constant(node, self.label)
+        if held is None:
+            return False
+        name = node.output[0]
+        self._learn(node, {name: tensor_type(held.element_type, held.extents)})
+        self._hold(name, held.element_type, held.extents, held.array)
+        return True
+
+    def _measured(self, node: onnx.NodeProto) -> bool:
+        """Evaluate Shape or Size of a known shape; False where it is unknown."""
+        shape = self.shapes.get(node.input[0]) if node.input else None
+        if shape is None:
+            return False
+        bounds = {"start": 0, "end": len(shape)}
+        for attribute in node.attribute:
+            if attribute.name in bounds:
+                bounds[attribute.name] = attribute.i
+        result = np.array(shape[bounds["start"] : bounds["end"]], np.int64)
+        if node.op_type == "Size":
+            result = np.array(prod(shape), np.int64)
+        self._learn(node, {node.output[0]: tensor_type(TensorProto.INT64, result.shape)})
+        self._give(node.output[0], result, node.output[0])
+        return True
+
     def _source(self, node: onnx.NodeProto) -> str:
         data = [name for name in node.input if name]
         if node.op_type in ("Constant", "ConstantOfShape") or not data:
-            return str(node.output[0])
-        source: str = self.constants[data[0]]
-        return source
+            return str(next(name for name in node.output if name))
+        return self.constants[data[0]]
 
     def _give(self, name: str, array: Array, source: str) -> None:
         self.constants[name] = source
-        self.values[name] = array
-        if name in self.shapes and self.shapes[name] != array.shape:
+        known = self.shapes.get(name)
+        if known is not None and known != array.shape:
             raise NetworkError(
-                f"{self.label}: '{name}' has shape {array.shape}, the file states "
-                f"{self.shapes[name]}"
+                f"{self.label}: '{name}' has shape {array.shape}, the file states {known}"
             )
-        self.shapes[name] = array.shape
-        if array.size <= _LARGEST_FOLDED_ELEMENTS:
-            self.model.graph.initializer.append(numpy_helper.from_array(array, name))
+        self._evaluated_bytes += array.nbytes
+        self.values[name] = array
+        if known is None:
+            element = (
+                TensorProto.STRING
+                if array.dtype.kind in "USO"
+                else onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            )
+            self._note(name, tensor_type(element, array.shape))
 
-    def _shape_of(self, node: onnx.NodeProto) -> Array:
-        attributes = attributes_of(node)
-        shape = self.shapes[node.input[0]]
-        start, end = attributes.get("start", 0), attributes.get("end", len(shape))
-        assert isinstance(start, int)
-        assert isinstance(end, int)
-        return np.array(shape[start:end], np.int64)
+    def _evaluate(self, node: onnx.NodeProto) -> None:
+        """Note a node of constants as constants, with their values where they can be known."""
+        source = self._source(node)
+        named = [name for name in node.output if name]
+        self.joined.update(dict.fromkeys(named, self._parts(node)))
+        results = self._results(node, named)
+        for position, name in enumerate(named):
+            if results is None:
+                self.constants[name] = source
+            else:
+                self._give(name, results[position], source)
 
-    def _evaluable(self, node: onnx.NodeProto) -> bool:
-        if node.op_type in ("If", "Loop", "Scan") or node.domain not in STANDARD_DOMAINS:
-            return False
-        if any(name and name not in self.values for name in node.input):
-            return False
-        if node.op_type == "ConstantOfShape":
-            extents = self.values[node.input[0]].astype(np.int64)
-            if (extents < 0).any():
-                raise NetworkError(f"{self.label}: '{node.output[0]}' has a negative extent")
-            self.shapes[node.output[0]] = tuple(int(extent) for extent in extents)
-            return int(np.prod(extents)) <= _LARGEST_FOLDED_ELEMENTS
-        sizes = [self.values[name].size for name in node.input if name]
-        return sum(sizes) <= _LARGEST_FOLDED_ELEMENTS
+    def _parts(self, node: onnx.NodeProto) -> tuple[str, ...]:
+        """The constants that a constant is made of: those of its data, of a Concat all."""
+        data = [name for name in node.input if name]
+        if node.op_type in ("Constant", "ConstantOfShape") or not data:
+            return tuple(name for name in node.output if name)
+        taken = data if node.op_type == "Concat" else data[:1]
+        parts = (self.joined.get(name, (self.constants[name],)) for name in taken)
+        return tuple(dict.fromkeys(part for each in parts for part in each))
 
-    def _evaluate(self, node: onnx.NodeProto) -> list[Array] | None:
-        feeds = {name: self.values[name] for name in node.input if name}
-        single = onnx.helper.make_model(
-            onnx.helper.make_graph(
-                [node],
-                "constant",
-                [
-                    onnx.helper.make_tensor_value_info(
-                        name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-                    )
-                    for name, array in feeds.items()
-                ],
-                [onnx.helper.make_empty_tensor_value_info(name) for name in node.output],
-            ),
-            opset_imports=self.model.opset_import,
-        )
-        try:
-            return [np.asarray(result) for result in ReferenceEvaluator(single).run(None, feeds)]
-        except Exception:  # the evaluator raises whatever numpy raises: the value stays unknown
+    def _results(self, node: onnx.NodeProto, named: list[str]) -> list[Array] | None:
+        if not is_standard(node) or bodies(node):
             return None
+        # an extent of 0 beside a huge one makes a small result, but not small work
+        sizes = [
+            prod(max(extent, 1) for extent in self.shapes[name]) if name in self.shapes else None
+            for name in named
+        ]
+        spent = self._evaluated_bytes > _LARGEST_TOTAL_BYTES
+        if spent and any((size or 0) > MAXIMUM_RANK for size in sizes):
+            return None
+        if node.op_type == "ConstantOfShape":
+            if sizes[0] is None or sizes[0] > LARGEST_READ_ELEMENTS:
+                return None
+            array = filled(node, self.shapes[named[0]], self.label)
+            return None if array is None else [array]
+        if any(name and name not in self.values for name in node.input):
+            return None
+        operands = [self.values[name] if name else None for name in node.input]
+        found = evaluate(node, operands, attributes_of(node), sizes, self.model.opset_import)
+        return found if found is not None and len(found) == len(named) else None

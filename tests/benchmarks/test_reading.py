@@ -1,0 +1,84 @@
+"""Reading, measured: `pytest tests/benchmarks -n 0`.
+
+A decoder as large as those people run, written as an exporter leaves it, and the convolutional
+networks and detectors of the reference files, each within its bound.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.reader import resolve
+from tests.support.decoder import decoder
+
+Benchmark = Any
+
+DIMS = {"batch": 1, "sequence": 128, "past": 128, "total": 256}
+MINIMUM_NODES = 6000
+
+
+def best_seconds(benchmark: Benchmark, work: Callable[[], object]) -> float:
+    """The shortest of three rounds, all of them reported."""
+    seconds = []
+
+    def timed() -> None:
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+
+    benchmark.pedantic(timed, rounds=3)
+    return min(seconds)
+
+
+@pytest.fixture(scope="module")
+def decoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
+    path.write_bytes(decoder().SerializeToString())
+    return path
+
+
+def test_a_decoder_of_six_thousand_nodes(benchmark: Benchmark, decoder_file: Path) -> None:
+    assert len(load_model(decoder_file).graph.node) >= MINIMUM_NODES
+    work = lambda: resolve(load_model(decoder_file), "decoder", DIMS)  # noqa: E731
+    assert best_seconds(benchmark, work) <= 60
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.reader import resolve
+path = Path(sys.argv[1])
+resolve(load_model(path), "decoder", dict(batch=1, sequence=128, past=128, total=256))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_a_decoder_takes_at_most_two_gigabytes(decoder_file: Path) -> None:
+    command = [sys.executable, "-c", MEMORY, str(decoder_file)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(found.stdout) <= 2 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "limit_s"),
+    [
+        ("tv_resnet50_dynamo", 1.0),
+        ("timm_efficientnet_b0", 1.0),
+        ("timm_swin_tiny_script17", 3.0),
+        ("tv_ssdlite320_script17", 3.0),
+    ],
+)
+def test_networks_of_exporters(
+    benchmark: Benchmark, name: str, limit_s: float, shared: Path
+) -> None:
+    path = shared / "models" / f"{name}.onnx"
+    assert best_seconds(benchmark, lambda: resolve(load_model(path), name, {})) <= limit_s
