@@ -274,19 +274,10 @@ class _Entering(Unroller):
                 node, scope, f"scans {extent:,} rows; --trips {held.shared}={trips} is more"
             )
 
+        sources = list(zip(scanned, formals[count:], axes, backward, strict=True))
+
         def arguments(inner: Scope, trip: int, states: Sequence[str]) -> Sequence[str]:
-            taken = list(states)
-            indices: dict[int, str] = {}
-            for name, formal, axis, back in zip(
-                scanned, formals[count:], axes, backward, strict=True
-            ):
-                place = trip if not back else (extent or 0) - 1 - trip
-                if place not in indices:
-                    value = np.array(place, np.int64)
-                    indices[place] = self.constant(f"{inner.prefix}place", value)
-                target = self.fresh_name(inner.prefix + formal)
-                taken.append(self.add(inner, "Gather", [name, indices[place]], target, axis=axis))
-            return taken
+            return *states, *self._rows(inner, trip, sources, extent or 0)
 
         return self.unroll(
             Unrolling(
@@ -304,6 +295,20 @@ class _Entering(Unroller):
                 reason=reason,
             )
         )
+
+    def _rows(
+        self, inner: Scope, trip: int, sources: Sequence[tuple[str, str, int, int]], extent: int
+    ) -> list[str]:
+        """The rows that a trip reads; of an unknown extent the last one is counted from behind."""
+        indices: dict[int, str] = {}
+        rows = []
+        for name, formal, axis, backward in sources:
+            place = extent - 1 - trip if backward else trip
+            if place not in indices:
+                indices[place] = self.constant(f"{inner.prefix}place", np.array(place, np.int64))
+            target = self.fresh_name(inner.prefix + formal)
+            rows.append(self.add(inner, "Gather", [name, indices[place]], target, axis=axis))
+        return rows
 
     def _listed(self, held: Holder, name: str, length: int) -> list[int]:
         """An attribute with one integer per scanned value; zeros where it is left out."""

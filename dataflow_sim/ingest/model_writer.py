@@ -318,7 +318,9 @@ class Writer:
         """A new node with the inputs of one of the file, without attributes and outputs."""
         inputs = [self.read(scope, name, node) for name in node.input]
         copy: onnx.NodeProto = scope.sink.add()
-        merge(copy, node, ("attribute", "input", "output", "name"))
+        # exporters write whole stack traces into the last two
+        remarks = ("doc_string", "metadata_props") if scope.looped else ()
+        merge(copy, node, ("attribute", "input", "output", "name", *remarks))
         copy.input.extend(inputs)
         if node.name:
             kept = scope is self.root or scope.closed
@@ -367,7 +369,10 @@ class Writer:
             return
         self._bytes += part.ByteSize()
         if self._bytes > _MAXIMUM_BYTES:
-            raise self.too_large(scope.origin, f"more than {_MAXIMUM_BYTES:,} bytes", "NODE")
+            raise NetworkError(
+                f"{self.label}: {scope.origin} would take more than {_MAXIMUM_BYTES:,} bytes with "
+                "its graphs written out; give fewer trips with --trips NODE=N, or cut the network"
+            )
         if scope.looped and isinstance(part, onnx.NodeProto):
             self._unrolled_nodes += 1
             if self._unrolled_nodes > MAXIMUM_UNROLLED_NODES:

@@ -107,7 +107,7 @@ class Drawing:
         return f"{kind}{self.count}"
 
     def pick(self, names: Sequence[str]) -> str:
-        return str(names[self.random.integers(len(names))])
+        return names[int(self.random.integers(len(names)))]
 
     def graph(
         self, depth: int, maps: list[str], numbers: list[str], inputs: Sequence[str], results: int
