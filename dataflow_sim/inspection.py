@@ -16,7 +16,12 @@ from dataflow_sim.graph.analyses import (
 )
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.ingest.annotate import Annotation, LayerFigures, check_target, write_annotated
+from dataflow_sim.ingest.file.annotate import (
+    Annotation,
+    LayerFigures,
+    check_target,
+    write_annotated,
+)
 from dataflow_sim.results_of_inspection import (
     InspectedLayer,
     InspectedPass,

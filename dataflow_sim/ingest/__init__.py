@@ -9,18 +9,18 @@ import onnx
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import NetworkGraph, PassReport
-from dataflow_sim.ingest.builder import GraphBuilder
 from dataflow_sim.ingest.catalogue import catalogue
-from dataflow_sim.ingest.finish import counted, finish
-from dataflow_sim.ingest.folding import place_pointwise
-from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.file.load import load_model
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.finish import counted, finish
+from dataflow_sim.ingest.layers.folding import place_pointwise
+from dataflow_sim.ingest.layers.pointwise import PointNode, gather_pointwise
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.passes import run_passes
-from dataflow_sim.ingest.pointwise import PointNode, gather_pointwise
 from dataflow_sim.ingest.preparing import prepared
-from dataflow_sim.ingest.reader import resolve
 from dataflow_sim.ingest.request import ReadRequest
+from dataflow_sim.ingest.shapes.reader import resolve
 
 __all__ = ["ReadRequest", "catalogue", "graph_from_model", "read_network"]
 

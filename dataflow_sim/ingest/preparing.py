@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import onnx
 
 from dataflow_sim.graph.network import PassReport
-from dataflow_sim.ingest.bodies import BodyChoices, bodies_left, enter_bodies
+from dataflow_sim.ingest.bodies.entering import BodyChoices, bodies_left, enter_bodies
 from dataflow_sim.ingest.contrib import standardised
-from dataflow_sim.ingest.reader import bind_dimensions
 from dataflow_sim.ingest.request import ReadRequest
-from dataflow_sim.ingest.resize import resized
-from dataflow_sim.ingest.resolver import Resolver
+from dataflow_sim.ingest.shapes.reader import bind_dimensions
+from dataflow_sim.ingest.shapes.resolver import Resolver
+from dataflow_sim.ingest.sizes.resize import resized
 
 _DEFINED = "operators of other domains are standard operators"
 _ENTERED = "bodies of If, Loop and Scan, and local functions, are nodes of the graph"

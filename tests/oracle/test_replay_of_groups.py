@@ -37,11 +37,12 @@ def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[
 
 @pytest.mark.parametrize("double_buffer", [False, True], ids=["single", "double"])
 @pytest.mark.parametrize("policy", ["resident", "merged"])
+@pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(SMALL))
-def test_small_networks(name: str, policy: str, double_buffer: bool) -> None:
+def test_small_networks(name: str, count: int, policy: str, double_buffer: bool) -> None:
     found = case(name)
     curve_found = curve(found.graph, policy, double_buffer)
-    for point in spread(curve_found.points, 5, 12_000):
+    for point in spread(curve_found.points, count, 12_000):
         schedule = curve_found.schedule(point.local_bytes)
         assert schedule is not None
         program = proved(found.graph, schedule)
@@ -56,7 +57,9 @@ def joins(graph: NetworkGraph, group: Group) -> bool:
     return several and any(len(x.input.segments) > 1 or x.operands for x in layers)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
+@pytest.mark.parametrize(
+    "name", ["resnet50", pytest.param("densenet121", marks=pytest.mark.slow)]
+)
 def test_groups_across_adds_and_concats(name: str) -> None:
     found = case(name, resolution=64)
     curve_found = curve(found.graph, "merged")

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from dataflow_sim.ingest.bodies import BodyChoices, bodies_left, enter_bodies
+from dataflow_sim.ingest.bodies.entering import BodyChoices, bodies_left, enter_bodies
 
 Array = npt.NDArray[Any]
 NONE = BodyChoices()

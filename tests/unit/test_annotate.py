@@ -12,8 +12,9 @@ from google.protobuf.message import EncodeError
 from onnx import TensorProto, helper
 
 from dataflow_sim.errors import InputError
-from dataflow_sim.ingest import annotate, graph_from_model, read_network
-from dataflow_sim.ingest.annotate import (
+from dataflow_sim.ingest import graph_from_model, read_network
+from dataflow_sim.ingest.file import annotate
+from dataflow_sim.ingest.file.annotate import (
     PREFIX,
     Annotation,
     LayerFigures,

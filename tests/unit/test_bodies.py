@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest import model_writer
-from dataflow_sim.ingest.bodies import BodyChoices, bodies_left, enter_bodies
-from dataflow_sim.ingest.model_writer import MAXIMUM_UNROLLED_NODES
+from dataflow_sim.ingest.bodies import writer as model_writer
+from dataflow_sim.ingest.bodies.entering import BodyChoices, bodies_left, enter_bodies
+from dataflow_sim.ingest.bodies.writer import MAXIMUM_UNROLLED_NODES
 from tests.support.bodies import (
     NONE,
     Array,

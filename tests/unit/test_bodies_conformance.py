@@ -13,7 +13,7 @@ from onnx.backend.test.case.test_case import TestCase
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.bodies import BodyChoices, bodies_left, enter_bodies
+from dataflow_sim.ingest.bodies.entering import BodyChoices, bodies_left, enter_bodies
 from tests.support.bodies import NONE, Array, Drawing, drawn, entered, folded, run
 
 # of the standard's own tests those whose models have bodies, or are expanded to some

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.ingest.contrib import standardised
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.support.contrib import assert_close, evaluated, feeds, floats, single
 
 Array = npt.NDArray[Any]

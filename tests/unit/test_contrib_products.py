@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.ingest.contrib import standardised
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.support.contrib import assert_close, convolved, evaluated, feeds, floats, product, single
 
 Array = npt.NDArray[Any]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflow_sim.ingest.frozen_shapes import (
+from dataflow_sim.ingest.sizes.frozen import (
     Axes,
     Axis,
     Factor,

@@ -147,15 +147,15 @@ def test_operators_of_other_domains_are_not_the_standards() -> None:
     assert "foo::Conv" in found.warnings[0]
 
 
-def test_a_branch_is_charged_for_what_it_captures() -> None:
+def test_a_branch_reads_what_it_captures() -> None:
     branches = {
         name: helper.make_graph(
-            [helper.make_node(op, ["r"], [f"{name}_out"])],
+            [helper.make_node(op, ["r", "w"], [f"{name}_out"], name="inner")],
             name,
             [],
-            [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, SHAPE)],
+            [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, None)],
         )
-        for name, op in (("then_branch", "Relu"), ("else_branch", "Abs"))
+        for name, op in (("then_branch", "Conv"), ("else_branch", "ConvTranspose"))
     }
     nodes = [
         helper.make_node("Sigmoid", ["x"], ["r"], name="r"),
@@ -163,9 +163,13 @@ def test_a_branch_is_charged_for_what_it_captures() -> None:
         helper.make_node("Cast", ["m"], ["c"], to=int(TensorProto.BOOL)),
         helper.make_node("If", ["c"], ["y"], name="branch", **branches),
     ]
-    found = graph_from_model(model(nodes), "branch")
-    layer = next(layer for layer in found.layers if layer.name == "branch")
-    assert {s.tensor for view in layer.views for s in view.segments} >= {"r"}
+    found = graph_from_model(model(nodes, W), "branch")
+    assert "then branch" in found.warnings[0]
+    assert "--branch branch=else" in found.warnings[0]
+    (layer,) = found.layers
+    assert layer.name == "branch/then/inner"
+    assert layer.pre.ops == ("Sigmoid",)
+    assert [s.tensor for s in layer.input.segments] == ["x"]
 
 
 def test_names_of_the_file_cannot_clash_with_those_made_here() -> None:

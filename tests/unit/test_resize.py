@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.resize import resized
+from dataflow_sim.ingest.sizes.resize import resized
 from dataflow_sim.networks import build_network
 from tests.support import frozen
 from tests.support.frozen import CHANNELS, FOLLOWING, Net, Size

@@ -15,9 +15,9 @@ import pytest
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.ingest.contrib import standardised
-from dataflow_sim.ingest.load import load_model
-from dataflow_sim.ingest.resize import resized
-from dataflow_sim.ingest.resolver import Resolver
+from dataflow_sim.ingest.file.load import load_model
+from dataflow_sim.ingest.shapes.resolver import Resolver
+from dataflow_sim.ingest.sizes.resize import resized
 
 Shapes = Mapping[str, tuple[int, ...]]
 

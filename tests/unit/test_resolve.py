@@ -21,12 +21,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.evaluation import DIRECT_OPS, divided
-from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.file.load import load_model
 from dataflow_sim.ingest.network import ResolvedNetwork
-from dataflow_sim.ingest.reader import resolve
-from dataflow_sim.ingest.resolver import Resolver
-from dataflow_sim.ingest.tails import DATA_DEPENDENT
+from dataflow_sim.ingest.shapes.evaluation import DIRECT_OPS, divided
+from dataflow_sim.ingest.shapes.reader import resolve
+from dataflow_sim.ingest.shapes.resolver import Resolver
+from dataflow_sim.ingest.shapes.tails import DATA_DEPENDENT
 from tests.support.decoder import Sizes, decoder
 
 Array = npt.NDArray[Any]

@@ -15,7 +15,7 @@ import onnx
 from dataflow_sim.ingest.contrib.facts import Facts
 from dataflow_sim.ingest.contrib.fresh import Fresh, Names, NoDefinitionError
 from dataflow_sim.ingest.contrib.table import DEFINITIONS, Definition
-from dataflow_sim.ingest.nodes import STANDARD_DOMAINS, bodies, is_standard, name_of
+from dataflow_sim.ingest.file.nodes import STANDARD_DOMAINS, bodies, is_standard, name_of
 
 __all__ = ["DEFINITIONS", "Definition", "standardised"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx
 
-from dataflow_sim.ingest.nodes import is_standard
+from dataflow_sim.ingest.file.nodes import is_standard
 
 _STEERING = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 _LARGEST_SHAPE = 64

@@ -1,8 +1,8 @@
 """The registry: one row per operator, how an ONNX node becomes a layer or folds into one.
 
 What no row covers is charged as elementwise reads and writes and named in one warning
-(`GraphBuilder.stream`).  Elementwise nodes are gathered before (`ingest.pointwise`) and
-placed by `ingest.folding`; their rows here say what they are, and stream what that cannot
+(`GraphBuilder.stream`).  Elementwise nodes are gathered before (`ingest.layers.pointwise`) and
+placed by `ingest.layers.folding`; their rows here say what they are, and stream what that cannot
 place.  Adding an operator is adding a row, and a test.
 """
 

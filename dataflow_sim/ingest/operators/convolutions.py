@@ -6,12 +6,12 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import plain
 from dataflow_sim.graph.layer import LayerKind
 from dataflow_sim.graph.region import Shape4
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, Shape
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, Shape
+from dataflow_sim.ingest.layers.windows import int_attribute, node_window
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.counts import CONVOLUTION, TRANSPOSED_CONVOLUTION
 from dataflow_sim.ingest.operators.row import Merges, Operator, streamed
-from dataflow_sim.ingest.windows import int_attribute, node_window
 
 
 def optional_input(node: Node, place: int) -> str:

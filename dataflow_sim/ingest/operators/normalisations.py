@@ -13,13 +13,13 @@ from dataflow_sim.graph.pointwise import (
     PointStep,
     StepArg,
 )
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, Value
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, Value
+from dataflow_sim.ingest.layers.reductions import over_channels
+from dataflow_sim.ingest.layers.windows import int_attribute
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.convolutions import optional_input
 from dataflow_sim.ingest.operators.row import Merges, Operator, streamed
-from dataflow_sim.ingest.reductions import over_channels
-from dataflow_sim.ingest.windows import int_attribute
 
 _KEYS = ("alpha", "beta", "bias", "size", "epsilon")
 

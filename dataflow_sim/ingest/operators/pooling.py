@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataflow_sim.graph.arrangement import Arrangement, Factors, plain
 from dataflow_sim.graph.layer import LayerKind, Pooling, Window
 from dataflow_sim.graph.region import Shape4
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, Value, whole_view
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, Value, whole_view
+from dataflow_sim.ingest.layers.reductions import over_channels, over_plane, reduced_axes
+from dataflow_sim.ingest.layers.windows import ints, node_window
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.convolutions import map_shape
 from dataflow_sim.ingest.operators.row import Merges, Operator, streamed
-from dataflow_sim.ingest.reductions import over_channels, over_plane, reduced_axes
-from dataflow_sim.ingest.windows import ints, node_window
 
 _POOLING_OF = {"ReduceMean": "average", "ReduceMax": "max"}
 

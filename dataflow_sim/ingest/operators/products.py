@@ -8,8 +8,8 @@ from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arranged
 from dataflow_sim.graph.layer import LayerKind, Window
 from dataflow_sim.graph.region import Shape4
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, Value
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, Value
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.convolutions import optional_input
 from dataflow_sim.ingest.operators.counts import (

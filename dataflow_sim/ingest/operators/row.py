@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dataflow_sim.ingest.builder import GraphBuilder
+from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.network import Node
 
 Rule = Callable[[GraphBuilder, Node], None]

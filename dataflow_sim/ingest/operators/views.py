@@ -8,12 +8,12 @@ from math import prod
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement, Factor
 from dataflow_sim.graph.layer import LayerKind, Segment, View, Window
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, JoinedValue, Value
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Value
+from dataflow_sim.ingest.layers.pointwise import PointNode
+from dataflow_sim.ingest.layers.windows import int_attribute, ints
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.row import Merges, Operator
-from dataflow_sim.ingest.pointwise import PointNode
-from dataflow_sim.ingest.windows import int_attribute, ints
 
 _MAXIMUM_SEGMENTS = 64  # a view of more pieces is copied
 

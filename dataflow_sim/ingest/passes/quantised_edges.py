@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import onnx
 
+from dataflow_sim.ingest.file.tensors import BITS
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.rewriting import NodeIndex
-from dataflow_sim.ingest.tensors import BITS
 
 QUANTISE, DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
 _DEFAULT_BITS = 8  # of an output without zero point

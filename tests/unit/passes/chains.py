@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dataflow_sim.ingest.network import ResolvedNetwork
 from dataflow_sim.ingest.passes import Pass
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.support.resolved_models import Array, evaluate
 
 Shape = tuple[int, ...]

@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.graph.network import Constant
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.support.resolved_models import Array, model_of
 from tests.unit.passes.chains import Chain
 

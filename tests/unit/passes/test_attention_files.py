@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.file.load import load_model
 from dataflow_sim.ingest.network import ResolvedNetwork
 from dataflow_sim.ingest.passes.attention import ATTENTION
 from dataflow_sim.ingest.passes.nan_guard import NAN_GUARD
 from dataflow_sim.ingest.passes.rotary import OP, ROTARY
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.unit.passes.attentions import (
     OWN,
     attentions,

@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto
 
 from dataflow_sim.ingest.contrib import standardised
-from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.file.load import load_model
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.passes.quantisation import DYNAMIC, QDQ, QLINEAR
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.unit.passes.chains import operators
 from tests.unit.passes.quantised import (
     Net,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.file.load import load_model
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.passes.activations import ACTIVATIONS
 from dataflow_sim.ingest.passes.layer_norm import LAYER_NORM
@@ -16,7 +16,7 @@ from dataflow_sim.ingest.passes.linear import LINEAR
 from dataflow_sim.ingest.passes.padding import PADDING
 from dataflow_sim.ingest.passes.redundant import REDUNDANT
 from dataflow_sim.ingest.passes.squeeze_excite import SQUEEZE_EXCITE
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.unit.passes.chains import operators, same_values
 
 ALL = (REDUNDANT, PADDING, LAYER_NORM, ACTIVATIONS, SQUEEZE_EXCITE, LINEAR)

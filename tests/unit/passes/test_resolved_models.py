@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from dataflow_sim.graph.network import Constant
 from dataflow_sim.graph.pointwise import Attribute
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
-from dataflow_sim.ingest.reader import resolve
+from dataflow_sim.ingest.shapes.reader import resolve
 from tests.support.resolved_models import Array, constants_of, evaluate, inputs_of, model_of
 from tests.support.small import SMALL
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 import onnx
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.nodes import Reader, is_standard, titled
+from dataflow_sim.ingest.file.nodes import Reader, is_standard, titled
 
 # Operators whose output has a shape that depends on values, and the inputs whose values it
 # depends on: if none is given, on all of them and always.

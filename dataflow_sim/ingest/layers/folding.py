@@ -28,11 +28,11 @@ from dataflow_sim.graph.pointwise import (
     PointProgram,
     PointStep,
 )
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, Shape, Value
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, Shape, Value
+from dataflow_sim.ingest.layers.pointwise import PointNode
+from dataflow_sim.ingest.layers.reductions import spatial_mean
 from dataflow_sim.ingest.network import Node
-from dataflow_sim.ingest.pointwise import PointNode
-from dataflow_sim.ingest.reductions import spatial_mean
 
 _POOLING = frozenset(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"))
 

@@ -10,9 +10,9 @@ from dataflow_sim.graph.layer import Layer, Segment, Tensor, TensorKind, View, W
 from dataflow_sim.graph.network import NetworkGraph, Placement, Result
 from dataflow_sim.graph.pointwise import PointProgram
 from dataflow_sim.graph.region import Shape4
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Draft, Value
-from dataflow_sim.ingest.pointwise import vector_labels
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Draft, Value
+from dataflow_sim.ingest.layers.pointwise import vector_labels
 
 # what is appended to a layer's name to name the tensors that belong to it
 _SUFFIXES = (".pre", ".post", ".partial_sums")

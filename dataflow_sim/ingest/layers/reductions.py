@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW
-from dataflow_sim.ingest.builder import GraphBuilder
-from dataflow_sim.ingest.drafts import Value
+from dataflow_sim.ingest.layers.builder import GraphBuilder
+from dataflow_sim.ingest.layers.drafts import Value
 from dataflow_sim.ingest.network import Node
 
 

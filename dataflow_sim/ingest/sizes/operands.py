@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataflow_sim.ingest.frozen_shapes import Axes, Axis, new_extent, old_extent
-from dataflow_sim.ingest.resize_site import ForbiddenError, Site
+from dataflow_sim.ingest.sizes.frozen import Axes, Axis, new_extent, old_extent
+from dataflow_sim.ingest.sizes.site import ForbiddenError, Site
 
 # of these all inputs are broadcast together; scale and shift of a normalisation with its map
 _BROADCAST = frozenset(

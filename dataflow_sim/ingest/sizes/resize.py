@@ -17,7 +17,10 @@ import onnx
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.ingest.contrib import standardised
-from dataflow_sim.ingest.image_inputs import (
+from dataflow_sim.ingest.file.nodes import bodies
+from dataflow_sim.ingest.shapes.inference import tensor_type
+from dataflow_sim.ingest.shapes.resolver import Resolver
+from dataflow_sim.ingest.sizes.inputs import (
     Extents,
     RealInput,
     check_numbers,
@@ -25,11 +28,8 @@ from dataflow_sim.ingest.image_inputs import (
     shown,
     wanted_extents,
 )
-from dataflow_sim.ingest.inference import tensor_type
-from dataflow_sim.ingest.nodes import bodies
-from dataflow_sim.ingest.resize_site import Rewriting
-from dataflow_sim.ingest.resize_walk import Target, Walked, walked
-from dataflow_sim.ingest.resolver import Resolver
+from dataflow_sim.ingest.sizes.site import Rewriting
+from dataflow_sim.ingest.sizes.walk import Target, Walked, walked
 
 _INPUTS_SHOWN = 4
 

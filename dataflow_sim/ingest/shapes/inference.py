@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import onnx
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.checks import FunctionKey, function_key, members
-from dataflow_sim.ingest.nodes import (
+from dataflow_sim.ingest.file.checks import FunctionKey, function_key, members
+from dataflow_sim.ingest.file.nodes import (
     MAXIMUM_RANK,
     Reader,
     bodies,

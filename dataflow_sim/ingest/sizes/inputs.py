@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.nodes import MAXIMUM_EXTENT, is_standard, names_read
+from dataflow_sim.ingest.file.nodes import MAXIMUM_EXTENT, is_standard, names_read
 
 Extent = int | str | None
 Extents = tuple[Extent, ...]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import prod
 
-from dataflow_sim.ingest.frozen_shapes import (
+from dataflow_sim.ingest.sizes.frozen import (
     Axes,
     Axis,
     Shape,
@@ -23,7 +23,7 @@ from dataflow_sim.ingest.frozen_shapes import (
     old_extent,
     regrouped,
 )
-from dataflow_sim.ingest.resize_site import ForbiddenError, Number, Parameter, Site
+from dataflow_sim.ingest.sizes.site import ForbiddenError, Number, Parameter, Site
 
 Rule = Callable[[Site], None]
 

@@ -13,8 +13,8 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.checks import check_graph
-from dataflow_sim.ingest.wire import check_outline
+from dataflow_sim.ingest.file.checks import check_graph
+from dataflow_sim.ingest.file.wire import check_outline
 
 _LARGEST_FILE_BYTES = 2**31 - 1  # of one message, by the definition of Protocol Buffers
 

@@ -11,7 +11,9 @@ import onnx
 from onnx import numpy_helper
 
 from dataflow_sim.graph.pointwise import Attribute
-from dataflow_sim.ingest.frozen_shapes import (
+from dataflow_sim.ingest.file.nodes import name_of
+from dataflow_sim.ingest.shapes.resolver import Resolver, attributes_of
+from dataflow_sim.ingest.sizes.frozen import (
     Axes,
     Axis,
     Shape,
@@ -20,8 +22,6 @@ from dataflow_sim.ingest.frozen_shapes import (
     old_extent,
     plain,
 )
-from dataflow_sim.ingest.nodes import name_of
-from dataflow_sim.ingest.resolver import Resolver, attributes_of
 
 Array = npt.NDArray[np.generic]
 Number = int | float

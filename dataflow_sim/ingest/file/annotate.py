@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from dataflow_sim.errors import InputError
-from dataflow_sim.ingest.load import load_model
+from dataflow_sim.ingest.file.load import load_model
 
 PREFIX = "dataflow_sim."
 

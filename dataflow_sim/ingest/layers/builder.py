@@ -1,8 +1,8 @@
 """Layers under construction: values, drafts, constants, and copies where nothing else helps.
 
 Operators' rules (`ingest.operators`) and the folding of elementwise nodes
-(`ingest.folding`) call these methods.  Names of tensors are provisional until
-`ingest.finish`: `=input`, `@draft`, `@draft.extra`, `#constant`.
+(`ingest.layers.folding`) call these methods.  Names of tensors are provisional until
+`ingest.layers.finish`: `=input`, `@draft`, `@draft.extra`, `#constant`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arrange
 from dataflow_sim.graph.layer import LayerKind, View
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
-from dataflow_sim.ingest.drafts import Draft, JoinedValue, Shape, Value, whole_view
+from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Value, whole_view
+from dataflow_sim.ingest.layers.pointwise import PointNode
+from dataflow_sim.ingest.layers.preferences import Preferences
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
-from dataflow_sim.ingest.pointwise import PointNode
-from dataflow_sim.ingest.preferences import Preferences
 
 
 class GraphBuilder:

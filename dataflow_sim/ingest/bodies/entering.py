@@ -2,7 +2,7 @@
 
     If     one branch takes the place of the node
     Loop   the body takes it, once per trip
-    Scan   the same, on one row of its inputs per trip (`ingest.unrolling`)
+    Scan   the same, on one row of its inputs per trip (`ingest.bodies.unrolling`)
 
 What depends on data is assumed, and said: the `then` branch, one trip, no early exit.  What a
 constant decides is never assumed: a node whose condition or trip count reads what no one has
@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from dataflow_sim.ingest.body_choices import BodyChoices, check_choices
-from dataflow_sim.ingest.checks import function_key
-from dataflow_sim.ingest.inlining import Holder, Task, is_control
-from dataflow_sim.ingest.model_writer import Array, Scope
-from dataflow_sim.ingest.nodes import MAXIMUM_RANK, bodies
-from dataflow_sim.ingest.unrolling import Unroller, Unrolling, counted
+from dataflow_sim.ingest.bodies.choices import BodyChoices, check_choices
+from dataflow_sim.ingest.bodies.inlining import Holder, Task, is_control
+from dataflow_sim.ingest.bodies.unrolling import Unroller, Unrolling, counted
+from dataflow_sim.ingest.bodies.writer import Array, Scope
+from dataflow_sim.ingest.file.checks import function_key
+from dataflow_sim.ingest.file.nodes import MAXIMUM_RANK, bodies
 
 __all__ = ["BodyChoices", "bodies_left", "enter_bodies"]
 

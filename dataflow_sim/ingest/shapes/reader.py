@@ -8,9 +8,8 @@ import onnx
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.network import Constant
-from dataflow_sim.ingest.checks import check_graph, standard_version
-from dataflow_sim.ingest.network import Node, ResolvedNetwork
-from dataflow_sim.ingest.nodes import (
+from dataflow_sim.ingest.file.checks import check_graph, standard_version
+from dataflow_sim.ingest.file.nodes import (
     MAXIMUM_ELEMENTS,
     MAXIMUM_EXTENT,
     Reader,
@@ -19,8 +18,9 @@ from dataflow_sim.ingest.nodes import (
     names_read,
     titled,
 )
-from dataflow_sim.ingest.resolver import Resolver, attributes_of, stated_types
-from dataflow_sim.ingest.tails import outputs_of_static_part, shapeless_output, split_tails
+from dataflow_sim.ingest.network import Node, ResolvedNetwork
+from dataflow_sim.ingest.shapes.resolver import Resolver, attributes_of, stated_types
+from dataflow_sim.ingest.shapes.tails import outputs_of_static_part, shapeless_output, split_tails
 
 
 def _bound(

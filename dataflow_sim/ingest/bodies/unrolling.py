@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from dataflow_sim.ingest.inlining import Holder, Inliner, Task
-from dataflow_sim.ingest.model_writer import Array, Scope
+from dataflow_sim.ingest.bodies.inlining import Holder, Inliner, Task
+from dataflow_sim.ingest.bodies.writer import Array, Scope
 
 _AXES_ARE_INPUTS = 13  # of Unsqueeze, from this version on
 _MOST_INPUTS = 4_096  # of one Concat

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from dataflow_sim.ingest.frozen_shapes import (
+from dataflow_sim.ingest.sizes.frozen import (
     Axes,
     Axis,
     Factor,
@@ -22,7 +22,7 @@ from dataflow_sim.ingest.frozen_shapes import (
     part_of,
     regrouped,
 )
-from dataflow_sim.ingest.resize_site import Site
+from dataflow_sim.ingest.sizes.site import Site
 
 # Axes of one result where they can be told; None for an axis, or for all, where they cannot.
 Found = tuple[Axis | None, ...] | None

@@ -18,9 +18,7 @@ from onnx import TensorProto, numpy_helper
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.pointwise import Attribute
-from dataflow_sim.ingest.evaluation import LARGEST_READ_ELEMENTS, evaluate
-from dataflow_sim.ingest.inference import Inference, extents_of, merged, tensor_type
-from dataflow_sim.ingest.nodes import (
+from dataflow_sim.ingest.file.nodes import (
     MAXIMUM_RANK,
     STANDARD_DOMAINS,
     bodies,
@@ -29,7 +27,9 @@ from dataflow_sim.ingest.nodes import (
     readers_of,
     titled,
 )
-from dataflow_sim.ingest.tensors import BITS, filled, held_constant, read_tensor
+from dataflow_sim.ingest.file.tensors import BITS, filled, held_constant, read_tensor
+from dataflow_sim.ingest.shapes.evaluation import LARGEST_READ_ELEMENTS, evaluate
+from dataflow_sim.ingest.shapes.inference import Inference, extents_of, merged, tensor_type
 
 __all__ = ["STANDARD_DOMAINS", "Resolver", "attributes_of", "stated_types"]
 

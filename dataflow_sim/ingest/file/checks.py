@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.nodes import (
+from dataflow_sim.ingest.file.nodes import (
     STANDARD_DOMAINS,
     bodies,
     captured,
@@ -19,7 +19,7 @@ from dataflow_sim.ingest.nodes import (
     name_of,
     titled,
 )
-from dataflow_sim.ingest.wire import MAXIMUM_NESTING, MAXIMUM_NODES
+from dataflow_sim.ingest.file.wire import MAXIMUM_NESTING, MAXIMUM_NODES
 
 _DEEPEST_CALLS = 64
 _ELEMENT_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.nodes import check_extents, titled
+from dataflow_sim.ingest.file.nodes import check_extents, titled
 
 Array = npt.NDArray[np.generic]
 

@@ -15,14 +15,16 @@ import onnx
 from onnx import numpy_helper
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.checks import standard_version
-from dataflow_sim.ingest.frozen_rules import RULES, SPREADING, pool_whole_map
-from dataflow_sim.ingest.frozen_shapes import Shape, is_followed, plain
-from dataflow_sim.ingest.nodes import is_standard, names_read, titled
-from dataflow_sim.ingest.resize_axes import result_axes
-from dataflow_sim.ingest.resize_operands import check_operands, misfit
-from dataflow_sim.ingest.resize_samples import meet_samples
-from dataflow_sim.ingest.resize_site import (
+from dataflow_sim.ingest.file.checks import standard_version
+from dataflow_sim.ingest.file.nodes import is_standard, names_read, titled
+from dataflow_sim.ingest.shapes.resolver import Resolver
+from dataflow_sim.ingest.shapes.tails import is_data_dependent
+from dataflow_sim.ingest.sizes.axes import result_axes
+from dataflow_sim.ingest.sizes.frozen import Shape, is_followed, plain
+from dataflow_sim.ingest.sizes.operands import check_operands, misfit
+from dataflow_sim.ingest.sizes.rules import RULES, SPREADING, pool_whole_map
+from dataflow_sim.ingest.sizes.samples import meet_samples
+from dataflow_sim.ingest.sizes.site import (
     Array,
     ForbiddenError,
     Known,
@@ -30,8 +32,6 @@ from dataflow_sim.ingest.resize_site import (
     Rewriting,
     Site,
 )
-from dataflow_sim.ingest.resolver import Resolver
-from dataflow_sim.ingest.tails import is_data_dependent
 
 _LARGEST_VALUE_ELEMENTS = 4096
 # a file may contradict itself in more ways than rules can foresee

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.layer import Window
 from dataflow_sim.graph.pointwise import Attribute
-from dataflow_sim.ingest.builder import GraphBuilder
+from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.network import Node
 
 Pair = tuple[int, int]

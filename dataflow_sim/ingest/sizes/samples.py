@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from dataflow_sim.ingest.frozen_shapes import new_extent, old_extent, plain
-from dataflow_sim.ingest.nodes import titled
-from dataflow_sim.ingest.resize_operands import known_operands
-from dataflow_sim.ingest.resize_site import Site
+from dataflow_sim.ingest.file.nodes import titled
+from dataflow_sim.ingest.sizes.frozen import new_extent, old_extent, plain
+from dataflow_sim.ingest.sizes.operands import known_operands
+from dataflow_sim.ingest.sizes.site import Site
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 # what has the batch, and what may be a constant of one sample

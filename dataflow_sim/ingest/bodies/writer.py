@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from onnx import numpy_helper
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.nodes import is_standard, name_of
+from dataflow_sim.ingest.file.nodes import is_standard, name_of
 
 MAXIMUM_UNROLLED_NODES = 50_000
 # all that nodes out of inner graphs may hold; a node of an exporter has below 1 KB

@@ -19,9 +19,9 @@ from typing import TypeAlias
 import onnx
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.checks import check_functions, function_key, members, standard_version
-from dataflow_sim.ingest.model_writer import Array, Scope, Site, Writer, merge, shortened
-from dataflow_sim.ingest.nodes import STANDARD_DOMAINS, bodies, captured, is_standard, name_of
+from dataflow_sim.ingest.bodies.writer import Array, Scope, Site, Writer, merge, shortened
+from dataflow_sim.ingest.file.checks import check_functions, function_key, members, standard_version
+from dataflow_sim.ingest.file.nodes import STANDARD_DOMAINS, bodies, captured, is_standard, name_of
 
 CONTROL = ("If", "Loop", "Scan")
 # what stands in names for the graph of an attribute

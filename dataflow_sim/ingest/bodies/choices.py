@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import onnx
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.ingest.checks import check_functions, function_key
-from dataflow_sim.ingest.inlining import STEPS, Holder, is_control, shared_name
-from dataflow_sim.ingest.model_writer import shortened
+from dataflow_sim.ingest.bodies.inlining import STEPS, Holder, is_control, shared_name
+from dataflow_sim.ingest.bodies.writer import shortened
+from dataflow_sim.ingest.file.checks import check_functions, function_key
 
 _NAMES_SHOWN = 12
 _BRANCHES = ("then", "else")
