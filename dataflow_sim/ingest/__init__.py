@@ -27,6 +27,8 @@ __all__ = ["ReadRequest", "catalogue", "graph_from_model", "read_network"]
 # a file may contradict itself in more ways than rules can foresee
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
+_FOLDED = "nodes that compute constants are constants"
+_LIVE = "every node reaches an output"
 _ARRANGED = "reshapes and transposes move nothing, but for the copies named"
 
 # operators whose rules look after inputs that are constants or states themselves
@@ -81,8 +83,12 @@ def graph_from_model(
             f"{name}: operators that are not understood (--strict): {counted(builder.unsupported)};"
             " `dataflow-sim operators` lists those that are"
         )
+    told = (
+        PassReport("constants", _FOLDED, network.folded),
+        PassReport("dead code", _LIVE, network.dead),
+    )
     copies = PassReport("arrangements", _ARRANGED, tuple(builder.copies))
-    graph = replace(finish(builder), passes=(*ready.reports, *reports, copies))
+    graph = replace(finish(builder), passes=(*ready.reports, *told, *reports, copies))
     if not graph.layers:
         raise NetworkError(f"{name}: the network has no layer; its outputs are constants")
     return graph

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dataflow_sim.ingest.contrib import DEFINITIONS
 from dataflow_sim.ingest.operators import OPERATORS
 
 OWN_DOMAIN = "dataflow_sim::"
+
+# MACs, what is read, and how it merges, of an operator that others define
+_BY_DEFINITION = ("by definition",) * 3
 
 # operators that never reach the registry: what becomes of them
 BEFORE = {
@@ -49,5 +53,10 @@ def catalogue() -> tuple[CatalogueRow, ...]:
     rows += [
         CatalogueRow(name, becomes, "0", "nothing", "no layer", False)
         for name, becomes in BEFORE.items()
+    ]
+    rows += [
+        CatalogueRow(f"{domain}::{op}", "standard operators", *_BY_DEFINITION, False)
+        for domain, op in DEFINITIONS
+        if domain
     ]
     return tuple(sorted(rows, key=lambda row: row.operator))

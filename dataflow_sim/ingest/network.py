@@ -29,10 +29,11 @@ class ResolvedNetwork:
     """Nodes that compute feature maps, in execution order, with all shapes and constants.
 
     `opset` is the version of the standard operator set; `sources` maps each constant to the
-    learned constant that it is derived from; `bits` holds the widths that the file itself
-    states, by name: of whatever is no 32 or 64-bit float; `parts` names the learned constants
-    that a constant made of several holds; `left_out` names the nodes, with
-    their operators, whose shapes depend on data; `statements` are what the user is told of
+    learned constant that it is derived from, `parts` one made of several to all of them;
+    `bits` holds the widths that the file itself states, by name: of whatever is no 32 or 64-bit
+    float.  `folded` names the nodes that computed constants, `dead` those that no output needs,
+    `left_out` those whose shapes depend on data, with their operators; of the outputs
+    `handed_over` are maps that only such nodes read.  `statements` are what the user is told of
     how the file was taken.
     """
 
@@ -46,5 +47,8 @@ class ResolvedNetwork:
     sources: Mapping[str, str]
     bits: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folded: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    handed_over: frozenset[str] = frozenset()
     statements: tuple[str, ...] = ()

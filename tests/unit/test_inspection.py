@@ -166,7 +166,7 @@ def test_json_and_tables_name_the_maps() -> None:
     }
     assert data["layers"][1]["reads"] == ["a.relu"]
     assert data["layers"][1]["writes"] == ["add1.relu"]
-    names = [*(each.name for each in PASSES), "arrangements"]
+    names = ["constants", "dead code", *(each.name for each in PASSES), "arrangements"]
     assert [each["name"] for each in data["passes"]] == names
     summary, layers, elements, peak, lifetimes = inspect_tables(found)
     assert ("input", "input 6x10x10") in summary.rows

@@ -8,6 +8,7 @@ from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.ingest.catalogue import BEFORE, OWN_DOMAIN, catalogue
+from dataflow_sim.ingest.contrib import DEFINITIONS
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.pipeline import run
 from tests.support.operator_cases import CASES, OperatorCase
@@ -34,4 +35,5 @@ def test_every_row_is_tested_and_listed() -> None:
     assert set(OPERATORS) - own == tested
     listed = [row.operator for row in catalogue()]
     assert listed == sorted(set(listed))
-    assert set(listed) == tested | set(BEFORE)
+    defined = {f"{domain}::{op}" for domain, op in DEFINITIONS if domain}
+    assert set(listed) == tested | set(BEFORE) | defined

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 
+from dataflow_sim.graph.arrangement import plain
 from dataflow_sim.graph.layer import Layer, Segment, Tensor, TensorKind, View, WeightRole
 from dataflow_sim.graph.network import NetworkGraph, Placement, Result
 from dataflow_sim.graph.pointwise import PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
-from dataflow_sim.ingest.layers.drafts import Draft, Value
+from dataflow_sim.ingest.layers.drafts import Draft, Value, whole_view
 from dataflow_sim.ingest.layers.pointwise import vector_labels
 
 # what is appended to a layer's name to name the tensors that belong to it
@@ -94,7 +95,8 @@ class _Finisher:
 
         An output that joins whole maps, each once, is those maps; any other view (part of a
         map, a map twice, the network's input) is copied.  Of a state that grew, what the
-        host does not have yet is the output.  Returns the outputs that are maps.
+        host does not have yet is the output; what is handed over to nodes that are left out is
+        whole maps.  Returns the outputs that are maps.
         """
         builder = self.builder
         found: dict[str, tuple[Value, ...]] = {}
@@ -109,8 +111,21 @@ class _Finisher:
                 )
             elif name in builder.results or name in builder.values:
                 value = builder.results.get(name) or builder.values[name]
-                found[name] = (self._own(name, value, taken),)
+                if name in self.network.handed_over and not value.pre:
+                    found[name] = tuple(self._left_whole(value, taken))
+                else:
+                    found[name] = (self._own(name, value, taken),)
         return found
+
+    def _left_whole(self, value: Value, taken: set[str]) -> Iterator[Value]:
+        """The maps behind a view that what is left out of the network will read."""
+        for tensor in dict.fromkeys(segment.tensor for segment in value.view.segments):
+            if tensor.startswith("@") and tensor not in taken:
+                taken.add(tensor)
+                index, _, extra = tensor[1:].partition(".")
+                draft = self.builder.drafts[int(index)]
+                shape = draft.extra[int(extra)][1] if extra else draft.shape
+                yield Value(whole_view(tensor, shape), plain(shape))
 
     def _own(self, name: str, value: Value, taken: set[str]) -> Value:
         """The value, or a copy of it, in tensors that no other output has taken yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -108,6 +108,21 @@ def _live_nodes(resolver: Resolver, outputs: tuple[str, ...]) -> list[Reader]:
     return live[::-1]
 
 
+def _needless(
+    resolver: Resolver, live: Sequence[Reader]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the nodes that compute constants, and of those that no output needs."""
+    needed = {id(reader) for reader in live}
+    folded, dead = [], []
+    for reader in resolver.readers:
+        written = [name for name in reader.node.output if name]
+        if all(name in resolver.constants for name in written):
+            folded.append(name_of(reader.node))
+        elif id(reader) not in needed:
+            dead.append(name_of(reader.node))
+    return tuple(folded), tuple(dead)
+
+
 def _check_extents(shape: tuple[int, ...], name: str, node: onnx.NodeProto, label: str) -> None:
     """Refuse maps and weights without elements, and those that no machine holds."""
     elements = 1
@@ -161,12 +176,13 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     check_graph(model, label)
     resolver = Resolver(model, label, bind_dimensions(model, dims, label))
     resolver.run()
-    outputs = tuple(dict.fromkeys(value.name for value in model.graph.output))
-    live = _live_nodes(resolver, outputs)
+    asked = tuple(dict.fromkeys(value.name for value in model.graph.output))
+    live = _live_nodes(resolver, asked)
     read = {name for reader in live for name in reader.names}
     static, cut = split_tails(live, resolver.shapes, resolver.constants, read, label)
     nodes = tuple(_resolved_node(reader, resolver, read, label) for reader in static)
-    outputs = outputs_of_static_part(static, cut, outputs)
+    outputs = outputs_of_static_part(static, cut, asked)
+    folded, dead = _needless(resolver, live)
     wanted = {name for reader in static for name in reader.names} | set(outputs)
     return ResolvedNetwork(
         name=label,
@@ -183,5 +199,8 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
         sources=resolver.constants,
         bits=resolver.bits(),
         parts={name: parts for name, parts in resolver.joined.items() if len(parts) > 1},
+        folded=folded,
+        dead=dead,
+        handed_over=frozenset(outputs) - frozenset(asked),
         left_out=tuple((name_of(each.node), _operator(each.node)) for each in cut),
     )

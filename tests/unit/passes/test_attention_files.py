@@ -178,7 +178,10 @@ def test_both_exports_of_a_network_have_the_same_attentions(shared: Path) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["hf_llama_tiny_decode_kv63", "hf_llama_tiny_gqa_128", "hf_bert_mini_dynseq", "timm_swin_tiny"],
+    [
+        *("hf_llama_tiny_decode_kv63", "hf_llama_tiny_gqa_128", "hf_bert_mini_dynseq"),
+        pytest.param("timm_swin_tiny", marks=pytest.mark.slow),
+    ],
 )
 def test_whole_networks_compute_the_same(shared: Path, name: str) -> None:
     network = with_values(reference(shared, name))
