@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from dataflow_sim.errors import NetworkError
+from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph, PassReport
 from dataflow_sim.ingest.catalogue import catalogue
 from dataflow_sim.ingest.file.load import load_model
@@ -91,7 +92,15 @@ def graph_from_model(
     graph = replace(finish(builder), passes=(*ready.reports, *told, *reports, copies))
     if not graph.layers:
         raise NetworkError(f"{name}: the network has no layer; its outputs are constants")
+    by_layer, by_node = sum(map(layer_macs, graph.layers)), _macs_of_nodes(network)
+    assert by_layer == by_node, f"{name}: layers have {by_layer:,} MACs, nodes {by_node:,}"
     return graph
+
+
+def _macs_of_nodes(network: ResolvedNetwork) -> int:
+    """MACs by the registry's formulas, node by node: what the layers must add up to."""
+    rows = ((OPERATORS.get(node.op), node) for node in network.nodes)
+    return sum(row.macs.count(node, network.shapes) for row, node in rows if row is not None)
 
 
 def read_network(path: Path, request: ReadRequest | None = None) -> NetworkGraph:
