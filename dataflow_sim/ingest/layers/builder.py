@@ -102,6 +102,10 @@ class GraphBuilder:
         """The shape that the file gives a name."""
         return self.network.shapes[name]
 
+    def read_outputs(self, node: Node) -> tuple[str, ...]:
+        """The outputs of a node that somebody reads; the first where nobody reads any."""
+        return tuple(name for name in node.outputs if name in self.readers) or node.outputs[:1]
+
     def alone(self, name: str, node: Node | PointNode) -> bool:
         """Whether `node` is the only reader of the name."""
         readers = self.readers.get(name, [])
@@ -255,12 +259,16 @@ class GraphBuilder:
         macs: int = 0,
         result: tuple[Shape4, Arrangement] | None = None,
     ) -> Draft:
-        """A streamed layer that reads the given views; `result` lays out its first output."""
-        if not views or not node.outputs:
+        """A streamed layer that reads the given views; `result` lays out its first output.
+
+        Outputs that nobody reads are not written.
+        """
+        outputs = self.read_outputs(node)
+        if not views or not outputs:
             raise NetworkError(
                 f"{self.network.name}: node '{node.name}' ({node.op}) computes a map from nothing"
             )
-        shape, axes = result or self._usual(node.outputs[0])
+        shape, axes = result or self._usual(outputs[0])
         draft = Draft(
             name=node.name,
             op=node.op.rpartition("::")[2] if node.op.startswith("dataflow_sim") else node.op,
@@ -268,12 +276,12 @@ class GraphBuilder:
             input=views[0],
             operands=list(views[1:]),
             body_shape=shape,
-            end=node.outputs[0],
+            end=outputs[0],
             macs=macs,
         )
         index = len(self.drafts)
         self.add(draft, axes)
-        for position, name in enumerate(node.outputs[1:]):
+        for position, name in enumerate(outputs[1:]):
             extra, axes = self._usual(name)
             draft.extra.append((name, extra))
             self.values[name] = Value(whole_view(f"@{index}.{position}", extra), axes)

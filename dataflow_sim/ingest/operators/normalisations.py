@@ -73,7 +73,8 @@ def _layer_norm(builder: GraphBuilder, node: Node) -> None:
         or (builder.is_constant(name) and prod(builder.constant_shape(name)) in (1, channels))
         for name in constants
     )
-    if len(node.outputs) > 1 or not legal or not over_channels(value, tuple(range(axis, rank))):
+    single = builder.read_outputs(node) == node.outputs[:1]
+    if not single or not legal or not over_channels(value, tuple(range(axis, rank))):
         builder.stream(node)
         return
     steps: list[PointStep] = []

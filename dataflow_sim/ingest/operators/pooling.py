@@ -58,7 +58,11 @@ def _pool(
 def _window_pool(builder: GraphBuilder, node: Node) -> None:
     kernel = ints(node.attributes.get("kernel_shape"), ())
     rank = len(builder.shape(node.inputs[0]))
-    if rank not in (3, 4) or len(kernel) != rank - 2 or len(node.outputs) != 1:
+    if (
+        rank not in (3, 4)
+        or len(kernel) != rank - 2
+        or builder.read_outputs(node) != node.outputs[:1]
+    ):
         builder.stream(node, data=1)
         return
     window, pad_end = node_window(builder, node, kernel)
