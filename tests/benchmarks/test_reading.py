@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from dataflow_sim.ingest import ReadRequest, read_network
 from dataflow_sim.ingest.file.load import load_model
-from dataflow_sim.ingest.shapes.reader import resolve
 from tests.support.decoder import decoder
 
 Benchmark = Any
@@ -47,17 +47,17 @@ def decoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_decoder_of_six_thousand_nodes(benchmark: Benchmark, decoder_file: Path) -> None:
     assert len(load_model(decoder_file).graph.node) >= MINIMUM_NODES
-    work = lambda: resolve(load_model(decoder_file), "decoder", DIMS)  # noqa: E731
+    work = lambda: read_network(decoder_file, ReadRequest(DIMS))  # noqa: E731
     assert best_seconds(benchmark, work) <= 60
 
 
 MEMORY = """
 import sys
 from pathlib import Path
+from dataflow_sim.ingest import ReadRequest, read_network
 from dataflow_sim.ingest.file.load import load_model
-from dataflow_sim.ingest.shapes.reader import resolve
-path = Path(sys.argv[1])
-resolve(load_model(path), "decoder", dict(batch=1, sequence=128, past=128, total=256))
+dims = dict(batch=1, sequence=128, past=128, total=256)
+read_network(Path(sys.argv[1]), ReadRequest(dims))
 # the process's own peak: getrusage would tell that of the process it was forked from
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) * 1024)
@@ -83,4 +83,4 @@ def test_networks_of_exporters(
     benchmark: Benchmark, name: str, limit_s: float, shared: Path
 ) -> None:
     path = shared / "models" / f"{name}.onnx"
-    assert best_seconds(benchmark, lambda: resolve(load_model(path), name, {})) <= limit_s
+    assert best_seconds(benchmark, lambda: read_network(path)) <= limit_s
