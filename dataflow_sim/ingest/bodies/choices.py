@@ -47,6 +47,9 @@ def check_choices(model: onnx.ModelProto, label: str, choices: BodyChoices) -> N
     branching, looping = _names(model, label)
     _check_names("--branch", choices.branches, "If", branching, label)
     _check_names("--trips", choices.trips, "Loop or Scan", looping, label)
+    for name, trips in choices.trips.items():
+        if trips < 0:
+            raise NetworkError(f"{label}: --trips {name}={trips}: a loop runs 0 times or more")
     for name, branch in choices.branches.items():
         if branch not in _BRANCHES:
             raise NetworkError(f"{label}: --branch {name}={branch}: a branch is then or else")

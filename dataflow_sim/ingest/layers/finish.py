@@ -107,7 +107,7 @@ class _Finisher:
                 found[name] = tuple(
                     self._own(f"{name} part {place}", part, taken)
                     for place, part in enumerate(parts)
-                    if not part.view.segments[0].tensor.startswith("=")
+                    if place > 0  # the first part is what the host keeps
                 )
             elif name in builder.results or name in builder.values:
                 value = builder.results.get(name) or builder.values[name]

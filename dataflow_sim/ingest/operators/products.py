@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from dataflow_sim.errors import NetworkError
@@ -9,7 +10,7 @@ from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arrange
 from dataflow_sim.graph.layer import LayerKind, Window
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
-from dataflow_sim.ingest.layers.drafts import Draft, Value
+from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Value
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.convolutions import optional_input
 from dataflow_sim.ingest.operators.counts import (
@@ -120,6 +121,22 @@ def _attended(builder: GraphBuilder, node: Node) -> tuple[Shape4, Arrangement] |
     return shape, Arrangement((axes.axes[0], head, axes.axes[1], inner))
 
 
+def _standard_attention(builder: GraphBuilder, node: Node) -> None:
+    """As above, with its own past and present: a present that only the host takes is a state."""
+    macs = STANDARD_ATTENTION.count(node, builder.network.shapes)
+    pasts, presents = node.inputs[4:6], node.outputs[1:3]
+    states = all(name in builder.network.inputs for name in pasts) and all(
+        builder.readers.get(name) == [None] for name in presents
+    )
+    if not (states and len(pasts) == len(presents) == 2 and len(node.outputs) == 3):
+        builder.stream(node, macs=macs)
+        return
+    new = [builder.value(name) for name in node.inputs[1:3]]
+    builder.stream(replace(node, outputs=node.outputs[:1]), macs=macs)
+    for past, part, present in zip(pasts, new, presents, strict=True):
+        builder.joined[present] = JoinedValue((builder.value(past), part), axis=2)
+
+
 ROWS = (
     Operator(
         "Gemm",
@@ -138,7 +155,7 @@ ROWS = (
         Merges.BY_ROWS,
     ),
     Operator("dataflow_sim::Attention", "attention", _attention, ATTENTION),
-    streamed("Attention", "attention", STANDARD_ATTENTION),
+    Operator("Attention", "attention", _standard_attention, STANDARD_ATTENTION),
     streamed("MatMulInteger", "product of integers", PRODUCT, data=2),
     streamed("Einsum", "tensor product", EINSUM),
     streamed("LSTM", "recurrent", RECURRENT),

@@ -10,7 +10,6 @@ from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement, Fa
 from dataflow_sim.graph.layer import LayerKind, Segment, View, Window
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Value
-from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.windows import int_attribute, ints
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.row import Merges, Operator
@@ -56,22 +55,23 @@ def _by_channels(parts: list[Value], axis: int) -> bool:
 
 def _grows(builder: GraphBuilder, node: Node) -> bool:
     """Whether a Concat appends to a state that the host keeps and attention alone reads."""
-    attended, kept = False, False
-    for reader in builder.readers.get(node.outputs[0], []):
-        if reader is None or _is_output(builder, reader):
-            kept = True
+    uses = _uses(builder, node.outputs[0])
+    return node.inputs[0] in builder.network.inputs and uses == {"output", "attention"}
+
+
+def _uses(builder: GraphBuilder, name: str) -> set[str]:
+    """What a state is used for, under other names and with its axes in another order too."""
+    found = set()
+    for reader in builder.readers.get(name, []):
+        if reader is None:
+            found.add("output")
+        elif isinstance(reader, Node) and reader.op in ("Identity", "Transpose"):
+            found |= _uses(builder, reader.outputs[0])
         elif isinstance(reader, Node) and reader.op == "dataflow_sim::Attention":
-            attended = node.outputs[0] in reader.inputs[1:3]
+            found.add("attention" if name in reader.inputs[1:3] else "other")
         else:
-            return False
-    return kept and attended and node.inputs[0] in builder.network.inputs
-
-
-def _is_output(builder: GraphBuilder, reader: Node | PointNode) -> bool:
-    """Whether a node only gives a value the name of a network output."""
-    if not isinstance(reader, Node) or reader.op != "Identity":
-        return False
-    return builder.readers.get(reader.outputs[0]) == [None]
+            found.add("other")
+    return found
 
 
 def selected(value: Value, axis: int, start: int, stop: int) -> Value | None:
@@ -223,9 +223,23 @@ def _gather(builder: GraphBuilder, node: Node) -> None:
         return
     places = [index % shape[axis] for index in wanted]
     if places != list(range(places[0], places[0] + len(places))):
-        builder.stream(node, data=1)
+        _pick(builder, node, axis, places)
         return
     _take(builder, node, builder.value(data), axis, places[0], len(places), 1)
+
+
+def _pick(builder: GraphBuilder, node: Node, axis: int, places: list[int]) -> None:
+    """Single channels side by side are a view, anything else is a copy of all."""
+    value = builder.value(node.inputs[0])
+    whole = value.axes.covers([axis], [CHANNEL], value.view.shape)
+    if value.pre or not whole or len(places) > _MAXIMUM_SEGMENTS:
+        builder.stream(node, data=1)
+        return
+    segments = [s for place in places for s in _channel_range(value.view, place, place + 1)]
+    n, _, h, w = value.view.shape
+    view = View(tuple(segments), (n, len(places), h, w))
+    axes = value.axes.with_axis(axis, (Factor(CHANNEL, len(places), 1),))
+    builder.values[node.outputs[0]] = replace(value, view=view, axes=axes)
 
 
 def _look_up(builder: GraphBuilder, node: Node, axis: int) -> None:
@@ -241,10 +255,17 @@ def _look_up(builder: GraphBuilder, node: Node, axis: int) -> None:
     builder.stream_views(node, views)
 
 
+def _is_state(builder: GraphBuilder, node: Node) -> bool:
+    """Give a state that grows another name, if the node reads one."""
+    state = builder.joined.get(node.inputs[0])
+    if state is not None:
+        builder.joined[node.outputs[0]] = state
+    return state is not None
+
+
 def _reshape(builder: GraphBuilder, node: Node) -> None:
     """Another name, no bytes; where the new shape cuts across the map's axes a copy."""
-    if node.inputs[0] in builder.joined:
-        builder.joined[node.outputs[0]] = builder.joined[node.inputs[0]]
+    if _is_state(builder, node):
         return
     value = builder.value(node.inputs[0])
     shape = builder.shape(node.outputs[0])
@@ -263,6 +284,8 @@ def _reshape(builder: GraphBuilder, node: Node) -> None:
 
 def _transpose(builder: GraphBuilder, node: Node) -> None:
     """Another order of the file's axes; whoever reads the map takes it as it lies, or copies."""
+    if _is_state(builder, node):
+        return
     value = builder.value(node.inputs[0])
     rank = len(value.shape)
     order = ints(node.attributes.get("perm"), tuple(range(rank))[::-1])
