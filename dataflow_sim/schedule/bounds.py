@@ -59,11 +59,12 @@ def _needed_input_bits(graph: NetworkGraph, layer: Layer) -> dict[str, int]:
     views = [(layer.input, plane)]
     views += [(view, view.shape[2] * view.shape[3]) for view in layer.operands]
     for view, area in views:
-        per_view: dict[str, int] = {}
+        channels: dict[str, set[int]] = {}
         for segment in view.segments:
-            bits = segment.channels * view.shape[0] * area * graph.tensors[segment.tensor].bits
-            per_view[segment.tensor] = max(per_view.get(segment.tensor, 0), bits)
-        for name, bits in per_view.items():
+            span = range(segment.channel_start, segment.channel_stop)
+            channels.setdefault(segment.tensor, set()).update(span)
+        for name, read in channels.items():
+            bits = len(read) * view.shape[0] * area * graph.tensors[name].bits
             needed[name] = max(needed.get(name, 0), bits)
     return needed
 

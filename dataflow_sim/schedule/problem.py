@@ -233,7 +233,7 @@ def layer_problem(
 
 
 def stream_regions(graph: NetworkGraph, layer: Layer) -> tuple[StreamRegion, ...]:
-    """What a streamed layer moves: the channels that it reads, each once, then its outputs."""
+    """What a streamed layer moves: the channels that it reads, each once, vectors, outputs."""
     read: dict[str, list[tuple[int, int]]] = {}
     for view in layer.views:
         for segment in view.segments:
@@ -248,8 +248,8 @@ def stream_regions(graph: NetworkGraph, layer: Layer) -> tuple[StreamRegion, ...
                 low, high = start, stop
             high = max(high, stop)
         regions.append(StreamRegion(name, low, high))
-    written = (StreamRegion(name, 0, graph.tensors[name].shape[1]) for name in layer.outputs)
-    return (*regions, *written)
+    whole = (*layer.weights, *layer.outputs)
+    return (*regions, *(StreamRegion(name, 0, graph.tensors[name].shape[1]) for name in whole))
 
 
 def stream_problem(

@@ -184,6 +184,25 @@ CASES: tuple[OperatorCase, ...] = (
         10 * 4 * 7,
         attributes={"hidden_size": 4},
     ),
+    OperatorCase(
+        "ConvTranspose",
+        [X, weight(4, 5, 2, 2), weight(5)],
+        36 * 4 * 20,
+        bytes=144 + 80 + 5 * 4 + 5 * 49,
+    ),
+    OperatorCase(
+        "Conv",
+        [maps(1, 3, 5, 6, 7), weight(4, 3, 3, 3, 3), weight(4)],
+        4 * 60 * 81,
+        bytes=630 + 324 + 4 * 4 + 240,
+    ),
+    OperatorCase(
+        "LSTM",
+        [maps(5, 2, 3), weight(1, 16, 3), weight(1, 16, 4), weight(1, 32)],
+        10 * 16 * 7,
+        bytes=30 + 48 + 64 + 32 * 4 + 40,
+        attributes={"hidden_size": 4},
+    ),
     # pooling and reductions
     *(
         OperatorCase(op, [X], attributes={"kernel_shape": [2, 2], "strides": [2, 2]})
@@ -225,8 +244,13 @@ CASES: tuple[OperatorCase, ...] = (
         "LayerNormalization", [maps(1, 6, 8), weight(8), weight(8)], bytes=48 + 48 + 2 * 8 * 4
     ),
     OperatorCase("RMSNormalization", [maps(1, 6, 8), weight(8)], bytes=48 + 48 + 8 * 4),
-    OperatorCase("InstanceNormalization", [X, weight(4), weight(4)]),
-    OperatorCase("GroupNormalization", [X, weight(4), weight(4)], attributes={"num_groups": 2}),
+    OperatorCase("InstanceNormalization", [X, weight(4), weight(4)], bytes=144 + 144 + 8 * 4),
+    OperatorCase(
+        "GroupNormalization",
+        [X, weight(4), weight(4)],
+        bytes=144 + 144 + 8 * 4,
+        attributes={"num_groups": 2},
+    ),
     OperatorCase("MeanVarianceNormalization", [X], opset=17),
     OperatorCase("LpNormalization", [X]),
     # elementwise

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.layer import LayerKind, TensorKind
 from dataflow_sim.hardware import load_hardware
+from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.pipeline import run
 from tests.support.models import read
 
@@ -76,3 +80,77 @@ def test_recurrent_weights_are_learned_and_counted(shared: Path) -> None:
     # 4 gates of 256, both ways: inputs, state, and the two biases of each gate; the last layer
     first, second = 2 * 1024 * (80 + 256 + 2), 2 * 1024 * (512 + 256 + 2)
     assert graph.parameters == pytest.approx(first + second + 512 * 40 + 40, rel=0.002)
+
+
+def values(**shapes: tuple[int, ...]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
+
+
+def cached(axis: int, fresh: bool = False) -> onnx.ModelProto:
+    """One query against 63 old keys and a new one, the sequence on an axis of the cache."""
+    heads_first = axis == 2
+    new, old, grown = ((1, 2, n, 8) if heads_first else (1, n, 2, 8) for n in (1, 63, 64))
+    order = [0, 1, 3, 2] if heads_first else [0, 2, 3, 1]
+    nodes = [
+        helper.make_node("Identity" if fresh else "Relu", ["k"], ["new"]),
+        helper.make_node("Concat", ["past", "new"], ["present"], axis=axis),
+        helper.make_node("Transpose", ["present"], ["turned"], perm=order),
+        helper.make_node("MatMul", ["q", "turned"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["shares"]),
+        helper.make_node("MatMul", ["shares", "v"], ["y"]),
+    ]
+    inputs = values(q=(1, 2, 1, 8), k=new, past=old, v=(1, 2, 64, 8))
+    outputs = values(y=(1, 2, 1, 8), present=grown)
+    return helper.make_model(
+        helper.make_graph(nodes, "g", inputs, outputs),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=8,
+    )
+
+
+def standard() -> onnx.ModelProto:
+    """The same by the standard's own operator, which also keeps the values."""
+    names = ["q", "k", "v", "", "past", "past_v"]
+    nodes = [helper.make_node("Attention", names, ["y", "present", "present_v"])]
+    one, old, grown = (1, 2, 1, 8), (1, 2, 63, 8), (1, 2, 64, 8)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        values(q=one, k=one, v=one, past=old, past_v=old),
+        values(y=one, present=grown, present_v=grown),
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        (cached(1), 16 + 16),
+        (cached(2), 16 + 16),
+        (cached(2, fresh=True), 16 + 16),  # the new key comes from outside, and goes to the cache
+        (standard(), 16 + 2 * 16),
+    ],
+)
+def test_only_what_is_new_of_a_cache_is_written(model: onnx.ModelProto, written: int) -> None:
+    result = run(graph_from_model(model, "cached"), load_hardware("bare"))
+    traffic = result.traffic.to_json()
+    assert traffic["output_bytes"] == written
+    assert result.macs == 2 * 64 * (8 + 8)
+    assert result.traffic.total_bytes < 2 * 2 * 64 * 8 + 200
+
+
+def test_channels_picked_apart_are_read_alone() -> None:
+    nodes = [
+        helper.make_node("Gather", ["x", "picked"], ["some"], axis=1),
+        helper.make_node("Relu", ["some"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        values(x=(1, 64, 6, 6)),
+        values(y=(1, 3, 6, 6)),
+        [numpy_helper.from_array(np.array([5, 40, 9]), "picked")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=8)
+    result = run(graph_from_model(model, "picked"), load_hardware("bare"))
+    assert result.traffic.total_bytes == result.compulsory_bytes == 2 * 3 * 36

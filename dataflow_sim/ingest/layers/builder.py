@@ -225,19 +225,37 @@ class GraphBuilder:
     # ---------------------------------------------------------------- streamed layers
 
     def stream(
-        self, node: Node, *, macs: int = 0, known: bool = True, data: int | None = None
+        self,
+        node: Node,
+        *,
+        macs: int = 0,
+        known: bool = True,
+        data: int | None = None,
+        vectors: tuple[int, ...] = (),
     ) -> None:
         """A layer that streams every input through once and writes its results.
 
-        `data` is how many of the node's inputs are data, the others only steer it.  Unless
-        `known`, the operator is named in the network's warning.
+        `data` is how many of the node's inputs are data, the others only steer it; those at the
+        places `vectors` are biases, scales or shifts where they are constants.  Unless `known`,
+        the operator is named in the network's warning.
         """
         if not known:
             self.unsupported[node.op] = self.unsupported.get(node.op, 0) + 1
-        views = [
-            view for name in dict.fromkeys(node.inputs[:data]) for view in self.streamed_views(name)
+        held = [
+            name
+            for place, name in enumerate(node.inputs)
+            if place in vectors and self.is_constant(name) and self.fetched(name)
         ]
-        self.stream_views(node, views, macs)
+        views = [
+            view
+            for name in dict.fromkeys(node.inputs[:data])
+            if name not in held
+            for view in self.streamed_views(name)
+        ]
+        draft = self.stream_views(node, views, macs)
+        for name in held:
+            self.learn(name)
+            draft.vectors += prod(self.constant_shape(name))
 
     def streamed_views(self, name: str) -> tuple[View, ...]:
         """The views that a streamed layer reads a name through; none of what only steers it."""

@@ -186,6 +186,12 @@ class _Finisher:
         shape = (len(labels), channels, 1, 1)
         return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.VECTOR)
 
+    def _streamed_vectors(self, name: str, draft: Draft) -> str | None:
+        if not draft.vectors:
+            return None
+        shape = (1, draft.vectors, 1, 1)
+        return self._tensor(f"{name}.post", TensorKind.WEIGHT, shape, WeightRole.VECTOR)
+
     def _kernel(self, name: str, shape: Shape4) -> str:
         """The tensor of a constant; one that is read in two shapes is two tensors."""
         known = self.tensors.get(name)
@@ -219,7 +225,8 @@ class _Finisher:
             post=draft.post,
             pool=draft.pool,
             input_vectors=self._vectors(f"{name}.pre", draft.pre, view.shape[1], False),
-            output_vectors=self._vectors(f"{name}.post", draft.post, draft.body_shape[1], bias),
+            output_vectors=self._streamed_vectors(name, draft)
+            or self._vectors(f"{name}.post", draft.post, draft.body_shape[1], bias),
             extra_outputs=tuple(name for name, _ in draft.extra),
             weight_constant=draft.weight_constant,
             weight_transposed=draft.weight_transposed,

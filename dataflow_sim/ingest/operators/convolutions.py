@@ -31,7 +31,8 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
     constant = builder.is_constant(node.inputs[1]) and (not bias or builder.is_constant(bias))
     if not constant or rank not in (3, 4):
         _check_groups(builder, node, builder.shape(node.inputs[1]))
-        builder.stream(node, macs=CONVOLUTION.count(node, builder.network.shapes))
+        macs = CONVOLUTION.count(node, builder.network.shapes)
+        builder.stream(node, macs=macs, vectors=(2,))
         return
     kernel = builder.constant_shape(node.inputs[1])
     _check_groups(builder, node, kernel)
@@ -87,7 +88,7 @@ ROWS = (
         "input with halo; 3-D: every input once",
         Merges.BY_ROWS,
     ),
-    streamed("ConvTranspose", "transposed convolution", TRANSPOSED_CONVOLUTION),
-    streamed("DeformConv", "deformable convolution", CONVOLUTION),
+    streamed("ConvTranspose", "transposed convolution", TRANSPOSED_CONVOLUTION, vectors=(2,)),
+    streamed("DeformConv", "deformable convolution", CONVOLUTION, vectors=(3,)),
     streamed("ConvInteger", "convolution of integers", CONVOLUTION, data=2),
 )

@@ -75,7 +75,7 @@ def _layer_norm(builder: GraphBuilder, node: Node) -> None:
     )
     single = builder.read_outputs(node) == node.outputs[:1]
     if not single or not legal or not over_channels(value, tuple(range(axis, rank))):
-        builder.stream(node)
+        builder.stream(node, vectors=(1, 2))
         return
     steps: list[PointStep] = []
     for name, op in zip(constants, ("Mul", "Add"), strict=True):
@@ -92,11 +92,10 @@ ROWS = (
     Operator("LRN", "normalisation", _local_response, merges=Merges.BY_ROWS),
     Operator("LayerNormalization", "normalisation", _layer_norm, merges=Merges.BY_ROWS),
     Operator("RMSNormalization", "normalisation", _layer_norm, merges=Merges.BY_ROWS),
+    streamed("InstanceNormalization", "normalisation", vectors=(1, 2)),
+    streamed("GroupNormalization", "normalisation", vectors=(1, 2)),
     *(
         streamed(name, "normalisation")
-        for name in (
-            *("InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization"),
-            *("LpNormalization", "Hardmax"),
-        )
+        for name in ("MeanVarianceNormalization", "LpNormalization", "Hardmax")
     ),
 )

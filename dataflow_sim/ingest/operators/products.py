@@ -158,7 +158,7 @@ ROWS = (
     Operator("Attention", "attention", _standard_attention, STANDARD_ATTENTION),
     streamed("MatMulInteger", "product of integers", PRODUCT, data=2),
     streamed("Einsum", "tensor product", EINSUM),
-    streamed("LSTM", "recurrent", RECURRENT),
-    streamed("GRU", "recurrent", RECURRENT),
-    streamed("RNN", "recurrent", RECURRENT),
+    streamed("LSTM", "recurrent", RECURRENT, vectors=(3, 7)),
+    streamed("GRU", "recurrent", RECURRENT, vectors=(3, 7)),
+    streamed("RNN", "recurrent", RECURRENT, vectors=(3, 7)),
 )

@@ -37,8 +37,9 @@ class Operator:
     """A row of the registry.
 
     `becomes` names what a node is turned into by `rule`; `reads` says what of its inputs is
-    read, of which only the first `data` are data (None: all) while the others steer it;
-    `in_place` tells whether the result may take the place of an input.  Shapes are inferred
+    read, of which only the first `data` are data (None: all) while the others steer it,
+    and of the data those at the places `vectors` are biases, scales or shifts; `in_place`
+    tells whether the result may take the place of an input.  Shapes are inferred
     by ONNX itself; operators outside the standard are defined by standard ones first
     (`ingest.contrib`), and so are their shapes.
     """
@@ -51,13 +52,15 @@ class Operator:
     merges: Merges = Merges.ALONE
     in_place: bool = False
     data: int | None = None
+    vectors: tuple[int, ...] = ()
 
 
-def streaming(macs: Macs = NO_MACS, data: int | None = None) -> Rule:
+def streaming(macs: Macs = NO_MACS, data: int | None = None, vectors: tuple[int, ...] = ()) -> Rule:
     """The rule of an operator that is streamed: inputs once, results once."""
 
     def rule(builder: GraphBuilder, node: Node) -> None:
-        builder.stream(node, macs=macs.count(node, builder.network.shapes), data=data)
+        count = macs.count(node, builder.network.shapes)
+        builder.stream(node, macs=count, data=data, vectors=vectors)
 
     return rule
 
@@ -68,6 +71,8 @@ def streamed(
     macs: Macs = NO_MACS,
     reads: str = "every input once",
     data: int | None = None,
+    vectors: tuple[int, ...] = (),
 ) -> Operator:
     """The row of an operator that is always streamed."""
-    return Operator(name, becomes, streaming(macs, data), macs, reads, data=data)
+    rule = streaming(macs, data, vectors)
+    return Operator(name, becomes, rule, macs, reads, data=data, vectors=vectors)
