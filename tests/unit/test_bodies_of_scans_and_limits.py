@@ -425,6 +425,11 @@ def test_impossible_scans_are_refused(name: str, values: list[int], message: str
     assert message in str(caught.value)
 
 
+def test_a_loop_runs_no_negative_number_of_times() -> None:
+    with pytest.raises(NetworkError, match="--trips loop=-1: a loop runs 0 times or more"):
+        enter_bodies(LOOP, "net", BodyChoices(trips={"loop": -1}), *folded(LOOP))
+
+
 def test_a_scan_makes_no_more_trips_than_it_has_rows() -> None:
     with pytest.raises(NetworkError, match="scans 5 rows; --trips scan=6 is more"):
         enter_bodies(SCAN, "net", BodyChoices(trips={"scan": 6}), {}, {"x": (5, 3)})
