@@ -34,7 +34,6 @@ class GraphBuilder:
         self.readers: dict[str, list[Node | PointNode | None]] = {}
         self.learned: dict[str, None] = {}
         self.unsupported: dict[str, int] = {}
-        self.free_views = 0
         self.copies: list[str] = []
         self.constant_maps: list[tuple[str, Shape4, Arrangement]] = []
         for node in nodes:
@@ -139,7 +138,6 @@ class GraphBuilder:
         """Name a value that costs nothing; a layer whose result only `node` reads ends there."""
         draft = self.draft_of(node.inputs[0])
         self.values[node.outputs[0]] = value
-        self.free_views += 1
         if draft and value.view.shape == draft.shape and self.alone(node.inputs[0], node):
             draft.end = node.outputs[0]
 

@@ -57,14 +57,13 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class JoinedValue:
-    """A state that grows: values joined along an axis, the first of them kept by the host.
+    """A state that grows: values one behind the other, the first of them kept by the host.
 
     What a cache of keys or values is between the Concat that appends to it and the
     attention that reads it.
     """
 
     parts: tuple[Value, ...]
-    axis: int
 
 
 @dataclass(slots=True)

@@ -134,7 +134,7 @@ def _standard_attention(builder: GraphBuilder, node: Node) -> None:
     new = [builder.value(name) for name in node.inputs[1:3]]
     builder.stream(replace(node, outputs=node.outputs[:1]), macs=macs)
     for past, part, present in zip(pasts, new, presents, strict=True):
-        builder.joined[present] = JoinedValue((builder.value(past), part), axis=2)
+        builder.joined[present] = JoinedValue((builder.value(past), part))
 
 
 ROWS = (

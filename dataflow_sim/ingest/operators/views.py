@@ -25,7 +25,7 @@ def _concat(builder: GraphBuilder, node: Node) -> None:
     if len(parts) < len(node.inputs):
         builder.stream(node)
     elif _grows(builder, node):
-        builder.joined[node.outputs[0]] = JoinedValue(tuple(parts), axis)
+        builder.joined[node.outputs[0]] = JoinedValue(tuple(parts))
     elif not _by_channels(parts, axis) or any(part.pre for part in parts):
         builder.stream(node)
     else:
