@@ -25,7 +25,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
-from dataflow_sim.networks import BUILT_IN, build_network
+from dataflow_sim.networks import build_network, is_built_in
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import (
     BufferStay,
@@ -47,7 +47,15 @@ from dataflow_sim.traffic import Reason, TrafficKey
 # A program of more steps is not lowered in production: about a minute and a gigabyte.
 MAXIMUM_COUNTED_STEPS = 1 << 19
 
-__all__ = ["ReadRequest", "RunOptions", "catalogue", "curve", "load_network", "run"]
+__all__ = [
+    "ReadRequest",
+    "RunOptions",
+    "catalogue",
+    "curve",
+    "is_built_in",
+    "load_network",
+    "run",
+]
 
 _LONGEST_NAME = 250  # file systems take 255 bytes for a name
 
@@ -69,11 +77,6 @@ class RunOptions:
     weight_bits: int | None = None
     activation_bits: int | None = None
     frames_per_second: float | None = None
-
-
-def is_built_in(name: str) -> bool:
-    """Whether a name, with its parameters or without, is that of a built-in network."""
-    return name.partition("@")[0] in BUILT_IN
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:

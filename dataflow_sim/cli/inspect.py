@@ -83,5 +83,6 @@ def _refuse_built_in(network: str) -> None:
 
     if is_built_in(network):
         raise InputError(
-            f"--annotate: '{network}' is a built-in network, not a file; give an .onnx file"
+            f"--annotate: '{network}' is a built-in network, not a file; "
+            f"`networks export {network} FILE` makes one"
         )

@@ -1,75 +1,55 @@
-"""Built-in networks: a name, optionally with a width (`mobilenet_v1@0.5`), to an ONNX model."""
+"""Built-in networks: a name, with numbers if wanted (`mobilenet_v1@0.5-160`), to an ONNX model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping
+from itertools import chain
 
 import onnx
 
-from dataflow_sim.errors import NetworkError
-from dataflow_sim.networks.densenet import densenet
-from dataflow_sim.networks.mobilenet import mobilenet_v1, mobilenet_v2
-from dataflow_sim.networks.resnet import resnet
-from dataflow_sim.networks.vgg import vgg16
+from dataflow_sim.networks.classification import densenet, mobilenet, resnet, vgg
+from dataflow_sim.networks.names import find, read_numbers, split_name
+from dataflow_sim.networks.row import BuiltIn, Number, Parameter, Published
+from dataflow_sim.networks.writer import input_shapes, output_shapes
 
-_RESOLUTION = 224
-_WIDTHS = (0.1, 4.0)
+__all__ = [
+    "BUILT_IN",
+    "BuiltIn",
+    "Parameter",
+    "Published",
+    "build_network",
+    "find_network",
+    "input_shapes",
+    "is_built_in",
+    "numbers_of",
+    "output_shapes",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class BuiltIn:
-    """A built-in network: what it is, and how it is built at (name, width, resolution)."""
-
-    name: str
-    description: str
-    build: Callable[[str, float, int], onnx.ModelProto]
-    has_width: bool = False
-
+_FAMILIES = (densenet, mobilenet, resnet, vgg)
 
 BUILT_IN: Mapping[str, BuiltIn] = {
-    row.name: row
-    for row in (
-        BuiltIn("densenet121", "DenseNet-BC, growth 32", lambda n, _, r: densenet(n, r)),
-        BuiltIn("mobilenet_v1", "depthwise separable convolutions", mobilenet_v1, True),
-        BuiltIn("mobilenet_v2", "inverted residuals", mobilenet_v2, True),
-        BuiltIn(
-            "resnet50", "bottleneck residuals, stride in the 3x3", lambda n, _, r: resnet(n, r)
-        ),
-        BuiltIn(
-            "vgg16", "configuration D with fully connected layers", lambda n, _, r: vgg16(n, r)
-        ),
-    )
+    row.name: row for row in chain.from_iterable(family.NETWORKS for family in _FAMILIES)
 }
 
 
-def _width(name: str, row: BuiltIn, text: str) -> float:
-    if not row.has_width:
-        raise NetworkError(f"'{name}': {row.name} has no width multiplier; write '{row.name}'")
-    try:
-        width = float(text)
-    except ValueError:
-        width = float("nan")
-    if not _WIDTHS[0] <= width <= _WIDTHS[1]:
-        raise NetworkError(
-            f"'{name}': the width '{text}' is not a number from {_WIDTHS[0]} to {_WIDTHS[1]}, "
-            f"as in '{row.name}@0.5'"
-        )
-    return width
+def is_built_in(name: str) -> bool:
+    """Whether a name, with numbers or without, is that of a built-in network."""
+    return split_name(name)[0] in BUILT_IN
 
 
-def build_network(name: str, resolution: int = _RESOLUTION) -> onnx.ModelProto:
-    """Build a network by name, with square inputs of `resolution` pixels.
+def find_network(name: str) -> BuiltIn:
+    """The row of a built-in network.  Raises NetworkError, naming the nearest."""
+    return find(name, BUILT_IN)
 
-    Raises NetworkError for an unknown name, naming the nearest, or an illegal width.
+
+def numbers_of(name: str) -> dict[str, Number]:
+    """The numbers that a name sets.  Raises NetworkError for illegal ones."""
+    return read_numbers(name, find_network(name))
+
+
+def build_network(name: str) -> onnx.ModelProto:
+    """Build a network by name.
+
+    Raises NetworkError for an unknown name, naming the nearest, and for illegal numbers.
     """
-    base, at, text = name.partition("@")
-    row = BUILT_IN.get(base)
-    if row is None:
-        near = get_close_matches(base, BUILT_IN, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise NetworkError(
-            f"unknown network '{name}'; {hint}give an .onnx file or one of {', '.join(BUILT_IN)}"
-        )
-    return row.build(name, _width(name, row, text) if at else 1.0, resolution)
+    return find_network(name).model(name, numbers_of(name))

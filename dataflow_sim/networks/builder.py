@@ -1,142 +1,272 @@
-"""Write networks as ONNX models without weights: shapes and operators only.
+"""The layers that networks are made of, one method each, so that a family reads like its paper.
 
-Weights are initialisers that point to external data which does not exist; the reader
-never opens it.  Names follow the blocks, so that results read like the paper.
+Names follow the blocks, so that results read like the paper too.  Nothing here knows a network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import onnx
-from onnx import TensorProto, helper
+from dataflow_sim.networks.writer import ModelWriter
 
-_OPSET = 17
-_IR_VERSION = 8
-_NO_WEIGHTS = "weights_not_included.bin"
+Size = int | tuple[int, int]
 
 
-class OnnxBuilder:
-    """Appends nodes to a model; every method returns the name of the value it makes."""
+def pair(size: Size) -> tuple[int, int]:
+    """Rows and columns of a size that may be given as one number."""
+    return (size, size) if isinstance(size, int) else size
 
-    def __init__(self, name: str, input_shape: Sequence[int]) -> None:
-        self.name = name
-        self._input = helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)
-        self._nodes: list[onnx.NodeProto] = []
-        self._initialisers: list[onnx.TensorProto] = []
-        self._channels = {"input": input_shape[1]}
 
-    def channels(self, value: str) -> int:
-        """Channels of a value."""
-        return self._channels[value]
+class OnnxBuilder(ModelWriter):
+    """Appends layers to a model; every method returns the name of the value it makes.
 
-    def _weight(self, name: str, shape: Sequence[int]) -> str:
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
-        tensor.data_location = TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value=_NO_WEIGHTS)
-        self._initialisers.append(tensor)
-        return name
-
-    def node(
-        self,
-        op: str,
-        name: str,
-        inputs: Sequence[str],
-        channels: int,
-        **attributes: int | float | str | list[int],
-    ) -> str:
-        """Append any node; `channels` are those of its result."""
-        node = helper.make_node(op, inputs, [name], name=name)
-        for key, value in attributes.items():
-            node.attribute.append(helper.make_attribute(key, value))
-        self._nodes.append(node)
-        self._channels[name] = channels
-        return name
+    Images are (batch, channels, rows, columns), sequences (batch, tokens, features).
+    """
 
     def convolution(
         self,
         name: str,
         value: str,
         channels: int,
-        kernel: int,
+        kernel: Size,
         *,
-        stride: int = 1,
+        stride: Size = 1,
+        pad: Size | None = None,
         groups: int = 1,
+        dilation: int = 1,
         bias: bool = False,
     ) -> str:
-        """A convolution padded so that stride 1 keeps the size."""
-        shape = (channels, self.channels(value) // groups, kernel, kernel)
-        inputs = [value, self._weight(f"{name}.weight", shape)]
+        """A convolution, padded so that stride 1 keeps the size unless `pad` says how much."""
+        rows, columns = pair(kernel)
+        if pad is None:
+            pad = (rows // 2 * dilation, columns // 2 * dilation)
+        shape = (channels, self.channels(value) // groups, rows, columns)
+        inputs = [value, self.weight(f"{name}.weight", shape)]
         if bias:
-            inputs.append(self._weight(f"{name}.bias", (channels,)))
+            inputs.append(self.weight(f"{name}.bias", (channels,)))
         return self.node(
             "Conv",
             name,
             inputs,
+            kernel_shape=[rows, columns],
+            strides=pair(stride),
+            pads=pair(pad) * 2,
+            group=groups,
+            dilations=[dilation, dilation],
+        )
+
+    def unit(
+        self,
+        name: str,
+        value: str,
+        channels: int,
+        kernel: Size,
+        *,
+        stride: Size = 1,
+        pad: Size | None = None,
+        groups: int = 1,
+        dilation: int = 1,
+        activation: str | None = "Relu",
+    ) -> str:
+        """A convolution without bias, batch normalisation and, unless None, an activation."""
+        value = self.convolution(
+            name,
+            value,
             channels,
+            kernel,
+            stride=stride,
+            pad=pad,
+            groups=groups,
+            dilation=dilation,
+        )
+        value = self.batch_norm(f"{name}.bn", value)
+        return value if activation is None else self.activation(f"{name}.act", value, activation)
+
+    def transposed_convolution(
+        self,
+        name: str,
+        value: str,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int,
+        pad: int = 0,
+        output_pad: int = 0,
+    ) -> str:
+        """A transposed convolution with bias: rows become (rows - 1) x stride - 2 pad + kernel."""
+        weight = self.weight(f"{name}.weight", (self.channels(value), channels, kernel, kernel))
+        bias = self.weight(f"{name}.bias", (channels,))
+        return self.node(
+            "ConvTranspose",
+            name,
+            [value, weight, bias],
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
-            pads=[kernel // 2] * 4,
-            group=groups,
+            pads=[pad] * 4,
+            output_padding=[output_pad, output_pad],
         )
 
     def batch_norm(self, name: str, value: str) -> str:
         """Batch normalisation with learned scale and shift and stored statistics."""
-        channels = self.channels(value)
-        parts = ("scale", "shift", "mean", "variance")
-        inputs = [value, *(self._weight(f"{name}.{part}", (channels,)) for part in parts)]
-        return self.node("BatchNormalization", name, inputs, channels)
+        return self.node("BatchNormalization", name, [value, *self._per_channel(name, value, 4)])
+
+    def _per_channel(self, name: str, value: str, count: int) -> list[str]:
+        parts = ("scale", "shift", "mean", "variance")[:count]
+        return [self.weight(f"{name}.{part}", (self.channels(value),)) for part in parts]
+
+    def instance_norm(self, name: str, value: str) -> str:
+        """Every channel of every image normalised by its own statistics, then scale and shift."""
+        return self.node("InstanceNormalization", name, [value, *self._per_channel(name, value, 2)])
+
+    def local_response_norm(
+        self,
+        name: str,
+        value: str,
+        *,
+        size: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        bias: float = 1.0,
+    ) -> str:
+        """Local response normalisation across `size` channels."""
+        return self.node("LRN", name, [value], size=size, alpha=alpha, beta=beta, bias=bias)
+
+    def layer_norm(self, name: str, value: str, epsilon: float = 1e-5) -> str:
+        """Normalisation of the last axis, then a learned scale and shift."""
+        features = self.shape(value)[-1]
+        learned = [self.weight(f"{name}.{part}", (features,)) for part in ("scale", "shift")]
+        return self.node("LayerNormalization", name, [value, *learned], axis=-1, epsilon=epsilon)
 
     def activation(self, name: str, value: str, op: str = "Relu") -> str:
-        """ReLU, or `op` of one input; `Relu6` clips at 6."""
-        if op != "Relu6":
-            return self.node(op, name, [value], self.channels(value))
-        limits = []
-        for suffix, number in (("low", 0.0), ("high", 6.0)):
-            limit = helper.make_tensor(f"{name}.{suffix}", TensorProto.FLOAT, (), [number])
-            self._initialisers.append(limit)
-            limits.append(limit.name)
-        return self.node("Clip", name, [value, *limits], self.channels(value))
+        """An operator of one input; `Relu6` clips at 6, `Swish` is x times its sigmoid,
+        `PRelu` learns a slope a channel."""
+        if op == "Relu6":
+            limits = [self.constant(f"{name}.low", 0.0), self.constant(f"{name}.high", 6.0)]
+            return self.node("Clip", name, [value, *limits])
+        if op == "Swish":
+            gate = self.node("Sigmoid", f"{name}.sigmoid", [value])
+            return self.node("Mul", name, [value, gate])
+        if op == "PRelu":
+            slopes = self.weight(f"{name}.slope", (self.channels(value), 1, 1))
+            return self.node("PRelu", name, [value, slopes])
+        return self.node(op, name, [value])
 
-    def pool(self, op: str, name: str, value: str, kernel: int, stride: int, pad: int = 0) -> str:
-        """MaxPool or AveragePool."""
+    def pool(
+        self,
+        op: str,
+        name: str,
+        value: str,
+        kernel: Size,
+        stride: Size,
+        pad: Size = 0,
+        *,
+        ceil: bool = False,
+    ) -> str:
+        """MaxPool or AveragePool; `ceil` rounds the size of the result up, not down."""
         return self.node(
             op,
             name,
             [value],
-            self.channels(value),
-            kernel_shape=[kernel, kernel],
-            strides=[stride, stride],
-            pads=[pad] * 4,
+            kernel_shape=pair(kernel),
+            strides=pair(stride),
+            pads=pair(pad) * 2,
+            ceil_mode=int(ceil),
         )
-
-    def add(self, name: str, left: str, right: str) -> str:
-        """Residual add."""
-        return self.node("Add", name, [left, right], self.channels(left))
-
-    def concat(self, name: str, values: Sequence[str]) -> str:
-        """Concatenation along channels."""
-        total = sum(self.channels(value) for value in values)
-        return self.node("Concat", name, values, total, axis=1)
 
     def global_average_pool(self, name: str, value: str) -> str:
         """Mean over the plane."""
-        return self.node("GlobalAveragePool", name, [value], self.channels(value))
+        return self.node("GlobalAveragePool", name, [value])
 
-    def fully_connected(self, name: str, value: str, inputs: int, outputs: int) -> str:
-        """Flatten, then a matrix product with bias; `inputs` counts the flattened elements."""
-        flat = self.node("Flatten", f"{name}.flatten", [value], inputs)
-        weight = self._weight(f"{name}.weight", (outputs, inputs))
-        bias = self._weight(f"{name}.bias", (outputs,))
-        return self.node("Gemm", name, [flat, weight, bias], outputs, transB=1)
+    def fully_connected(self, name: str, value: str, outputs: int) -> str:
+        """Flatten, then a matrix product with bias."""
+        flat = self.node("Flatten", f"{name}.flatten", [value])
+        weight = self.weight(f"{name}.weight", (outputs, self.channels(flat)))
+        bias = self.weight(f"{name}.bias", (outputs,))
+        return self.node("Gemm", name, [flat, weight, bias], transB=1)
 
-    def model(self, output: str) -> onnx.ModelProto:
-        """The model whose only output is the given value."""
-        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
-        graph = helper.make_graph(
-            self._nodes, self.name, [self._input], [result], self._initialisers
+    def linear(self, name: str, value: str, outputs: int, *, bias: bool = True) -> str:
+        """A matrix product over the last axis, with bias unless told otherwise."""
+        weight = self.weight(f"{name}.weight", (self.shape(value)[-1], outputs))
+        if not bias:
+            return self.node("MatMul", name, [value, weight])
+        product = self.node("MatMul", f"{name}.product", [value, weight])
+        return self.node("Add", name, [product, self.weight(f"{name}.bias", (outputs,))])
+
+    def embedding(self, name: str, ids: str, rows: int, features: int) -> str:
+        """Rows of a learned table, picked by number."""
+        table = self.weight(f"{name}.weight", (rows, features))
+        return self.node("Gather", name, [table, ids], axis=0)
+
+    def add(self, name: str, left: str, right: str) -> str:
+        """Sum of two values, such as a residual add."""
+        return self.node("Add", name, [left, right])
+
+    def multiply(self, name: str, left: str, right: str) -> str:
+        """Product of two values, element by element."""
+        return self.node("Mul", name, [left, right])
+
+    def concat(self, name: str, values: Sequence[str], axis: int = 1) -> str:
+        """Concatenation, along channels unless told otherwise."""
+        return self.node("Concat", name, values, axis=axis)
+
+    def split(self, name: str, value: str, extents: Sequence[int], axis: int = 1) -> list[str]:
+        """The parts of a value, of these extents, called NAME.0, NAME.1, ..."""
+        sizes = self.whole_numbers(f"{name}.extents", extents)
+        names = [f"{name}.{index}" for index in range(len(extents))]
+        return self.nodes("Split", names, [value, sizes], axis=axis)
+
+    def slice(self, name: str, value: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """Elements from `start` up to `stop` along one axis."""
+        parts = {"starts": start, "ends": stop, "axes": axis, "steps": step}
+        inputs = [self.whole_numbers(f"{name}.{key}", [part]) for key, part in parts.items()]
+        return self.node("Slice", name, [value, *inputs])
+
+    def reshape(self, name: str, value: str, shape: Sequence[int]) -> str:
+        """The same elements in another shape; one extent may be -1."""
+        return self.node("Reshape", name, [value, self.whole_numbers(f"{name}.shape", shape)])
+
+    def transpose(self, name: str, value: str, order: Sequence[int]) -> str:
+        """The axes in another order."""
+        return self.node("Transpose", name, [value], perm=order)
+
+    def resize(
+        self,
+        name: str,
+        value: str,
+        size: tuple[int, int],
+        mode: str = "linear",
+        coordinates: str = "half_pixel",
+    ) -> str:
+        """An image of another size; `coordinates` as ONNX names how places correspond.
+
+        The nearest place is the one below, as the common frameworks round.
+        """
+        sizes = self.whole_numbers(f"{name}.sizes", [*self.shape(value)[:2], *size])
+        return self.node(
+            "Resize",
+            name,
+            [value, "", "", sizes],
+            mode=mode,
+            coordinate_transformation_mode=coordinates,
+            nearest_mode="floor",
         )
-        opsets = [helper.make_opsetid("", _OPSET)]
-        return helper.make_model(
-            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="dataflow_sim"
-        )
+
+    def softmax(self, name: str, value: str, axis: int = -1) -> str:
+        """Softmax over one axis."""
+        return self.node("Softmax", name, [value], axis=axis)
+
+    def squeeze_excite(
+        self,
+        name: str,
+        value: str,
+        squeezed: int,
+        *,
+        activation: str = "Relu",
+        gate: str = "Sigmoid",
+    ) -> str:
+        """Channels scaled by a gate that two 1x1 convolutions make of their means."""
+        pooled = self.global_average_pool(f"{name}.pool", value)
+        inner = self.convolution(f"{name}.reduce", pooled, squeezed, 1, bias=True)
+        inner = self.activation(f"{name}.reduce.act", inner, activation)
+        outer = self.convolution(f"{name}.expand", inner, self.channels(value), 1, bias=True)
+        return self.multiply(name, value, self.activation(f"{name}.gate", outer, gate))

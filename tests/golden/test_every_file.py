@@ -11,14 +11,13 @@ from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.ingest import read_network
-from dataflow_sim.networks import BUILT_IN
 from dataflow_sim.pipeline import RunOptions, run
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.search import POLICIES, budget_curve
 from dataflow_sim.schedule.types import MemoryOptions
 from tests.support.curves import policies_are_ordered
 from tests.support.models import LIGHT, NAMES, at_8_bit, read, references
-from tests.support.runs import built_in
+from tests.support.runs import CLASSIC, built_in
 
 LARGE = 64 << 20
 QUICK = (
@@ -95,6 +94,6 @@ def test_light_networks(name: str, light_models: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", CLASSIC)
 def test_built_in_networks(name: str) -> None:
     reaches_the_floor(built_in(name, biases=True))

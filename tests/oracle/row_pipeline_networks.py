@@ -101,17 +101,17 @@ class Sketch:
         if point:
             window, plane = {"kernel_shape": [1, 1]}, value.plane
         shape = (channels, value.channels // groups, *window["kernel_shape"])
-        inputs = [value.name, self.net._weight(f"{name}.weight", shape)]
+        inputs = [value.name, self.net.weight(f"{name}.weight", shape)]
         if self.random.randrange(5) > 2:
-            inputs.append(self.net._weight(f"{name}.bias", (channels,)))
-        self.net.node("Conv", name, inputs, channels, group=groups, **window)
+            inputs.append(self.net.weight(f"{name}.bias", (channels,)))
+        self.net.node("Conv", name, inputs, group=groups, **window)
         if self.random.randrange(3) == 2:
             name = self.net.activation(f"{name}.relu", name)
         return self.made(name, channels, plane)
 
     def pool(self, value: Value) -> Value:
         window, plane = self.windows(value.plane, (1, 2, 3), 1)
-        name = self.net.node("MaxPool", self.name("pool"), [value.name], value.channels, **window)
+        name = self.net.node("MaxPool", self.name("pool"), [value.name], **window)
         return self.made(name, value.channels, plane)
 
     def pooled_convolution(self, value: Value) -> Value:
@@ -140,9 +140,9 @@ class Sketch:
         if value.plane[0] not in (2, 3):
             return self.convolution(value)
         name, channels = self.name("coarse"), self.random.randint(1, 3)
-        weight = self.net._weight(f"{name}.weight", (channels, value.channels, 3, 1))
+        weight = self.net.weight(f"{name}.weight", (channels, value.channels, 3, 1))
         window = {"kernel_shape": [3, 1], "strides": [2, 1], "pads": [2, 0, 2, 0]}
-        self.net.node("Conv", name, [value.name, weight], channels, **window)
+        self.net.node("Conv", name, [value.name, weight], **window)
         both = [value, self.made(name, channels, value.plane)]
         self.random.shuffle(both)
         joined = self.net.concat(f"{name}.joined", [v.name for v in both])
@@ -154,7 +154,7 @@ class Sketch:
         squeezed = self.net.global_average_pool(f"{name}.mean", value.name)
         excited = self.net.convolution(f"{name}.excite", squeezed, value.channels, 1)
         excited = self.net.activation(f"{name}.sigmoid", excited, "Sigmoid")
-        self.net.node("Mul", name, [value.name, excited], value.channels)
+        self.net.multiply(name, value.name, excited)
         return self.made(name, value.channels, value.plane)
 
     def part(self, value: Value) -> Value:
@@ -162,13 +162,7 @@ class Sketch:
         name = self.name("part")
         first = self.random.randrange(value.channels)
         last = self.random.randint(first + 1, value.channels)
-        ends = {"starts": first, "ends": last, "axes": 1}
-        names = [f"{name}.{key}" for key in ends]
-        self.net._initialisers.extend(
-            helper.make_tensor(n, TensorProto.INT64, [1], [v])
-            for n, v in zip(names, ends.values(), strict=True)
-        )
-        self.net.node("Slice", name, [value.name, *names], last - first)
+        self.net.slice(name, value.name, 1, first, last)
         return self.made(name, last - first, value.plane)
 
     def parts(self, value: Value) -> Value:

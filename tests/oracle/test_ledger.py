@@ -10,11 +10,10 @@ from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.ingest import read_network
-from dataflow_sim.networks import BUILT_IN
 from dataflow_sim.program.instructions import Free, Load, Program, Store
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
-from tests.support.runs import built_in, case, scheduled
+from tests.support.runs import CLASSIC, built_in, case, scheduled
 
 KIB = 1024
 BUDGETS = (64 * KIB, 256 * KIB, 1024 * KIB, 64 * 1024 * KIB)
@@ -34,7 +33,7 @@ def agree(graph: NetworkGraph, budget: int, double_buffer: bool, policy: str = "
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", CLASSIC)
 def test_built_in_networks(name: str, budget: int) -> None:
     agree(built_in(name), budget, double_buffer=False)
 

@@ -114,8 +114,8 @@ def two_convolutions() -> NetworkGraph:
     net = OnnxBuilder("two", (1, 16, 36, 36))
     value = "input"
     for name in ("a", "b"):
-        inputs = [value, net._weight(f"{name}.weight", (16, 16, 3, 3))]
-        value = net.node("Conv", name, inputs, 16, kernel_shape=[3, 3])
+        inputs = [value, net.weight(f"{name}.weight", (16, 16, 3, 3))]
+        value = net.node("Conv", name, inputs, kernel_shape=[3, 3])
     return assign_precision(graph_from_model(net.model(value), "two"), Precision(8, 8, 32))
 
 

@@ -13,7 +13,6 @@ from dataflow_sim.graph.layer import Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.ingest import graph_from_model
-from dataflow_sim.networks import BUILT_IN
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes, layer_floor_bytes
 from dataflow_sim.schedule.frontier import layer_frontier
@@ -22,7 +21,14 @@ from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
-from tests.support.runs import built_in, layer_curve, least_budget, scheduled, single_convolution
+from tests.support.runs import (
+    CLASSIC,
+    built_in,
+    layer_curve,
+    least_budget,
+    scheduled,
+    single_convolution,
+)
 
 KIB = 1024
 
@@ -32,7 +38,7 @@ def total(graph: NetworkGraph, budget: int, double_buffer: bool = False) -> int:
     return sum(schedule_network(graph, memory, "layerwise").traffic_bytes().values())
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", CLASSIC)
 def test_more_memory_never_costs_traffic(name: str) -> None:
     graph = built_in(name)
     budgets = [KIB << power for power in range(4, 17)]
@@ -42,7 +48,7 @@ def test_more_memory_never_costs_traffic(name: str) -> None:
     assert totals[-1] == floor >= compulsory_bytes(graph)
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", CLASSIC)
 def test_layer_bounds_lie_below_every_point_of_the_frontier(name: str) -> None:
     graph = built_in(name, accumulator=8)
     memory = MemoryOptions(0, False, 8)

@@ -37,6 +37,9 @@ from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, w
 from tests.support.small import SMALL
 from tests.support.tokens import TOKENS
 
+# the networks that schedules are proved on at many budgets
+CLASSIC = ("densenet121", "mobilenet_v1", "mobilenet_v2", "resnet50", "vgg16")
+
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -57,7 +60,11 @@ def case(name: str, count_biases: bool = True, resolution: int | None = None) ->
     With a resolution it is a built-in one, whose values stay in range.
     """
     unit_gain = resolution is not None
-    model = build_network(name, resolution) if resolution else {**SMALL, **TOKENS}[name]()
+    model = (
+        build_network(f"{name}@resolution={resolution}")
+        if resolution
+        else {**SMALL, **TOKENS}[name]()
+    )
     model = with_weights(model, seed=1, unit_gain=unit_gain)
     graph = assign_precision(graph_from_model(model, name), Precision(32, 32, 32))
     if not count_biases:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx
-from onnx import TensorProto, helper
 
+from dataflow_sim.networks import build_network
 from dataflow_sim.networks.builder import OnnxBuilder
-from dataflow_sim.networks.densenet import densenet
-from dataflow_sim.networks.mobilenet import mobilenet_v1, mobilenet_v2
+from dataflow_sim.networks.classification.mobilenet import mobilenet_v1, mobilenet_v2
 
 
 def padded_chain() -> onnx.ModelProto:
@@ -62,22 +61,21 @@ def pooled_classifier() -> onnx.ModelProto:
     value = net.pool("MaxPool", "a.pool", value, 3, 2, 1)
     value = net.activation("b.relu", net.convolution("b", value, 6, 3))
     value = net.pool("AveragePool", "b.pool", value, 2, 2)
-    value = net.fully_connected("fc1", value, 6 * 5 * 4, 14)
+    value = net.fully_connected("fc1", value, 14)
     value = net.activation("fc1.relu", value)
-    value = net.fully_connected("fc2", value, 14, 10)
-    return net.model(net.node("Softmax", "prob", [value], 10, axis=1))
+    value = net.fully_connected("fc2", value, 10)
+    return net.model(net.softmax("prob", value, 1))
 
 
 def squeeze_excite() -> onnx.ModelProto:
     """A gate (SiLU), global pooling beside its own input, scaling by channel."""
     net = OnnxBuilder("squeeze_excite", (1, 4, 8, 8))
     value = net.convolution("a", "input", 8, 3)
-    gate = net.activation("a.sigmoid", value, "Sigmoid")
-    value = net.node("Mul", "a.silu", [value, gate], 8)
+    value = net.activation("a.silu", value, "Swish")
     squeezed = net.global_average_pool("squeeze", value)
     squeezed = net.activation("s1.relu", net.convolution("s1", squeezed, 2, 1, bias=True))
     scale = net.activation("s2.hs", net.convolution("s2", squeezed, 8, 1), "HardSigmoid")
-    value = net.node("Mul", "scaled", [value, scale], 8)
+    value = net.multiply("scaled", value, scale)
     return net.model(net.convolution("project", value, 5, 1))
 
 
@@ -85,12 +83,9 @@ def shuffled() -> onnx.ModelProto:
     """Grouped convolutions with a channel shuffle between them."""
     net = OnnxBuilder("shuffled", (1, 6, 7, 7))
     value = net.convolution("g1", "input", 6, 1, groups=3)
-    shapes = {"split": [1, 3, 2, 7, 7], "joined": [1, 6, 7, 7]}
-    tensors = [helper.make_tensor(k, TensorProto.INT64, [len(v)], v) for k, v in shapes.items()]
-    net._initialisers.extend(tensors)
-    value = net.node("Reshape", "r1", [value, "split"], 6)
-    value = net.node("Transpose", "t", [value], 6, perm=[0, 2, 1, 3, 4])
-    value = net.node("Reshape", "r2", [value, "joined"], 6)
+    value = net.reshape("r1", value, [1, 3, 2, 7, 7])
+    value = net.transpose("t", value, [0, 2, 1, 3, 4])
+    value = net.reshape("r2", value, [1, 6, 7, 7])
     value = net.convolution("g2", value, 6, 3, groups=3)
     return net.model(net.convolution("last", value, 4, 3))
 
@@ -107,7 +102,7 @@ def tiny_mobilenet_v2() -> onnx.ModelProto:
 
 def tiny_densenet() -> onnx.ModelProto:
     """The real DenseNet-121 at the lowest resolution."""
-    return densenet("densenet121", 32)
+    return build_network("densenet121@32")
 
 
 SMALL: dict[str, Callable[[], onnx.ModelProto]] = {

@@ -111,12 +111,8 @@ def test_pooling_folds_into_the_producer_only_where_nobody_else_reads() -> None:
 def test_concat_and_split_are_views() -> None:
     net = OnnxBuilder("views", (1, 4, 5, 5))
     value = net.convolution("a", "input", 6, 1)
-    net.node("Split", "s", [value], 3, axis=1)
-    node = net._nodes[-1]
-    del node.output[:]
-    node.output.extend(["s0", "s1"])
-    net._channels.update(s0=3, s1=3)
-    swapped = net.concat("swap", ["s1", "s0"])
+    first, second = net.split("s", value, [3, 3])
+    swapped = net.concat("swap", [second, first])
     graph = graph_from_model(net.model(net.convolution("b", swapped, 2, 1)), "views")
     assert [layer.name for layer in graph.layers] == ["a", "b"]
     segments = [(s.tensor, s.channel_start, s.channel_stop) for s in graph.layers[1].input.segments]
@@ -125,8 +121,8 @@ def test_concat_and_split_are_views() -> None:
 
 def test_unknown_operators_are_charged_and_named_once() -> None:
     net = OnnxBuilder("odd", (1, 4, 6, 6))
-    value = net.node("Frobnicate", "one", ["input"], 4)
-    value = net.node("Frobnicate", "two", [value], 4)
+    value = net.node("Frobnicate", "one", ["input"], shape=(1, 4, 6, 6))
+    value = net.node("Frobnicate", "two", [value], shape=(1, 4, 6, 6))
     model = net.model(net.convolution("c", value, 2, 1))
     model.opset_import.append(helper.make_opsetid("foo", 1))
     for node in model.graph.node[:2]:
@@ -196,22 +192,19 @@ def test_malformed_graphs_name_the_node(tmp_path: Path) -> None:
 
 def test_views_of_no_cost_and_their_layers() -> None:
     net = OnnxBuilder("free", (1, 4, 6, 6))
-    bounds = {"starts": [1], "ends": [3], "axes": [1], "plane": [2, 3], "first": [0]}
-    net._initialisers.extend(
-        helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in bounds.items()
-    )
-    net._initialisers.append(helper.make_tensor("matrix", TensorProto.FLOAT, [2, 3], [1.0] * 6))
-    value = net.node("Identity", "i", ["input"], 4)
-    value = net.node("Cast", "c", [value], 4, to=int(TensorProto.FLOAT))
-    value = net.node("Slice", "s", [value, "starts", "ends", "axes"], 2)
-    value = net.node("ReduceMean", "mean", [value], 2, axes=[2, 3], keepdims=1)
-    value = net.node("Squeeze", "q", [value, "plane"], 2)
-    value = net.node("Unsqueeze", "u", [value, "first"], 2)
-    value = net.node("Squeeze", "q2", [value, "first"], 2)
-    graph = graph_from_model(net.model(net.node("MatMul", "fc", [value, "matrix"], 3)), "free")
+    plane, first = net.whole_numbers("plane", [2, 3]), net.whole_numbers("first", [0])
+    value = net.node("Identity", "i", ["input"])
+    value = net.node("Cast", "c", [value], to=int(TensorProto.FLOAT))
+    value = net.slice("s", value, 1, 1, 3)
+    value = net.node("ReduceMean", "mean", [value, plane], keepdims=1)
+    value = net.node("Squeeze", "q", [value, plane])
+    value = net.node("Unsqueeze", "u", [value, first])
+    value = net.node("Squeeze", "q2", [value, first])
+    matrix = net.constant("matrix", [[1.0] * 3] * 2)
+    graph = graph_from_model(net.model(net.node("MatMul", "fc", [value, matrix])), "free")
     assert [layer.name for layer in graph.layers] == ["mean", "fc"]
     segment = graph.layers[0].input.segments[0]
     assert (segment.tensor, segment.channel_start, segment.channel_stop) == ("input", 1, 3)
     peak = OnnxBuilder("peak", (1, 4, 6, 6))
-    value = peak.node("GlobalMaxPool", "g", ["input"], 4)
+    value = peak.node("GlobalMaxPool", "g", ["input"])
     assert graph_from_model(peak.model(value), "peak").layers[0].output_shape == (1, 4, 1, 1)

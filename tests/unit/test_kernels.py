@@ -24,7 +24,7 @@ from dataflow_sim.simulate.pointwise import pointwise
 def test_local_response_normalisation_by_its_definition() -> None:
     """The evaluator of onnx sums over batch instead of channels, so that it cannot judge."""
     net = OnnxBuilder("lrn", (1, 6, 2, 2))
-    value = net.node("LRN", "n", ["input"], 6, size=4, alpha=0.5, beta=0.75, bias=2.0)
+    value = net.local_response_norm("n", "input", size=4, alpha=0.5, bias=2.0)
     (layer,) = graph_from_model(net.model(value), "lrn").layers
     tile = np.random.default_rng(3).normal(size=(1, 6, 2, 2))
     expected = np.empty_like(tile)

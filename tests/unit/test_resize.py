@@ -91,7 +91,7 @@ def test_first_states_of_a_recurrence_are_repeated() -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "resnet50", "densenet121"])
 def test_built_in_networks_have_the_maps_of_the_network_built_at_that_size(name: str) -> None:
     result, _ = resized(build_network(name), name, (160, 160), None)
-    assert shapes_of(result) == shapes_of(build_network(name, 160))
+    assert shapes_of(result) == shapes_of(build_network(f"{name}@resolution=160"))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "vgg16"])

@@ -26,16 +26,22 @@ MAY_IMPORT = {
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"traffic"},
     "results_of_inspection": set(),
+    "results_of_networks": set(),
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
+    "built_in": {
+        *("errors", "ingest", "inspection", "networks", "results_of_networks"),
+    },
     "energy": {"graph", "hardware", "results"},
     "pipeline": {
         *("errors", "graph", "ingest", "networks", "hardware", "schedule", "program"),
         *("simulate", "energy", "results", "traffic"),
     },
-    "report": {"errors", "results", "results_of_inspection", "traffic", "units"},
+    "report": {
+        *("errors", "results", "results_of_inspection", "results_of_networks", "traffic", "units"),
+    },
     "cli": {
-        *("errors", "hardware", "inspection", "networks", "pipeline", "report", "resources"),
-        *("results", "units"),
+        *("built_in", "errors", "hardware", "inspection", "networks", "pipeline", "report"),
+        *("resources", "results", "units"),
     },
 }
 # third-party packages that stay in few rooms

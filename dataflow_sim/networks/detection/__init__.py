@@ -1,0 +1,1 @@
+"""Networks that tell what is where in an image."""

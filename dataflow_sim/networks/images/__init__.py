@@ -1,0 +1,1 @@
+"""Networks that give an image: segmentation, style transfer, super-resolution."""
