@@ -7,7 +7,23 @@ from itertools import chain
 
 import onnx
 
-from dataflow_sim.networks.classification import densenet, mobilenet, resnet, vgg
+from dataflow_sim.networks.classification import (
+    alexnet,
+    densenet,
+    efficientnet,
+    googlenet,
+    inception,
+    inception_resnet,
+    mobilenet,
+    nasnet,
+    resnet,
+    shufflenet,
+    squeezenet,
+    vgg,
+    vit,
+)
+from dataflow_sim.networks.detection import faster_rcnn, ssd, yolo, yolov8
+from dataflow_sim.networks.language import bert, gpt2, llama, mobilebert
 from dataflow_sim.networks.names import find, read_numbers, split_name
 from dataflow_sim.networks.row import BuiltIn, Number, Parameter, Published
 from dataflow_sim.networks.writer import input_shapes, output_shapes
@@ -25,7 +41,13 @@ __all__ = [
     "output_shapes",
 ]
 
-_FAMILIES = (densenet, mobilenet, resnet, vgg)
+# in the order of the catalogue
+_FAMILIES = (
+    *(alexnet, vgg, googlenet, inception, inception_resnet, resnet, densenet, squeezenet),
+    *(mobilenet, shufflenet, nasnet, efficientnet, vit),
+    *(ssd, yolo, yolov8, faster_rcnn),
+    *(bert, mobilebert, gpt2, llama),
+)
 
 BUILT_IN: Mapping[str, BuiltIn] = {
     row.name: row for row in chain.from_iterable(family.NETWORKS for family in _FAMILIES)

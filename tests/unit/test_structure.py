@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "results_of_networks": set(),
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
     "built_in": {
-        *("errors", "ingest", "inspection", "networks", "results_of_networks"),
+        *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
     "energy": {"graph", "hardware", "results"},
     "pipeline": {

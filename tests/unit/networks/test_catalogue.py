@@ -14,7 +14,7 @@ from dataflow_sim.built_in import comparisons
 from dataflow_sim.networks import BUILT_IN, build_network
 from tests.support.zoo import graph_of, smallest
 
-PARAMETERS_WITHIN, MACS_WITHIN = 0.01, 0.02
+WITHIN = {"parameters": 0.01, "MACs": 0.02}
 
 
 def families() -> list[str]:
@@ -44,33 +44,22 @@ def test_the_numbers_of_a_name_are_what_is_built_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_published_figures_are_met_or_the_difference_is_explained(name: str) -> None:
+    """Within 1 % and 2 %; a figure that is met needs no explanation, and has none."""
+    met: dict[str, bool] = {}
     for found in comparisons(BUILT_IN[name]):
-        within = PARAMETERS_WITHIN if found.what == "parameters" else MACS_WITHIN
-        assert abs(found.difference) <= within or found.because, found
         assert found.source
-
-
-def test_no_difference_is_explained_where_there_is_none() -> None:
-    for row in BUILT_IN.values():
-        explained = [each for each in comparisons(row) if each.because]
-        for at in {each.at for each in explained}:
-            worst = max(
-                abs(each.difference)
-                / (PARAMETERS_WITHIN if each.what == "parameters" else MACS_WITHIN)
-                for each in explained
-                if each.at == at
-            )
-            assert worst > 1, (row.name, at)
+        within = abs(found.difference) <= WITHIN[found.what]
+        assert within or found.because, found
+        if found.because:
+            met[found.at] = met.get(found.at, True) and within
+    assert not any(met.values()), met
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_the_reader_understands_all_of_it(name: str) -> None:
-    assert graph_of(name).warnings == ()
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_the_smallest_size_is_legal_and_built_alike_twice(name: str) -> None:
+def test_the_reader_understands_all_of_it_at_either_size(name: str) -> None:
     least = smallest(BUILT_IN[name])
     once, again = build_network(least), build_network(least)
     assert once.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
-    assert graph_of(least).parameters <= graph_of(name).parameters
+    small, graph = graph_of(least), graph_of(name)
+    assert graph.warnings == small.warnings == ()
+    assert small.parameters <= graph.parameters
