@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataflow_sim.networks.writer import ModelWriter
 
 Size = int | tuple[int, int]
+Pads = tuple[int, int, int, int]
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -31,15 +32,19 @@ class OnnxBuilder(ModelWriter):
         kernel: Size,
         *,
         stride: Size = 1,
-        pad: Size | None = None,
+        pad: Size | Pads | None = None,
         groups: int = 1,
         dilation: int = 1,
         bias: bool = False,
     ) -> str:
-        """A convolution, padded so that stride 1 keeps the size unless `pad` says how much."""
+        """A convolution, padded so that stride 1 keeps the size unless `pad` says how much.
+
+        `pad` is the same before and behind, or (top, left, bottom, right).
+        """
         rows, columns = pair(kernel)
         if pad is None:
             pad = (rows // 2 * dilation, columns // 2 * dilation)
+        around = pad if isinstance(pad, tuple) and len(pad) == 4 else pair(pad) * 2
         shape = (channels, self.channels(value) // groups, rows, columns)
         inputs = [value, self.weight(f"{name}.weight", shape)]
         if bias:
@@ -50,7 +55,7 @@ class OnnxBuilder(ModelWriter):
             inputs,
             kernel_shape=[rows, columns],
             strides=pair(stride),
-            pads=pair(pad) * 2,
+            pads=around,
             group=groups,
             dilations=[dilation, dilation],
         )
@@ -63,7 +68,7 @@ class OnnxBuilder(ModelWriter):
         kernel: Size,
         *,
         stride: Size = 1,
-        pad: Size | None = None,
+        pad: Size | Pads | None = None,
         groups: int = 1,
         dilation: int = 1,
         activation: str | None = "Relu",

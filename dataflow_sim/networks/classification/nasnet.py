@@ -70,15 +70,7 @@ def factorised_reduction(net: OnnxBuilder, name: str, value: str, channels: int)
     end = net.whole_numbers(f"{name}.end", net.shape(value)[2:])
     axes = net.whole_numbers(f"{name}.axes", (2, 3))
     shifted = net.node("Slice", f"{name}.shifted", [value, begin, end, axes])
-    kernel = net.weight(f"{name}.odd.weight", (channels // 2, net.channels(value), 1, 1))
-    odd = net.node(
-        "Conv",
-        f"{name}.odd",
-        [shifted, kernel],
-        kernel_shape=[1, 1],
-        strides=[2, 2],
-        pads=[0, 0, 1, 1],
-    )
+    odd = net.convolution(f"{name}.odd", shifted, channels // 2, 1, stride=2, pad=(0, 0, 1, 1))
     return net.batch_norm(f"{name}.bn", net.concat(f"{name}.concat", [even, odd]))
 
 

@@ -13,7 +13,7 @@ values of all before it, and hands them back with its own behind them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ from dataflow_sim.networks.attention import (
     projected_heads,
 )
 from dataflow_sim.networks.builder import OnnxBuilder
-from dataflow_sim.networks.row import BuiltIn, Published, tokens
+from dataflow_sim.networks.row import BuiltIn, Parameter, Published, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +148,22 @@ class Decoder:
         return self.linear("logits", self.norm("norm", value), sizes.vocabulary)
 
 
-def prefill(name: str, tokens: int, layers: int, sizes: Sizes) -> onnx.ModelProto:
+def prefill(name: str, tokens: int, layers: int, vocabulary: int, sizes: Sizes) -> onnx.ModelProto:
     """All tokens at once; the result is (1, tokens, vocabulary)."""
-    decoder = Decoder(name, sizes, 0, tokens)
+    decoder = Decoder(name, replace(sizes, vocabulary=vocabulary), 0, tokens)
     return decoder.net.model(decoder.logits(layers, behind_mask(decoder.net, tokens)))
 
 
-def decode(name: str, cache: int, layers: int, sizes: Sizes) -> onnx.ModelProto:
+def decode(name: str, cache: int, layers: int, vocabulary: int, sizes: Sizes) -> onnx.ModelProto:
     """One token behind `cache` others; keys and values are (1, groups, cache, head) a layer."""
-    decoder = Decoder(name, sizes, cache, 1)
+    decoder = Decoder(name, replace(sizes, vocabulary=vocabulary), cache, 1)
     presents: list[str] = []
     logits = decoder.logits(layers, behind_cache(decoder.net, cache, presents))
     return decoder.net.model(logits, *presents)
 
 
 def _rows(name: str, sizes: Sizes) -> tuple[BuiltIn, BuiltIn]:
+    words = Parameter("vocabulary", sizes.vocabulary, 2, 1 << 20, "entries of the vocabulary")
     heads = f"{sizes.heads} heads" + f" in {sizes.groups} groups" * (sizes.groups < sizes.heads)
     what = f"decoder of text, {sizes.layers} layers of {sizes.width} features, {heads}"
     deviations: tuple[str, ...] = (
@@ -177,7 +178,7 @@ def _rows(name: str, sizes: Sizes) -> tuple[BuiltIn, BuiltIn]:
             f"{what}: prefill of all tokens",
             _SOURCES[name],
             partial(prefill, sizes=sizes),
-            (tokens(128, sizes.context), depth(sizes.layers)),
+            (tokens(128, sizes.context), depth(sizes.layers), words),
             deviations=(
                 "all scores count, those behind the causal mask too",
                 "keys and values are not handed out",
@@ -191,7 +192,7 @@ def _rows(name: str, sizes: Sizes) -> tuple[BuiltIn, BuiltIn]:
             f"{what}: one token behind a cache",
             _SOURCES[name],
             partial(decode, sizes=sizes),
-            (cache_length(sizes.context - 1), depth(sizes.layers)),
+            (cache_length(sizes.context - 1), depth(sizes.layers), words),
             deviations=deviations,
             published=(_PUBLISHED[name],),
         ),

@@ -170,11 +170,11 @@ def test_macs_equal_the_exported_file(name: str, file: str, pooler: int, shared:
 
 
 def test_exported_decoders_have_the_same_macs_and_layers(shared: Path) -> None:
-    built = graph_from_model(llama.prefill("g", 128, 4, EXPORTED), "g")
+    built = graph_from_model(llama.prefill("g", 128, 4, EXPORTED.vocabulary, EXPORTED), "g")
     file = read(shared, "hf_llama_tiny_gqa_128")
     assert macs(built) == macs(file) == 551_813_120
     assert sorted(layer.op for layer in built.layers) == sorted(layer.op for layer in file.layers)
-    built = graph_from_model(llama.decode("g", 63, 2, EXPORTED), "g")
+    built = graph_from_model(llama.decode("g", 63, 2, EXPORTED.vocabulary, EXPORTED), "g")
     file = read(shared, "hf_llama_tiny_decode_kv63")
     assert macs(built) == macs(file) == 2_729_984
     assert sorted(layer.op for layer in built.layers) == sorted(layer.op for layer in file.layers)
@@ -244,8 +244,8 @@ def small_models(
         whole, last = gpt2.gpt2("g", length, 2), gpt2.gpt2_decode("g", length - 1, 2)
         return whole, last, [f"{place}.heads" for place in places]
     sizes = llama.Sizes(32, 2, 4, 2 if family == "grouped" else 4, 48, 50, length)
-    whole = llama.prefill("g", length, 2, sizes)
-    last = llama.decode("g", length - 1, 2, sizes)
+    whole = llama.prefill("g", length, 2, sizes.vocabulary, sizes)
+    last = llama.decode("g", length - 1, 2, sizes.vocabulary, sizes)
     kinds = {"key": "turned", "value": "heads"}
     return whole, last, [f"{place}.{kinds[place.split('.')[1]]}" for place in places]
 
