@@ -7,6 +7,7 @@ from itertools import chain
 
 import onnx
 
+from dataflow_sim.networks.audio import ds_cnn, wav2letter
 from dataflow_sim.networks.classification import (
     alexnet,
     densenet,
@@ -15,6 +16,7 @@ from dataflow_sim.networks.classification import (
     inception,
     inception_resnet,
     mobilenet,
+    mobilenet_v3,
     nasnet,
     resnet,
     shufflenet,
@@ -23,6 +25,7 @@ from dataflow_sim.networks.classification import (
     vit,
 )
 from dataflow_sim.networks.detection import faster_rcnn, ssd, yolo, yolov8
+from dataflow_sim.networks.images import fsrcnn, segmentation, style_transfer, unet
 from dataflow_sim.networks.language import bert, gpt2, llama, mobilebert
 from dataflow_sim.networks.names import find, read_numbers, split_name
 from dataflow_sim.networks.row import BuiltIn, Number, Parameter, Published
@@ -44,8 +47,9 @@ __all__ = [
 # in the order of the catalogue
 _FAMILIES = (
     *(alexnet, vgg, googlenet, inception, inception_resnet, resnet, densenet, squeezenet),
-    *(mobilenet, shufflenet, nasnet, efficientnet, vit),
+    *(mobilenet, mobilenet_v3, shufflenet, nasnet, efficientnet, vit),
     *(ssd, yolo, yolov8, faster_rcnn),
+    *(segmentation, unet, style_transfer, fsrcnn, ds_cnn, wav2letter),
     *(bert, mobilebert, gpt2, llama),
 )
 

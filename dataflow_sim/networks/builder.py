@@ -18,6 +18,14 @@ def pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+def same_pads(size: Sequence[int], kernel: Size, stride: Size = 1) -> Pads:
+    """Padding of a plane of which only the stride divides the size: an odd one has more behind."""
+    planes = zip(size, pair(kernel), pair(stride), strict=True)
+    totals = [max(0, (-(-n // step) - 1) * step + reach - n) for n, reach, step in planes]
+    top, left = (total // 2 for total in totals)
+    return top, left, totals[0] - top, totals[1] - left
+
+
 class OnnxBuilder(ModelWriter):
     """Appends layers to a model; every method returns the name of the value it makes.
 
@@ -144,13 +152,15 @@ class OnnxBuilder(ModelWriter):
 
     def activation(self, name: str, value: str, op: str = "Relu") -> str:
         """An operator of one input; `Relu6` clips at 6, `Swish` is x times its sigmoid,
-        `PRelu` learns a slope a channel."""
+        `HardSigmoid` is relu6(x + 3) / 6, `PRelu` learns a slope a channel."""
         if op == "Relu6":
             limits = [self.constant(f"{name}.low", 0.0), self.constant(f"{name}.high", 6.0)]
             return self.node("Clip", name, [value, *limits])
         if op == "Swish":
             gate = self.node("Sigmoid", f"{name}.sigmoid", [value])
             return self.node("Mul", name, [value, gate])
+        if op == "HardSigmoid":
+            return self.node(op, name, [value], alpha=1 / 6, beta=0.5)
         if op == "PRelu":
             slopes = self.weight(f"{name}.slope", (self.channels(value), 1, 1))
             return self.node("PRelu", name, [value, slopes])

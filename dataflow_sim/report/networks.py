@@ -7,21 +7,24 @@ from collections.abc import Sequence
 from dataflow_sim.report.tables import Table
 from dataflow_sim.results_of_networks import Comparison, NetworkSummary
 
-_VALUES = 2  # inputs that a cell names
+_VALUES = 2  # inputs that are named
 _TITLE = (
     "Built-in networks; ops/weight byte = 2 x MACs / (weights + constants), one byte an element; "
     "live set: the largest, of whole maps, 8 bit"
 )
-_COLUMNS = ("network", "task", "input", "parameters", "MACs", "ops/weight byte", "live set")
+_COLUMNS = (
+    *("network", "@numbers", "task", "input", "parameters", "MACs", "ops/weight byte", "live set"),
+)
 
 
 def catalogue_table(networks: Sequence[NetworkSummary]) -> Table:
     """One row a network, at the defaults of its numbers."""
     rows = tuple(
         (
-            each.pattern,
+            each.name,
+            "-".join(setting.name for setting in each.settings) or "-",
             each.task,
-            _shapes(each.inputs),
+            _shapes(each.inputs, 1),
             _millions(each.parameters),
             _millions(each.macs),
             _ratio(each.operations_per_weight_byte),
@@ -87,14 +90,14 @@ def _published(comparisons: Sequence[Comparison]) -> Table:
     return Table("Published figures", columns, rows)
 
 
-def _shapes(values: Sequence[tuple[str, tuple[int, ...]]]) -> str:
-    shown = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in values[:_VALUES])
-    further = len(values) - _VALUES
+def _shapes(values: Sequence[tuple[str, tuple[int, ...]]], most: int = _VALUES) -> str:
+    shown = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in values[:most])
+    further = len(values) - most
     return f"{shown} and {further:,} more" if further > 0 else shown or "-"
 
 
 def _millions(count: int) -> str:
-    return f"{count / 1e6:,.2f} M"
+    return f"{count / 1e6:,.3f} M"
 
 
 def _ratio(value: float | None) -> str:

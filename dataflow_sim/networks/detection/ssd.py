@@ -15,8 +15,8 @@ from typing import NamedTuple
 import onnx
 
 from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.networks.classification import mobilenet_v3
 from dataflow_sim.networks.classification.mobilenet import (
-    divisible,
     v1_features,
     v2_features,
     v2_last,
@@ -30,27 +30,18 @@ _MAPS = 2 + len(_EXTRA_CHANNELS)
 _COORDINATES = 4
 _V1_TAP = 10  # convolution 11, the last at 1/16
 _V2_TAP = 14  # the first block at 1/32, whose expansion is at 1/16
-# MobileNetV3-large for detection: (kernel, expansion, channels, squeeze and excite, activation,
-# stride), arXiv:1905.02244, table 1, with half the channels in what follows 1/16 (section 6.3)
-_V3_BLOCKS = (
-    (3, 16, 16, False, "Relu", 1),
-    (3, 64, 24, False, "Relu", 2),
-    (3, 72, 24, False, "Relu", 1),
-    (5, 72, 40, True, "Relu", 2),
-    (5, 120, 40, True, "Relu", 1),
-    (5, 120, 40, True, "Relu", 1),
-    (3, 240, 80, False, "HardSwish", 2),
-    (3, 200, 80, False, "HardSwish", 1),
-    (3, 184, 80, False, "HardSwish", 1),
-    (3, 184, 80, False, "HardSwish", 1),
-    (3, 480, 112, True, "HardSwish", 1),
-    (3, 672, 112, True, "HardSwish", 1),
-    (5, 672, 80, True, "HardSwish", 2),
-    (5, 480, 80, True, "HardSwish", 1),
-    (5, 480, 80, True, "HardSwish", 1),
+_V3_TAP = 13  # the first block at 1/32, whose expansion is at 1/16
+# half the channels in what follows the last stride (arXiv:1905.02244, section 6.3)
+_V3_TABLE = replace(
+    mobilenet_v3.LARGE,
+    blocks=(
+        *mobilenet_v3.LARGE.blocks[:12],
+        (5, 672, 80, True, "HardSwish", 2),
+        (5, 480, 80, True, "HardSwish", 1),
+        (5, 480, 80, True, "HardSwish", 1),
+    ),
+    last=480,
 )
-_V3_TAP = 13  # counted from 1: the first block at 1/32
-_V3_LAST_CHANNELS = 480
 
 
 class Backbone(NamedTuple):
@@ -85,35 +76,9 @@ def _v2_maps(net: OnnxBuilder, width: float) -> tuple[str, str]:
     return maps[_V2_TAP][0], v2_last(net, maps[-1][1], width)
 
 
-def _v3_block(
-    net: OnnxBuilder, name: str, entry: str, width: float, row: tuple[int, int, int, bool, str, int]
-) -> tuple[str, str]:
-    """(expanded, result) of an inverted residual."""
-    kernel, expansion, channels, excited, activation, stride = row
-    inner, narrow = divisible(expansion * width), divisible(channels * width)
-    expanded = entry
-    if inner != net.channels(entry):
-        expanded = net.unit(f"{name}.expand", entry, inner, 1, activation=activation)
-    value = net.unit(
-        f"{name}.dw", expanded, inner, kernel, stride=stride, groups=inner, activation=activation
-    )
-    if excited:
-        squeezed = divisible(inner // 4)
-        value = net.squeeze_excite(f"{name}.excite", value, squeezed, gate="HardSigmoid")
-    value = net.unit(f"{name}.project", value, narrow, 1, activation=None)
-    if stride == 1 and narrow == net.channels(entry):
-        value = net.add(f"{name}.add", value, entry)
-    return expanded, value
-
-
 def _v3_maps(net: OnnxBuilder, width: float) -> tuple[str, str]:
-    value = net.unit("conv1", "input", divisible(16 * width), 3, stride=2, activation="HardSwish")
-    tap = ""
-    for place, row in enumerate(_V3_BLOCKS, start=1):
-        expanded, value = _v3_block(net, f"block{place}", value, width, row)
-        tap = expanded if place == _V3_TAP else tap
-    last = divisible(_V3_LAST_CHANNELS * width)
-    return tap, net.unit("conv_last", value, last, 1, activation="HardSwish")
+    maps = list(mobilenet_v3.features(net, "input", _V3_TABLE, width))
+    return maps[_V3_TAP][0], maps[-1][1]
 
 
 _V1 = Backbone(_v1_maps, "MobileNetV1")
