@@ -10,6 +10,7 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.ingest.catalogue import BEFORE, OWN_DOMAIN, catalogue
 from dataflow_sim.ingest.contrib import DEFINITIONS
 from dataflow_sim.ingest.operators import OPERATORS
+from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.pipeline import run
 from tests.support.operator_cases import CASES, OperatorCase
 
@@ -37,3 +38,11 @@ def test_every_row_is_tested_and_listed() -> None:
     assert listed == sorted(set(listed))
     defined = {f"{domain}::{op}" for domain, op in DEFINITIONS if domain}
     assert set(listed) == tested | set(BEFORE) | defined
+
+
+def test_a_bias_of_one_channel_is_learned_and_fetched() -> None:
+    net = OnnxBuilder("one", (1, 3, 4, 4))
+    model = net.model(net.transposed_convolution("up", "input", 1, 3, stride=2))
+    graph = graph_from_model(model, "one")
+    assert graph.parameters == 3 * 9 + 1
+    assert sum(graph.tensors[name].elements for name in graph.layers[0].weights) == 1

@@ -242,7 +242,7 @@ class GraphBuilder:
         held = [
             name
             for place, name in enumerate(node.inputs)
-            if place in vectors and self.is_constant(name) and self.fetched(name)
+            if place in vectors and self.is_constant(name) and self.network.constants[name].real
         ]
         views = [
             view
