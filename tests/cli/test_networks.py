@@ -25,10 +25,10 @@ def test_the_list_has_every_network_with_its_counts(tmp_path: Path) -> None:
 
 
 def test_the_list_as_a_table_and_by_task(tmp_path: Path) -> None:
-    text = command("networks", "--task", "classification", cwd=tmp_path).stdout
-    assert "width-resolution" in text
-    assert "568.740 M" in text
-    assert "detection" not in text
+    text = command("networks", "--task", "speech recognition", cwd=tmp_path).stdout
+    assert "frames-features-letters" in text
+    assert "3,491.098 M" in text
+    assert "classification" not in text
     failed = command("networks", "--task", "cooking", cwd=tmp_path, code=2)
     assert "--task cooking: one of classification" in failed.stderr
 

@@ -17,10 +17,11 @@ from dataflow_sim.graph.network import NetworkGraph, PassReport
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.ingest.passes import PASSES
 from dataflow_sim.inspection import inspect
-from dataflow_sim.networks import BUILT_IN, build_network
+from dataflow_sim.networks import build_network
 from dataflow_sim.report.network import inspect_tables, pass_table
 from dataflow_sim.report.network_files import network_files
 from dataflow_sim.results_of_inspection import InspectResult
+from tests.support.runs import CLASSIC
 from tests.support.small import SMALL
 
 
@@ -73,7 +74,7 @@ def test_lifetimes_give_the_live_set_of_every_layer(name: str) -> None:
         assert set(layer.reads) <= {life.tensor for life in alive} | overwritten
 
 
-@pytest.mark.parametrize("name", [*SMALL, *BUILT_IN])
+@pytest.mark.parametrize("name", [*SMALL, *CLASSIC])
 def test_the_maps_at_the_peak_add_up_to_the_largest_live_set(name: str) -> None:
     graph = small(name) if name in SMALL else graph_from_model(build_network(name), name)
     found = inspect(graph)
