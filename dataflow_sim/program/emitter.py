@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dataflow_sim.graph.layer import View
@@ -73,10 +74,32 @@ class Emitter:
         One transfer for each segment that comes from DRAM; these are packed along the
         channels of the buffer, from `origin` on.
         """
+        if box.elements:
+            for tensor, shift, part in self._segments(view, box, buffer, origin):
+                if tensor not in self.resident:
+                    low, high, _ = part.box.channel
+                    source = part.box._replace(channel=Span(low + shift, high + shift))
+                    self.instructions.append(Load(tensor, source, buffer, part.origin))
+        return self.held_view(view, box, buffer, origin)
+
+    def held_view(
+        self, view: View, box: Box, buffer: int, origin: Origin = ORIGIN
+    ) -> tuple[Slice, ...]:
+        """The parts of a box of a view that `load_view` has brought to local memory."""
         if box.elements == 0:
             return (Slice(buffer, origin, box),)
-        parts: list[Slice] = []
-        position = packed = 0
+        parts = list(self._segments(view, box, buffer, origin))
+        if not any(tensor in self.resident for tensor, _, _ in parts):
+            return (Slice(buffer, origin, box),)
+        return tuple(part for _, _, part in parts)
+
+    def _segments(
+        self, view: View, box: Box, buffer: int, origin: Origin
+    ) -> Iterator[tuple[str, int, Slice]]:
+        """The tensors that a box of a view consists of, the distance of their channels from the
+        view's, and where each lies."""
+        batch, channel, row, column = origin
+        position = 0
         for segment in view.segments:
             low = max(box.channel.start, position)
             high = min(box.channel.stop, position + segment.channels)
@@ -84,19 +107,12 @@ class Emitter:
                 shift = segment.channel_start - position
                 part = box._replace(channel=Span(low, high))
                 there = self.resident.get(segment.tensor)
-                if there is None:
-                    batch, channel, row, column = origin
-                    at = (batch, channel + packed, row, column)
-                    source = box._replace(channel=Span(low + shift, high + shift))
-                    self.instructions.append(Load(segment.tensor, source, buffer, at))
-                    packed += high - low
-                    parts.append(Slice(buffer, at, part))
+                if there is not None:
+                    yield segment.tensor, shift, resident_slice(there, part, shift)
                 else:
-                    parts.append(resident_slice(there, part, shift))
+                    yield segment.tensor, shift, Slice(buffer, (batch, channel, row, column), part)
+                    channel += high - low
             position += segment.channels
-        if packed == box.channel.length:
-            return (Slice(buffer, origin, box),)
-        return tuple(parts)
 
 
 def resident_slice(buffer: int, box: Box, channel_shift: int = 0) -> Slice:

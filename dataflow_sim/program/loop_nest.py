@@ -1,8 +1,10 @@
 """Lower one layer: walk its loop nest, load what changes, compute, store what is finished.
 
-The nest is the one drawn in `schedule.types`.  A role (input, kernel, ...) is loaded when
-one of the loop indices that select its tile has changed since the step before.  A buffer
-has two slots when the hardware buffers doubly and there is more than one tile for it.
+The nest is the one drawn in `schedule.types`; P goes down the columns of tiles, one after
+the other.  A role (input, kernel, ...) is loaded when one of the loop indices that select its
+tile has changed since the step before; of the input only the rows that the tile above it did
+not leave.  A buffer has two slots when the hardware buffers doubly and there is more than one
+tile for it.
 """
 
 from __future__ import annotations
@@ -15,14 +17,10 @@ from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
 from dataflow_sim.program.instructions import Compute, Load, Slice, Store
-from dataflow_sim.schedule.footprints import Axis
+from dataflow_sim.program.planes import plane_tiles, tiles
+from dataflow_sim.program.ring import Ring, common_rows, lattice, off_lattice, rows_of_two
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.types import LayerTiling, PartialSums
-
-
-def tiles(extent: int, size: int) -> list[Span]:
-    """An axis cut into tiles; the last may be smaller."""
-    return [Span(start, min(start + size, extent)) for start in range(0, extent, size)]
 
 
 def sums_tensor_name(layer: Layer) -> str:
@@ -31,18 +29,6 @@ def sums_tensor_name(layer: Layer) -> str:
 
 
 _NOTHING = Slice(-1, ORIGIN, Box(Span(0, 0), Span(0, 0), Span(0, 0), Span(0, 0)))
-
-
-class _PlaneTile(NamedTuple):
-    """A spatial tile in the coordinates of output, body and input."""
-
-    batch: Span
-    rows: Span
-    columns: Span
-    body_rows: Span
-    body_columns: Span
-    input_rows: Span
-    input_columns: Span
 
 
 class _Step(NamedTuple):
@@ -64,18 +50,6 @@ class _Role:
     parts: tuple[Slice, ...] = ()
 
 
-def _with_footprints(
-    rows: Axis, row: Span, columns: Axis, column: Span
-) -> tuple[Span, Span, Span, Span, Span, Span]:
-    """An output tile with the body and the input that it needs, rows before columns."""
-    body_row, body_column = (
-        rows.body_span(row.start, row.stop),
-        columns.body_span(column.start, column.stop),
-    )
-    source = (rows.input_span(body_row), columns.input_span(body_column))
-    return (row, column, body_row, body_column, *source)
-
-
 class LoopNest:
     """Lowers one layer that is not streamed into an emitter."""
 
@@ -95,20 +69,9 @@ class LoopNest:
         self.groups = tiles(problem.groups, tiling.group_tile)
         self.outputs = tiles(problem.output_channels, tiling.output_channel_tile)
         self.inputs = tiles(problem.input_channels, tiling.input_channel_tile)
-        self.planes = self._plane_tiles()
+        self.planes = plane_tiles(problem, tiling)
         self.sums_outer = self._loops_outside_sums()
         self._allocate()
-
-    def _plane_tiles(self) -> list[_PlaneTile]:
-        problem, tiling = self.problem, self.tiling
-        return [
-            _PlaneTile(batch, *_with_footprints(problem.rows, row, problem.columns, column))
-            for batch, row, column in product(
-                tiles(problem.batch, tiling.batch_tile),
-                tiles(problem.rows.output_size, tiling.row_tile),
-                tiles(problem.columns.output_size, tiling.column_tile),
-            )
-        ]
 
     def _loops_outside_sums(self) -> str:
         """Which of the loops M and P select the region of partial sums that is live."""
@@ -137,10 +100,11 @@ class LoopNest:
             len(part) for part in (self.groups, self.outputs, self.inputs, self.planes)
         )
         self.role: dict[str, _Role] = {}
+        self.ring: Ring | None = None
         fetched = min(channels_in, problem.input_dram_channels)
         if problem.input_in_place and problem.output_resident:
             fetched = 0
-        self._add("input", (batch, fetched, *source), problem.input_bits, group * inn * space)
+        self._add_input((batch, fetched, *source), group * inn * space)
         if problem.has_kernel:
             taps = self.layer.window.kernel
             shape = (channels_out, tiling.input_channel_tile, *taps)
@@ -176,6 +140,24 @@ class LoopNest:
         double = self.problem.memory.double_buffer and tile_count > 1
         label = f"{self.layer.name}: {name}"
         self.role[name] = _Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
+
+    def _add_input(self, tile: Shape4, tile_count: int) -> None:
+        """Slots for the tiles, or a ring where rows roll."""
+        order = self.tiling.order
+        column = self.planes[0].column
+        windows = [lattice(p.input_rows) for p in self.planes if p.column == column]
+        rolls = len(self.inputs) == 1 or order.index("K") < order.index("P")
+        if not rolls or not common_rows(windows) or 0 in tile:
+            self._add("input", tile, self.problem.input_bits, tile_count)
+            return
+        batch, channels, rows, columns = tile
+        if self.problem.memory.double_buffer:
+            passes = len(self.outputs) if order.index("M") < order.index("P") else 1
+            rows = rows_of_two(windows, again=tile_count * passes > len(windows))
+        label, bits = f"{self.layer.name}: input", self.problem.input_bits
+        slots = self.emit.alloc(label, (batch, channels, rows, columns), bits, 1)
+        self.role["input"] = _Role(slots)
+        self.ring = Ring(slots.advance(), rows)
 
     def _add_sums(self, tile: Shape4, group: int, out: int, inn: int, space: int) -> None:
         problem = self.problem
@@ -259,11 +241,29 @@ class LoopNest:
             plane = self.planes[step.plane]
             box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
             role.key = key
+            if self.ring is not None:
+                role.parts = self._roll(self.ring, (step.group, step.input, *plane.column), box)
+                return role.parts
             buffer, origin = role.slots.advance(), ORIGIN
             if self.problem.input_in_place and self.problem.output_resident:
                 buffer, origin, _, _ = resident_slice(self.emit.resident[self.layer.output], box)
             role.parts = self.emit.load_view(self.layer.input, box, buffer, origin)
         return role.parts
+
+    def _roll(self, ring: Ring, column: tuple[int, ...], box: Box) -> tuple[Slice, ...]:
+        """Load the rows of a window that are not there yet."""
+        view = self.layer.input
+        parts: list[Slice] = []
+        window = lattice(box.row)
+        for rows, place in ring.runs(ring.turn_to(column, window)):
+            fresh = box._replace(row=off_lattice(rows, box.row))
+            self.emit.load_view(view, fresh, ring.buffer, (0, 0, place, 0))
+        if box.elements == 0:
+            return self.emit.held_view(view, box, ring.buffer)
+        for rows, place in ring.runs(window):
+            held = box._replace(row=off_lattice(rows, box.row))
+            parts.extend(self.emit.held_view(view, held, ring.buffer, (0, 0, place, 0)))
+        return tuple(parts)
 
     def _kernel(self, step: _Step) -> Slice | None:
         if self.layer.weight is None:

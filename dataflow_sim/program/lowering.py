@@ -16,7 +16,8 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
 from dataflow_sim.program.instructions import Free, Load, Program, Slice, Store, Stream
-from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name, tiles
+from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name
+from dataflow_sim.program.planes import tiles
 from dataflow_sim.program.row_pipeline import RowPipeline
 from dataflow_sim.schedule.layout import GroupRun, group_layout
 from dataflow_sim.schedule.problem import (

@@ -21,8 +21,12 @@ or partial sums, operands; a tile that is streamed (moved more than once) takes 
 buffers when the hardware buffers doubly.  Finished results leave through the buffer of
 their partial sums, which therefore replaces the output's.
 
-Assumed: tiles independent (halo read again), loop bodies in order.  Ignored: sharing
-of a tile between iterations that run back to back in opposite directions.
+Within P the row tiles of one column of tiles follow one another, and their common rows stay
+(`footprints`), where nothing changes the input's channels between them: K is not split, or
+stands outside P.
+
+Assumed: the column halo is read again, loop bodies in order.  Ignored: sharing of a tile
+between iterations that run back to back in opposite directions.
 
 Source: the reuse analysis of loop nests, e.g. Yang et al., "A systematic approach to
 blocking convolutional neural networks", arXiv:1606.04209.
@@ -100,6 +104,10 @@ class _Nest:
             total = total * np.where(reloads, self.trips[loop], 1)
         return total
 
+    def rows_roll(self) -> Bools:
+        """Whether the input's tiles follow one another row by row."""
+        return np.asarray((self.trips["K"] == 1) | self.inside("P", "K"), bool)
+
     def inside(self, loop: str, other: str) -> bool:
         """Whether `loop` stands inside `other`."""
         return self.order.index(loop) > self.order.index(other)
@@ -142,7 +150,9 @@ def evaluate(
     """
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
-    input_elements = nest.passes("KP") * tiles.plane.input_sum
+    rolls = nest.rows_roll()
+    a_pass = np.where(rolls, tiles.plane.input_rolled, tiles.plane.input_sum)
+    input_elements = nest.passes("KP") * a_pass
     kernel_passes = nest.passes("MK")
     input_vector_passes = nest.passes("K")
     output_vector_passes = nest.passes("M", loops="MP")
@@ -212,6 +222,11 @@ def _operand_area(problem: LayerProblem, operand: Operand) -> int:
     return problem.batch * problem.rows.body_size * problem.columns.body_size
 
 
+def _two_tiles(plane: PlaneTiles, moves: Ints) -> Ints:
+    """Elements of a channel in a ring of two tiles: one pass over the plane, or several."""
+    return np.where(moves > plane.trips, plane.two_again, plane.two_once)
+
+
 def _local_bytes(
     problem: LayerProblem,
     sums: PartialSums,
@@ -233,8 +248,12 @@ def _local_bytes(
     total = np.zeros((), np.int64)
     if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
         fetched = np.minimum(channels_in, problem.input_dram_channels)
-        size = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
-        total = total + size * slots(input_moves)
+        one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
+        if double:
+            ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
+            two = np.where(nest.rows_roll() & plane.common, ring, 2 * one)
+            one = np.where(input_moves > 1, two, one)
+        total = total + one
     if problem.has_kernel:
         kernel = channels_out * tiles.input_channels * problem.kernel_area
         moves = group_trips * trips["M"] * trips["K"] * nest.passes("MK")

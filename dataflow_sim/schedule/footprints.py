@@ -10,8 +10,17 @@ of `size` elements; a pooling window (kernel q, stride t, padding r) may follow:
 Clipping is what makes zero padding free of DRAM traffic.  A 1-wide kernel with stride
 above 1 touches every s-th element only, and only those are read (a strided span).
 
-Assumed: tiles are independent, so that the halo which two neighbours share is read for
-each.  Ignored: bursts and alignment of rows in DRAM.
+Rows roll.  Where tiles that follow one another down a column of tiles need common rows, the
+rows stay in a ring buffer and only the new ones are read:
+
+    tile i     . . a b c d          window of tile i: rows a to d, in the ring
+    tile i+1         . c d e f      reads e and f, into the places of a and b
+
+One buffer holds the largest window.  Two (double buffering) hold a window and the rows that
+the next one adds, or the whole first window of the next column.
+
+Assumed: tiles side by side share nothing, so that a column halo is read for each.  Ignored:
+bursts and alignment of rows in DRAM.
 
 Source: the arithmetic of convolution; e.g. Dumoulin & Visin, arXiv:1603.07285.
 """
@@ -100,6 +109,8 @@ class AxisTiles:
 
     trips, and of the input elements one tile reads at most (`input_largest`), all tiles
     together (`input_sum`) and without repeats (`input_touched`); the same of the body.
+    `pair_largest` is at most a tile with what the next one adds, `pair_of_ends` the last tile
+    with the whole first one.
     """
 
     size: Ints
@@ -109,6 +120,8 @@ class AxisTiles:
     input_touched: Ints
     body_largest: Ints
     body_sum: Ints
+    pair_largest: Ints
+    pair_of_ends: Ints
 
 
 @lru_cache(maxsize=4096)
@@ -124,8 +137,12 @@ def axis_tiles(axis: Axis, sizes: tuple[int, ...] | None = None) -> AxisTiles:
         # tiles ascend, so that what the earlier ones read ends at the highest end so far
         before = np.concatenate([[0], np.maximum.accumulate(high)[:-1]])
         touched = np.maximum(0, high - np.maximum(low, before))
+        pairs = lengths + np.concatenate([touched[1:], [0]])
         rows.append(
-            (len(starts), lengths.max(), lengths.sum(), touched.sum(), bodies.max(), bodies.sum())
+            (
+                *(len(starts), lengths.max(), lengths.sum(), touched.sum()),
+                *(bodies.max(), bodies.sum(), pairs.max(), lengths[0] + lengths[-1]),
+            )
         )
     columns = np.array(rows, np.int64).T
     return AxisTiles(chosen, *columns)
@@ -183,7 +200,9 @@ class PlaneTiles:
     """For each choice of (batch, row, column) tile, in elements per channel:
 
     the tile extents, trips, and the areas: input and body of the largest tile, of all
-    tiles together, the input without repeats, the output of the largest tile.
+    tiles together, the input where rows roll, the output of the largest tile; and what two
+    buffers of the input take where rows roll, for one pass over the plane and for several.
+    `common` tells whether neighbours down a column have rows in common.
     """
 
     batch: Ints
@@ -192,23 +211,28 @@ class PlaneTiles:
     trips: Ints
     input_largest: Ints
     input_sum: Ints
-    input_touched: Ints
+    input_rolled: Ints
     body_largest: Ints
     body_sum: Ints
     output_largest: Ints
+    two_once: Ints
+    two_again: Ints
+    common: npt.NDArray[np.bool_]
 
     def take(self, index: Ints | slice) -> PlaneTiles:
         """Some of the choices."""
         return PlaneTiles(*(getattr(self, name)[index] for name in PlaneTiles.__slots__))
 
 
-def plane_tiles(batch: int, row_axis: Axis, column_axis: Axis) -> PlaneTiles:
+def plane_tiles(
+    batch: int, row_axis: Axis, column_axis: Axis, double_buffer: bool = True
+) -> PlaneTiles:
     """All useful (batch, row, column) tiles, the dominated ones left out.
 
     More than one image is tiled together only when the plane is whole.  A choice is
-    dominated when another needs no more memory (areas of the largest tile), reads no
-    more in sum, computes no more and takes no more trips: under any loop order it is
-    then no better (every cost is non-decreasing in these five).
+    dominated when another needs no more memory (areas of the largest tile, and of two), reads
+    no more in sum, whether rows roll or not, computes no more and takes no more trips: under
+    any loop order it is then no better (every cost is non-decreasing in these).
     """
     rows, columns = axis_tiles(row_axis), axis_tiles(column_axis)
     batches = tile_sizes(batch)
@@ -222,23 +246,33 @@ def plane_tiles(batch: int, row_axis: Axis, column_axis: Axis) -> PlaneTiles:
     r = np.concatenate([r, np.full(len(more), whole_plane[0])])
     c = np.concatenate([c, np.full(len(more), whole_plane[1])])
     b = np.concatenate([b, more])
-    return _undominated(_combine(batch, b, rows, r, columns, c))
+    return _undominated(_combine(batch, b, rows, r, columns, c), double_buffer)
 
 
 def _combine(
     batch: int, b: Ints, rows: AxisTiles, r: Ints, columns: AxisTiles, c: Ints
 ) -> PlaneTiles:
+    trips = -(-batch // b) * columns.trips[c]
+    # tiles without common rows take turns in two slots of the largest
+    common = rows.input_touched[r] < rows.input_sum[r]
+    apart = 2 * rows.input_largest[r]
+    once, ends = rows.pair_largest[r], rows.pair_of_ends[r]
+    several = np.maximum(once, ends)
+    width = b * columns.input_largest[c]
     return PlaneTiles(
         batch=b,
         rows=rows.size[r],
         columns=columns.size[c],
-        trips=-(-batch // b) * rows.trips[r] * columns.trips[c],
+        trips=trips * rows.trips[r],
         input_largest=b * rows.input_largest[r] * columns.input_largest[c],
         input_sum=batch * rows.input_sum[r] * columns.input_sum[c],
-        input_touched=batch * rows.input_touched[r] * columns.input_touched[c],
+        input_rolled=batch * rows.input_touched[r] * columns.input_sum[c],
         body_largest=b * rows.body_largest[r] * columns.body_largest[c],
         body_sum=batch * rows.body_sum[r] * columns.body_sum[c],
         output_largest=b * rows.size[r] * columns.size[c],
+        two_once=np.where(common, np.where(trips > 1, several, once), apart) * width,
+        two_again=np.where(common, several, apart) * width,
+        common=common,
     )
 
 
@@ -252,18 +286,20 @@ def one_plane_tile(
     return _combine(batch, np.array([tile[0]], np.int64), rows, first, columns, first)
 
 
-def _undominated(tiles: PlaneTiles) -> PlaneTiles:
-    costs = np.stack(
-        [
-            tiles.input_largest,
-            tiles.body_largest,
-            tiles.output_largest,
-            tiles.input_sum,
-            tiles.body_sum,
-            tiles.trips,
-        ],
-        axis=1,
-    )
+def _undominated(tiles: PlaneTiles, double_buffer: bool) -> PlaneTiles:
+    columns = [
+        tiles.input_largest,
+        tiles.body_largest,
+        tiles.output_largest,
+        tiles.input_sum,
+        tiles.input_rolled,
+        tiles.body_sum,
+        tiles.trips,
+    ]
+    if double_buffer:
+        # two slots round up to bytes one by one, so that they never stand in for a ring
+        columns += [tiles.two_once, tiles.two_again, (~tiles.common).astype(np.int64)]
+    costs = np.stack(columns, axis=1)
     order = np.lexsort(costs.T[::-1])
     sorted_costs = costs[order]
     kept = np.zeros((0, costs.shape[1]), np.int64)

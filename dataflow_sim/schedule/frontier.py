@@ -96,7 +96,7 @@ class _Block:
 
 
 def _blocks(problem: LayerProblem) -> Iterator[_Block]:
-    plane = plane_tiles(problem.batch, problem.rows, problem.columns)
+    plane = plane_tiles(problem.batch, problem.rows, problem.columns, problem.memory.double_buffer)
     full_out = np.array([problem.output_channels], np.int64)
     full_in = np.array([problem.input_channels], np.int64)
     one = np.ones((1, 1, 1), np.int64)

@@ -11,8 +11,8 @@ each channel through by itself: M = K = 1 and the groups are the channels.  `inp
 an extra feature map, full (the body's shape) or per channel (N, G*M, 1, 1).
 
 The loops.  Group tiles are outermost; inside them the loops M (output channels of a group),
-K (input channels of a group) and P (spatial tiles of the *output* map: batch tile, row tile,
-column tile, row-major) in the tiling's order.  The innermost body is one step.
+K (input channels of a group) and P (spatial tiles of the *output* map: batch tile, column tile,
+and innermost row tile) in the tiling's order.  The innermost body is one step.
 
 Regions of a step, per axis.  For output rows [a, b) the body rows are
 [a*t - r, (b-1)*t - r + q) clipped to the body (the same rows without a pool).  For body rows
@@ -30,12 +30,18 @@ the step needs a tile of another identity than the one held:
     full operand        group, m, p        steps of the last k tile
     per-channel operand group, n tile      steps of the last k tile
 
+Of the input, elements that the tile held before has are not loaded again, if that tile has the
+same group, k, batch tile and column tile, and the row tile just above.
+
 The output tile is stored in every step of the last k tile.  With several k tiles the body sums
 are "kept" (no traffic) or "spilled": written after every step not of the last k tile, read back
 before every step not of the first.
 
 Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles' extents, in
 whole bytes, times two if tiles are double-buffered and the buffer sees more than one identity.
+The input's buffer is a ring of rows if ever an element was not loaded again: as many rows as the
+largest tile has, or, double-buffered, as any tile and the rows loaded for the next one have
+together.
 Sums: spilled, the body tile (identity group, m, k, p); kept, the live region: all M channels of
 the group tile if M is inside K, else the m tile, by the whole body map (N, BH, BW) if P is inside
 K, else the body tile (identity group and whichever of m, p is outside K).  Output: the output
@@ -62,6 +68,8 @@ class _SpatialTile:
     """One iteration of the P loop, over the output map."""
 
     n_index: int
+    column_index: int
+    row_index: int
     ns: tuple[int, ...]
     rows: tuple[int, ...]
     cols: tuple[int, ...]
@@ -123,6 +131,43 @@ class _Role(_Buffer):
         assert self.held == tile, f"the tile held as {identity} is not the one the step needs"
 
 
+class _RollingRole(_Role):
+    """The input's buffer: rows that the tile above left are not read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rolled = False
+        self.most_rows = 0
+        self.rows_held = 0
+
+    def roll(self, identity: Element, axes: Axes) -> None:
+        """As `use`, for an identity (group, k, batch tile, column tile, row tile)."""
+        if identity == self.identity:
+            return self.use(identity, axes)
+        above = self.identity is not None and self.identity == (*identity[:-1], identity[-1] - 1)
+        tile = set(product(*axes))
+        kept = tile & self.held if above else set()
+        self.rolled |= bool(kept)
+        new_rows = len(axes[2]) - len({element[2] for element in kept})
+        self.most_rows = max(self.most_rows, self.rows_held + new_rows, len(axes[2]))
+        self.rows_held = len(axes[2])
+        self.note(identity, axes)
+        self.identity, self.held = identity, tile
+        for element in tile - kept:
+            if element in self.ever_read:
+                self.repeated_reads += 1
+            else:
+                self.first_reads += 1
+                self.ever_read.add(element)
+        return None
+
+    def local_bytes(self, bits: int, double_buffer: bool) -> int:
+        if not (self.rolled and double_buffer):
+            return super().local_bytes(bits, double_buffer)
+        images, channels, _, columns = self.extents
+        return -(-images * channels * self.most_rows * columns * bits // 8)
+
+
 def _tiles(size: int, tile: int) -> list[tuple[int, ...]]:
     """Coordinates 0 .. size-1 cut into consecutive runs of `tile`."""
     if tile < 1:
@@ -134,9 +179,9 @@ def _spatial_tiles(spec: LayerSpec, tiling: NestTiling) -> list[_SpatialTile]:
     """The iterations of the P loop, in order."""
     result = []
     for n_index, ns in enumerate(_tiles(spec.n, tiling.n_tile)):
-        for rows in _tiles(spec.output_size[0], tiling.row_tile):
-            for cols in _tiles(spec.output_size[1], tiling.col_tile):
-                result.append(_SpatialTile(n_index, ns, rows, cols))
+        for column_index, cols in enumerate(_tiles(spec.output_size[1], tiling.col_tile)):
+            for row_index, rows in enumerate(_tiles(spec.output_size[0], tiling.row_tile)):
+                result.append(_SpatialTile(n_index, column_index, row_index, ns, rows, cols))
     return result
 
 
@@ -244,7 +289,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     trips = {"M": len(m_tiles), "K": len(k_tiles), "P": len(p_tiles)}
     inside_k = tiling.order[tiling.order.index("K") + 1 :]
 
-    input_role = _Role()
+    input_role = _RollingRole()
     kernel_role = _Role()
     input_vector_role = _Role()
     output_vector_role = _Role()
@@ -285,7 +330,8 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
             output_tile = set(product(*output_axes))
 
             # Tiles every step uses.
-            input_role.use((g_index, k_index, p_index), input_axes)
+            place = (p_tile.n_index, p_tile.column_index, p_tile.row_index)
+            input_role.roll((g_index, k_index, *place), input_axes)
             on_chip_bits += len(input_role.held) * spec.input_bits
             if spec.has_kernel:
                 kh, kw = spec.kernel

@@ -81,7 +81,7 @@ def without(program: Program, index: int) -> Program:
 
 
 def test_a_row_that_is_not_loaded_and_a_part_that_is_missing_are_found() -> None:
-    found = case("padded_chain")
+    found = case("residual")
     curve_found = curve(found.graph, "merged")
     merged = [p for p in curve_found.points if any(g.merged for g in p.schedule.groups)]
     schedule = curve_found.schedule(merged[-1].local_bytes)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from dataflow_sim.schedule.footprints import (
     Axis,
+    PlaneTiles,
     axis_tiles,
     needed_input_elements,
+    one_plane_tile,
     plane_tiles,
     tile_sizes,
 )
@@ -93,32 +95,38 @@ def test_clipping_makes_padding_free() -> None:
     assert halves.input_largest.tolist() == [15]
 
 
-@given(axes(), axes(), st.integers(1, 3))
-def test_pruned_plane_tiles_are_all_dominated(rows: Axis, columns: Axis, batch: int) -> None:
-    kept = plane_tiles(batch, rows, columns)
-    costs = [
-        tuple(
-            int(array[i])
-            for array in (
-                kept.input_largest,
-                kept.body_largest,
-                kept.output_largest,
-                kept.input_sum,
-                kept.body_sum,
-                kept.trips,
-            )
-        )
-        for i in range(len(kept.trips))
-    ]
-    row_tiles, column_tiles = axis_tiles(rows), axis_tiles(columns)
-    for r in range(len(row_tiles.size)):
-        for c in range(len(column_tiles.size)):
-            one = (
-                int(row_tiles.input_largest[r] * column_tiles.input_largest[c]),
-                int(row_tiles.body_largest[r] * column_tiles.body_largest[c]),
-                int(row_tiles.size[r] * column_tiles.size[c]),
-                int(batch * row_tiles.input_sum[r] * column_tiles.input_sum[c]),
-                int(batch * row_tiles.body_sum[r] * column_tiles.body_sum[c]),
-                int(batch * row_tiles.trips[r] * column_tiles.trips[c]),
-            )
-            assert any(all(a <= b for a, b in zip(k, one, strict=True)) for k in costs)
+SINGLE = (
+    *("input_largest", "body_largest", "output_largest"),
+    *("input_sum", "input_rolled", "body_sum", "trips"),
+)
+
+
+@given(axes(), axes(), st.integers(1, 3), st.booleans())
+def test_pruned_plane_tiles_are_all_dominated(
+    rows: Axis, columns: Axis, batch: int, double_buffer: bool
+) -> None:
+    names = (*SINGLE, "two_once", "two_again") if double_buffer else SINGLE
+
+    def costs(tiles: PlaneTiles) -> list[tuple[int, ...]]:
+        return list(zip(*(getattr(tiles, name).tolist() for name in names), strict=True))
+
+    kept = costs(plane_tiles(batch, rows, columns, double_buffer))
+    for row in axis_tiles(rows).size.tolist():
+        for column in axis_tiles(columns).size.tolist():
+            (one,) = costs(one_plane_tile(batch, rows, columns, (1, row, column)))
+            assert any(all(a <= b for a, b in zip(k, one, strict=True)) for k in kept)
+
+
+@given(axes(), axes())
+def test_rolled_rows_are_read_once_in_each_column_of_tiles(rows: Axis, columns: Axis) -> None:
+    for row in axis_tiles(rows).size.tolist():
+        tile = one_plane_tile(1, rows, columns, (1, row, columns.output_size))
+        touched: set[int] = set()
+        for start in range(0, rows.output_size, row):
+            stop = min(start + row, rows.output_size)
+            touched.update(range(*rows.input_span(rows.body_span(start, stop))))
+        width = columns.input_span(columns.body_span(0, columns.output_size)).length
+        assert int(tile.input_rolled[0]) == len(touched) * width
+        # a ring of two holds a tile and never takes more than two slots
+        assert tile.input_largest[0] <= tile.two_once[0] <= tile.two_again[0]
+        assert tile.two_again[0] <= 2 * tile.input_largest[0]
