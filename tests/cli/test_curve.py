@@ -108,9 +108,9 @@ def test_overrides_dimensions_and_default_hardware(shared: Path, tmp_path: Path)
 TABLE = """\
 depthwise on bare, 8-bit weights, 8-bit maps, compulsory floor 1.09 KB
 policy local memory weights maps input output partial sums total x compulsory
-layerwise 22 B 300 B 11.54 KB 4.62 KB 216 B 5.18 KB 21.87 KB 20.026
-layerwise 441 B 300 B 4.61 KB 576 B 216 B 0 B 5.70 KB 5.220
-resident 22 B 300 B 11.54 KB 4.62 KB 216 B 5.18 KB 21.87 KB 20.026
+layerwise 22 B 300 B 9.50 KB 1.63 KB 216 B 5.18 KB 16.84 KB 15.418
+layerwise 228 B 300 B 4.61 KB 576 B 216 B 0 B 5.70 KB 5.220
+resident 22 B 300 B 9.50 KB 1.63 KB 216 B 5.18 KB 16.84 KB 15.418
 resident 2,308 B 300 B 0 B 576 B 216 B 0 B 1.09 KB 1.000
 """
 
@@ -123,12 +123,12 @@ def test_a_table_for_people(tmp_path: Path) -> None:
 
 
 def test_knee_points_stand_at_powers_of_two(tmp_path: Path) -> None:
-    arguments = ("mobilenet_v1@0.25", "--hw", "bare", "--policy", "layerwise")
+    arguments = ("mobilenet_v1", "--hw", "bare", "--policy", "layerwise")
     text = command("curve", *arguments, cwd=tmp_path).stdout
     rows = [line for line in text.splitlines() if "layerwise" in line]
     sizes = [" ".join(row.split()[1:3]) for row in rows]
-    assert sizes == ["246 B", "16 KiB", "32 KiB", "64 KiB", "128 KiB", "163,099 B"]
-    last = "layerwise 163,099 B 463.60 KB 2.497 MB 150.53 KB 1.00 KB 0 B 3.112 MB 5.059"
+    assert sizes == ["246 B", "16 KiB", "32 KiB", "64 KiB", "101,060 B"]
+    last = "layerwise 101,060 B 4.209 MB 9.987 MB 150.53 KB 1.00 KB 0 B 14.348 MB 3.290"
     assert " ".join(rows[-1].split()) == last
 
 

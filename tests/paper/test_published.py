@@ -24,3 +24,22 @@ def test_conv4_2_of_vgg16_alone_with_eight_bit_sums(budget: int, elements: float
     window = Window(kernel=(3, 3), pad=(1, 1))
     graph = single_convolution((1, 512, 28, 28), 512, window)
     assert best_at(graph, budget) <= elements
+
+
+# channels and sizes of the convolutions of VGG16: maps read, maps made, rows and columns
+VGG16 = (
+    *((3, 64, 224), (64, 64, 224), (64, 128, 112), (128, 128, 112)),
+    *((128, 256, 56), (256, 256, 56), (256, 256, 56), (256, 512, 28)),
+    *((512, 512, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14), (512, 512, 14)),
+)
+
+
+@pytest.mark.parametrize(("budget", "elements"), [(65_536, 58.58e6), (262_144, 41.36e6)])
+def test_all_convolutions_of_vgg16_alone_with_eight_bit_sums(budget: int, elements: float) -> None:
+    """Sums of the best tilings by exhaustive search elsewhere, without pinning."""
+    window = Window(kernel=(3, 3), pad=(1, 1))
+    best = [
+        best_at(single_convolution((1, read, side, side), made, window), budget)
+        for read, made, side in VGG16
+    ]
+    assert sum(best) <= elements
