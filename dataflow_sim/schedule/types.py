@@ -11,9 +11,10 @@ orders, and the innermost body is one compute step on tiles in local memory:
       for . in order[0] ┐
         for . in order[1] │ a permutation of  M: output_channels / output_channel_tile
           for . in order[2] ┘                 K: input_channels  / input_channel_tile
-            step                              P: batch x rows x columns / their tiles
+            step                              P: batch x columns x rows / their tiles
 
-A tensor's tile is loaded when its index changes and stays as long as it does not.
+A tensor's tile is loaded when its index changes and stays as long as it does not.  Of the
+input, rows that the tile above left stay too.
 """
 
 from __future__ import annotations
