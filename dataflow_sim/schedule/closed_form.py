@@ -170,7 +170,8 @@ def evaluate(
         + partial_sum_bits
         + sum(_operand_area(problem, o) * o.fetched_bits for o in problem.operands)
     )
-    local_bytes = _local_bytes(problem, sums, tiles, nest, group_trips)
+    buffers = _buffers(problem, sums, tiles, nest)
+    local_bytes = np.asarray(sum(buffers.values()), np.int64)
     macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
     arrays = (
@@ -227,16 +228,19 @@ def _two_tiles(plane: PlaneTiles, moves: Ints) -> Ints:
     return np.where(moves > plane.trips, plane.two_again, plane.two_once)
 
 
-def _local_bytes(
-    problem: LayerProblem,
-    sums: PartialSums,
-    tiles: TileArrays,
-    nest: _Nest,
-    group_trips: Ints,
-) -> Ints:
-    """Sum of all buffers, each rounded up to bytes by itself."""
+def buffer_bytes(
+    problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays
+) -> dict[str, Ints]:
+    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself."""
+    return _buffers(problem, sums, tiles, _Nest(order, _trips(problem, tiles)))
+
+
+def _buffers(
+    problem: LayerProblem, sums: PartialSums, tiles: TileArrays, nest: _Nest
+) -> dict[str, Ints]:
     plane, trips = tiles.plane, nest.trips
     double = problem.memory.double_buffer
+    group_trips = -(-problem.groups // tiles.group)
 
     def slots(moves: Ints) -> Ints:
         return np.where(moves > 1, 2, 1) if double else np.ones((), np.int64)
@@ -245,7 +249,7 @@ def _local_bytes(
     channels_out = tiles.group * tiles.output_channels
     input_moves = group_trips * trips["K"] * trips["P"] * nest.passes("KP")
     output_moves = group_trips * trips["M"] * trips["P"]
-    total = np.zeros((), np.int64)
+    found: dict[str, Ints] = {}
     if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
         fetched = np.minimum(channels_in, problem.input_dram_channels)
         one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
@@ -253,29 +257,29 @@ def _local_bytes(
             ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
             two = np.where(nest.rows_roll() & plane.common, ring, 2 * one)
             one = np.where(input_moves > 1, two, one)
-        total = total + one
+        found["input"] = one
     if problem.has_kernel:
         kernel = channels_out * tiles.input_channels * problem.kernel_area
         moves = group_trips * trips["M"] * trips["K"] * nest.passes("MK")
-        total = total + _ceil_bytes(kernel, problem.kernel_bits) * slots(moves)
+        found["kernel"] = _ceil_bytes(kernel, problem.kernel_bits) * slots(moves)
     if problem.input_vectors:
         moves = group_trips * trips["K"] * nest.passes("K")
         size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)
-        total = total + size * slots(moves)
+        found["input vectors"] = size * slots(moves)
     if problem.output_vectors:
         moves = group_trips * trips["M"] * nest.passes("M", loops="MP")
         size = _ceil_bytes(problem.output_vectors * channels_out, problem.vector_bits)
-        total = total + size * slots(moves)
+        found["output vectors"] = size * slots(moves)
     if sums is not PartialSums.NONE:
         kept = sums is PartialSums.KEPT
         extent, changes = _sums_extent(problem, tiles, nest, kept)
         if not kept:
             changes = changes * trips["K"]
         size = _ceil_bytes(tiles.group * extent, problem.memory.accumulator_bits)
-        total = total + size * slots(group_trips * changes)
+        found["partial sums"] = size * slots(group_trips * changes)
     elif not (problem.input_in_place or problem.output_resident):
         size = _ceil_bytes(channels_out * plane.output_largest, problem.output_bits)
-        total = total + size * slots(output_moves)
+        found["output"] = size * slots(output_moves)
     for index, operand in enumerate(problem.operands):
         in_place = sums is PartialSums.NONE and problem.operand_in_place(index)
         if in_place or not operand.dram_channels:
@@ -285,5 +289,6 @@ def _local_bytes(
             -(-problem.batch // plane.batch) if operand.per_channel else trips["M"] * trips["P"]
         )
         fetched = np.minimum(channels_out, operand.dram_channels)
-        total = total + _ceil_bytes(fetched * area, operand.bits) * slots(moves)
-    return np.asarray(total, np.int64)
+        size = _ceil_bytes(fetched * area, operand.bits)
+        found[f"operand {index}"] = size * slots(moves)
+    return found
