@@ -78,17 +78,18 @@ class Compute(NamedTuple):
 
     Its input, and each of its operands, is a box of a view that lies in local memory in
     one or several parts, in any order, none of them twice: rows and segments of a view may
-    have buffers of their own.  Reduces input channels [first_channel, last_channel) into
-    the outputs of `result`'s box, in the coordinates of the layer's output.  `sums` holds
-    partial sums in body coordinates, when the reduction takes several steps: `first`
-    starts them, `last` finishes them and writes `result`, which until then is not touched.
-    The channels are those of the layer's input view.
+    have buffers of their own.  Its kernel lies in one or several parts along the output
+    channels, in their order; none where the layer has no kernel.  Reduces input channels
+    [first_channel, last_channel) into the outputs of `result`'s box, in the coordinates of the
+    layer's output.  `sums` holds partial sums in body coordinates, when the reduction takes several
+    steps: `first` starts them, `last` finishes them and writes `result`, which until then is not
+    touched.  The channels are those of the layer's input view.
     """
 
     layer: int
     result: Slice
     input: tuple[Slice, ...]
-    kernel: Slice | None
+    kernel: tuple[Slice, ...]
     input_vectors: Slice | None
     output_vectors: Slice | None
     operands: tuple[tuple[Slice, ...], ...]
@@ -99,9 +100,10 @@ class Compute(NamedTuple):
     @property
     def reads(self) -> tuple[Slice, ...]:
         """All buffers that the step reads, partial sums not among them."""
-        single = (self.kernel, self.input_vectors, self.output_vectors)
+        vectors = (self.input_vectors, self.output_vectors)
+        named = (part for part in vectors if part is not None)
         operands = (part for parts in self.operands for part in parts)
-        return (*self.input, *(part for part in single if part is not None), *operands)
+        return (*self.input, *self.kernel, *named, *operands)
 
 
 class Stream(NamedTuple):

@@ -4,7 +4,7 @@ The nest is the one drawn in `schedule.types`; P goes down the columns of tiles,
 the other.  A role (input, kernel, ...) is loaded when one of the loop indices that select its
 tile has changed since the step before; of the input only the rows that the tile above it did
 not leave.  A buffer has two slots when the hardware buffers doubly and there is more than one
-tile for it.
+tile for it.  Pinned channels are loaded before the first step; of a tile the others are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
 from dataflow_sim.program.instructions import Compute, Load, Slice, Store
+from dataflow_sim.program.pinned import Pinned, pin, split
 from dataflow_sim.program.planes import plane_tiles, tiles
 from dataflow_sim.program.ring import Ring, common_rows, lattice, off_lattice, rows_of_two
 from dataflow_sim.schedule.problem import LayerProblem
@@ -71,6 +72,7 @@ class LoopNest:
         self.inputs = tiles(problem.input_channels, tiling.input_channel_tile)
         self.planes = plane_tiles(problem, tiling)
         self.sums_outer = self._loops_outside_sums()
+        self.pinned = Pinned(None, None)
         self._allocate()
 
     def _loops_outside_sums(self) -> str:
@@ -101,14 +103,20 @@ class LoopNest:
         )
         self.role: dict[str, _Role] = {}
         self.ring: Ring | None = None
-        fetched = min(channels_in, problem.input_dram_channels)
+        pinned_in, pinned_out = tiling.pinned_input_channels, tiling.pinned_output_channels
+        open_in = [span.stop - max(span.start, pinned_in) for span in self.inputs]
+        open_out = [span.stop - max(span.start, pinned_out) for span in self.outputs]
+        open_in, open_out = ([n for n in part if n > 0] for part in (open_in, open_out))
+        left_in = tiling.group_tile * max(open_in, default=0)
+        fetched = min(left_in, problem.input_dram_channels)
         if problem.input_in_place and problem.output_resident:
             fetched = 0
-        self._add_input((batch, fetched, *source), group * inn * space)
+        self._add_input((batch, fetched, *source), group * len(open_in) * space)
         if problem.has_kernel:
             taps = self.layer.window.kernel
-            shape = (channels_out, tiling.input_channel_tile, *taps)
-            self._add("kernel", shape, problem.kernel_bits, group * out * inn)
+            left_out = tiling.group_tile * max(open_out, default=0)
+            shape = (left_out, tiling.input_channel_tile, *taps)
+            self._add("kernel", shape, problem.kernel_bits, group * len(open_out) * inn)
         if problem.input_vectors:
             shape = (problem.input_vectors, channels_in, 1, 1)
             self._add("input vectors", shape, problem.vector_bits, group * inn)
@@ -197,6 +205,7 @@ class LoopNest:
 
     def lower(self) -> None:
         """Walk the nest."""
+        self.pinned = pin(self.emit, self.layer, self.problem, self.tiling)
         counts = {"M": len(self.outputs), "K": len(self.inputs), "P": len(self.planes)}
         order = self.tiling.order
         m, k, p = (order.index(loop) for loop in "MKP")
@@ -235,11 +244,25 @@ class LoopNest:
             append(Store(sums_tensor_name(self.layer), sums.box, sums.buffer, sums.origin))
 
     def _input(self, step: _Step) -> tuple[Slice, ...]:
+        plane = self.planes[step.plane]
+        box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
+        pinned = self.pinned.input
+        if pinned is None or box.elements == 0:
+            return self._open_input(step, box)
+        held, rest = split(box.channel, pinned.box.channel)
+        parts = []
+        if held.length:
+            parts.append(pinned.slice(box._replace(channel=held)))
+        if rest.length:
+            parts.extend(self._open_input(step, box._replace(channel=rest)))
+        return tuple(parts)
+
+    def _open_input(self, step: _Step, box: Box) -> tuple[Slice, ...]:
+        """The part of an input tile that is not pinned."""
         role = self.role["input"]
         key = (step.group, step.input, step.plane)
         if key != role.key:
             plane = self.planes[step.plane]
-            box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
             role.key = key
             if self.ring is not None:
                 role.parts = self._roll(self.ring, (step.group, step.input, *plane.column), box)
@@ -265,17 +288,31 @@ class LoopNest:
             parts.extend(self.emit.held_view(view, held, ring.buffer, (0, 0, place, 0)))
         return tuple(parts)
 
-    def _kernel(self, step: _Step) -> Slice | None:
+    def _kernel(self, step: _Step) -> tuple[Slice, ...]:
         if self.layer.weight is None:
-            return None
+            return ()
+        rows, columns = self.layer.window.kernel
+        channels = self._out_channels(step)
+        box = Box(channels, self.inputs[step.input], Span(0, rows), Span(0, columns))
+        pinned = self.pinned.kernel
+        if pinned is None:
+            return self._open_kernel(step, box)
+        held, rest = split(channels, pinned.box.batch)
+        parts = []
+        if held.length:
+            parts.append(pinned.slice(box._replace(batch=held)))
+        if rest.length:
+            parts.extend(self._open_kernel(step, box._replace(batch=rest)))
+        return tuple(parts)
+
+    def _open_kernel(self, step: _Step, box: Box) -> tuple[Slice, ...]:
+        """The part of a kernel tile that is not pinned."""
         role = self.role["kernel"]
         key = (step.group, step.output, step.input)
         if key != role.key:
-            rows, columns = self.layer.window.kernel
-            part = self.inputs[step.input]
-            box = Box(self._out_channels(step), part, Span(0, rows), Span(0, columns))
+            assert self.layer.weight is not None
             self._fetch(role, key, self.layer.weight, box)
-        return role.part
+        return (role.part,)
 
     def _vectors(self, name: str, step: _Step) -> Slice | None:
         on_input = name == "input vectors"

@@ -155,7 +155,7 @@ class RowPipeline:
                 index,
                 self._row(layer.output, box),
                 self._parts(view, source),
-                kernel,
+                () if kernel is None else (kernel,),
                 self._constants(index, layer.input_vectors, Span(0, view.shape[1])),
                 self._constants(index, layer.output_vectors, channels),
                 tuple(operands),

@@ -48,6 +48,18 @@ def _extent_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
         yield "several groups in one tile, but not all of their channels"
     if layer.kind is not LayerKind.CONVOLUTION and not whole:
         yield f"a {layer.kind} layer cannot split the channels of a group"
+    pinned = {
+        "pinned_output_channels": limits["output_channel_tile"],
+        "pinned_input_channels": limits["input_channel_tile"],
+    }
+    for name, limit in pinned.items():
+        value = getattr(tiling, name)
+        if not 0 <= value <= limit:
+            yield f"{name} is {value}, legal is 0 to {limit}"
+        if value and (layer.weight is None or groups > 1):
+            yield f"{name} is {value}, legal only of an ungrouped convolution"
+    if tiling.pinned_output_channels and tiling.pinned_input_channels:
+        yield "both kernel and input are pinned"
     trips = 1
     for name, limit in limits.items():
         trips *= ceil(limit / max(1, getattr(tiling, name)))

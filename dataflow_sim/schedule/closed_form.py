@@ -21,6 +21,13 @@ or partial sums, operands; a tile that is streamed (moved more than once) takes 
 buffers when the hardware buffers doubly.  Finished results leave through the buffer of
 their partial sums, which therefore replaces the output's.
 
+Pinned channels.  Left-over memory may hold, for the whole layer, all of the kernel of the
+first output channels, or the whole plane of the first input channels: fetched once, before the
+first step.  The rest streams as above, as though there were no other channels: a tile whose
+channels are all pinned makes no trip, and buffers hold what is left of a tile.  What pinning
+saves is proportional to its bytes, times the passes less one, so that the tensor that is
+fetched most often gains most.
+
 Within P the row tiles of one column of tiles follow one another, and their common rows stay
 (`footprints`), where nothing changes the input's channels between them: K is not split, or
 stands outside P.
@@ -34,7 +41,7 @@ blocking convolutional neural networks", arXiv:1606.04209.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -47,25 +54,34 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+def _none() -> Ints:
+    return np.zeros((), np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TileArrays:
     """Tilings of one problem under one order, as arrays that broadcast against each other.
 
     `group` and the channel tiles are in elements of their axes; `plane` holds the
-    spatial choices.  The axes of the broadcast are (group or M, K, P).
+    spatial choices; `pinned_outputs` output channels have their kernel pinned,
+    `pinned_inputs` input channels their plane.  The axes of the broadcast are (group or M,
+    K, P).
     """
 
     group: Ints
     output_channels: Ints
     input_channels: Ints
     plane: PlaneTiles
+    pinned_outputs: Ints = field(default_factory=_none)
+    pinned_inputs: Ints = field(default_factory=_none)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Costs:
     """Closed-form costs of tilings, arrays of one broadcast shape; traffic in bits.
 
-    `input_passes` counts how often the whole input (halo included) is read, and so on.
+    `input_elements` are those read of each channel that is not pinned, halos included,
+    `kernel_elements` all that are fetched; passes count how often a whole tensor is read.
     """
 
     local_bytes: Ints
@@ -73,7 +89,7 @@ class Costs:
     macs: Ints
     steps: Ints
     input_elements: Ints
-    kernel_passes: Ints
+    kernel_elements: Ints
     input_vector_passes: Ints
     output_vector_passes: Ints
     partial_sum_bits: Ints
@@ -89,6 +105,11 @@ class _Nest:
     def __init__(self, order: str, trips: dict[str, Ints]) -> None:
         self.order = order
         self.trips = trips
+
+    def without(self, loop: str, tile: Ints, pinned: Ints, channels: int) -> _Nest:
+        """The nest as the tiles of a tensor see it whose first channels are pinned."""
+        left = np.where(pinned < channels, self.trips[loop] - pinned // tile, 0)
+        return _Nest(self.order, {**self.trips, loop: left})
 
     def passes(self, indexed_by: str, loops: str = "MKP") -> Ints:
         """How often a tensor is fetched whole, given the loops that index it."""
@@ -152,8 +173,12 @@ def evaluate(
     group_trips = -(-problem.groups // tiles.group)
     rolls = nest.rows_roll()
     a_pass = np.where(rolls, tiles.plane.input_rolled, tiles.plane.input_sum)
-    input_elements = nest.passes("KP") * a_pass
-    kernel_passes = nest.passes("MK")
+    input_elements = _nest_of_input(problem, tiles, nest).passes("KP") * a_pass
+    channel = problem.groups * problem.input_channels * problem.kernel_area * problem.has_kernel
+    kernel_passes = _nest_of_kernel(problem, tiles, nest).passes("MK")
+    streamed = problem.output_channels - tiles.pinned_outputs
+    kernel_elements = (kernel_passes * streamed + tiles.pinned_outputs) * channel
+    pinned_bits = tiles.pinned_inputs * pinned_plane(problem) * problem.input_bits
     input_vector_passes = nest.passes("K")
     output_vector_passes = nest.passes("M", loops="MP")
     all_sums = problem.groups * problem.output_channels * tiles.plane.body_sum
@@ -162,8 +187,9 @@ def evaluate(
     channels_in = problem.groups * problem.input_channels
     channels_out = problem.groups * problem.output_channels
     dram_bits = (
-        input_elements * problem.input_fetched_bits
-        + kernel_passes * _kernel_elements(problem) * problem.kernel_bits
+        input_elements * (problem.input_fetched_bits - tiles.pinned_inputs * problem.input_bits)
+        + pinned_bits
+        + kernel_elements * problem.kernel_bits
         + input_vector_passes * problem.input_vectors * channels_in * problem.vector_bits
         + output_vector_passes * problem.output_vectors * channels_out * problem.vector_bits
         + _output_elements(problem) * problem.output_bits * problem.output_stored
@@ -180,7 +206,7 @@ def evaluate(
         macs,
         steps,
         input_elements,
-        kernel_passes,
+        kernel_elements,
         input_vector_passes,
         output_vector_passes,
         partial_sum_bits,
@@ -206,9 +232,28 @@ def _legal(problem: LayerProblem, sums: PartialSums, nest: _Nest) -> Bools:
     return split & (enclosed > 1) & (not problem.has_pool)
 
 
-def _kernel_elements(problem: LayerProblem) -> int:
-    channels = problem.groups * problem.output_channels * problem.input_channels
-    return channels * problem.kernel_area * problem.has_kernel
+def _nest_of_input(problem: LayerProblem, tiles: TileArrays, nest: _Nest) -> _Nest:
+    return nest.without("K", tiles.input_channels, tiles.pinned_inputs, problem.input_channels)
+
+
+def _nest_of_kernel(problem: LayerProblem, tiles: TileArrays, nest: _Nest) -> _Nest:
+    return nest.without("M", tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
+
+
+def _left(tile: Ints, pinned: Ints, channels: int) -> Ints:
+    """The most channels of a tile that are not pinned: of the first one with any, or the next."""
+    border = (pinned // tile + 1) * tile
+    left = np.minimum(border, channels) - pinned
+    return np.asarray(np.maximum(left, np.minimum(tile, channels - border)), np.int64)
+
+
+def pinned_plane(problem: LayerProblem) -> int:
+    """Elements of a pinned input channel: what a single tile of the whole plane reads."""
+    rows, columns = (
+        axis.input_span(axis.body_span(0, axis.output_size)).length
+        for axis in (problem.rows, problem.columns)
+    )
+    return problem.batch * rows * columns
 
 
 def _output_elements(problem: LayerProblem) -> int:
@@ -247,21 +292,29 @@ def _buffers(
 
     channels_in = tiles.group * tiles.input_channels
     channels_out = tiles.group * tiles.output_channels
-    input_moves = group_trips * trips["K"] * trips["P"] * nest.passes("KP")
+    source = _nest_of_input(problem, tiles, nest)
+    input_moves = group_trips * source.trips["K"] * trips["P"] * source.passes("KP")
     output_moves = group_trips * trips["M"] * trips["P"]
     found: dict[str, Ints] = {}
     if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
-        fetched = np.minimum(channels_in, problem.input_dram_channels)
+        left = _left(tiles.input_channels, tiles.pinned_inputs, problem.input_channels)
+        fetched = np.minimum(tiles.group * left, problem.input_dram_channels)
         one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
         if double:
             ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
             two = np.where(nest.rows_roll() & plane.common, ring, 2 * one)
             one = np.where(input_moves > 1, two, one)
         found["input"] = one
+        pinned = tiles.pinned_inputs * pinned_plane(problem)
+        found["pinned input"] = _ceil_bytes(pinned, problem.input_bits)
     if problem.has_kernel:
-        kernel = channels_out * tiles.input_channels * problem.kernel_area
-        moves = group_trips * trips["M"] * trips["K"] * nest.passes("MK")
+        weights = _nest_of_kernel(problem, tiles, nest)
+        left = _left(tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
+        kernel = tiles.group * left * tiles.input_channels * problem.kernel_area
+        moves = group_trips * weights.trips["M"] * trips["K"] * weights.passes("MK")
         found["kernel"] = _ceil_bytes(kernel, problem.kernel_bits) * slots(moves)
+        pinned = tiles.pinned_outputs * problem.input_channels * problem.kernel_area
+        found["pinned kernel"] = _ceil_bytes(pinned, problem.kernel_bits)
     if problem.input_vectors:
         moves = group_trips * trips["K"] * nest.passes("K")
         size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)

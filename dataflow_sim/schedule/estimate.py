@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dataflow_sim.graph.layer import Layer, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
+from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate, pinned_plane
 from dataflow_sim.schedule.footprints import Axis, one_plane_tile
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, any_problem, stream_regions
 from dataflow_sim.schedule.types import (
@@ -48,6 +48,8 @@ def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
         output_channels=one * tiling.output_channel_tile,
         input_channels=one * tiling.input_channel_tile,
         plane=one_plane_tile(problem.batch, problem.rows, problem.columns, tile),
+        pinned_outputs=one * tiling.pinned_output_channels,
+        pinned_inputs=one * tiling.pinned_input_channels,
     )
     costs, legal = evaluate(problem, tiling.order, tiling.partial_sums, tiles)
     return costs if legal.all() else None
@@ -61,6 +63,12 @@ def _touched(axis: Axis, tile: int) -> tuple[int, ...]:
         span = axis.input_span(body)
         found.update(range(span.start, span.stop, span.step))
     return tuple(sorted(found))
+
+
+def _span(axis: Axis) -> tuple[int, ...]:
+    """Input positions along an axis that one tile of all outputs reads."""
+    span = axis.input_span(axis.body_span(0, axis.output_size))
+    return tuple(range(span.start, span.stop, span.step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +140,15 @@ class LayerTraffic:
             self.bits[key] = self.bits.get(key, 0) + elements * self.graph.tensors[name].bits
 
     def read(self, view: View, reading: Reading) -> None:
-        """Note the readings of a view's segments that come from DRAM."""
+        """Note the readings of channels of a view whose segments come from DRAM."""
+        low, high = reading.channels
+        position = 0
         for segment in view.segments:
-            if segment.tensor not in self.resident:
-                channels = (segment.channel_start, segment.channel_stop)
+            start, stop = max(low - position, 0), min(high - position, segment.channels)
+            if start < stop and segment.tensor not in self.resident:
+                channels = (segment.channel_start + start, segment.channel_start + stop)
                 self.note(segment.tensor, replace(reading, channels=channels))
+            position += segment.channels
 
     def note(self, name: str, reading: Reading) -> None:
         """Note a reading of a tensor from DRAM."""
@@ -147,15 +159,19 @@ class LayerTraffic:
         n, c, h, w = self.graph.tensors[name].shape
         self.note(name, Reading((0, c), None, None, n * h * w, n * h * w))
 
-    def weight(self, name: str | None, passes: int) -> None:
-        """A weight tensor fetched whole a number of times."""
+    def weight(self, name: str | None, fetched: int) -> None:
+        """A weight tensor of which so many elements are fetched, each at least once."""
         if name is None:
             return
-        elements = self.graph.tensors[name].elements
-        seen = name in self.history.fetched
+        elements = 0 if name in self.history.fetched else self.graph.tensors[name].elements
         self.history.fetched.add(name)
-        self.add(name, Reason.WEIGHT_FETCH, 0 if seen else elements)
-        self.add(name, Reason.WEIGHT_REFETCH, elements * (passes if seen else passes - 1))
+        self.add(name, Reason.WEIGHT_FETCH, elements)
+        self.add(name, Reason.WEIGHT_REFETCH, fetched - elements)
+
+    def vectors(self, name: str | None, passes: int) -> None:
+        """Per-channel constants fetched whole a number of times."""
+        if name is not None:
+            self.weight(name, passes * self.graph.tensors[name].elements)
 
     def settle(self) -> dict[TrafficKey, int]:
         """Divide the noted readings into first and repeated ones; add what is stored."""
@@ -252,14 +268,20 @@ def layer_schedule(
     rows = _touched(problem.rows, tiling.row_tile)
     columns = _touched(problem.columns, tiling.column_tile)
     touched = problem.batch * len(rows) * len(columns)
-    reading = Reading((0, 0), rows, columns, int(costs.input_elements[0]), touched)
-    traffic.read(layer.input, reading)
+    channels, pinned = layer.input.shape[1], tiling.pinned_input_channels
+    if pinned:
+        plane = pinned_plane(problem)
+        spans = (_span(problem.rows), _span(problem.columns))
+        traffic.read(layer.input, Reading((0, pinned), *spans, plane, plane))
+    if pinned < channels:
+        elements = int(costs.input_elements[0])
+        traffic.read(layer.input, Reading((pinned, channels), rows, columns, elements, touched))
     for view in layer.operands:
-        n, _, h, w = view.shape
-        traffic.read(view, Reading((0, 0), None, None, n * h * w, n * h * w))
-    traffic.weight(layer.weight, int(costs.kernel_passes[0]))
-    traffic.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
-    traffic.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
+        n, c, h, w = view.shape
+        traffic.read(view, Reading((0, c), None, None, n * h * w, n * h * w))
+    traffic.weight(layer.weight, int(costs.kernel_elements[0]))
+    traffic.vectors(layer.input_vectors, int(costs.input_vector_passes[0]))
+    traffic.vectors(layer.output_vectors, int(costs.output_vector_passes[0]))
     bits = traffic.settle()
     half = int(costs.partial_sum_bits[0]) // 2
     if half:

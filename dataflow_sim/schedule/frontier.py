@@ -155,7 +155,7 @@ def _sorted_pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
 def _candidates(block: _Block) -> Ints:
     """Tilings of a block that no smaller one of it undercuts, as rows of numbers.
 
-    Columns: local bytes, DRAM bits, kernel passes, partial sum bits, MACs, steps, place.
+    Columns: local bytes, DRAM bits, kernel elements, partial sum bits, MACs, steps, place.
     """
     costs = block.costs
     places = np.flatnonzero(block.legal)
@@ -163,7 +163,7 @@ def _candidates(block: _Block) -> Ints:
     keep = pareto(local, bits)
     level = bits[keep][np.searchsorted(local[keep], local, "right") - 1]
     found = bits == level
-    columns = [costs.kernel_passes, costs.partial_sum_bits, costs.macs, costs.steps]
+    columns = [costs.kernel_elements, costs.partial_sum_bits, costs.macs, costs.steps]
     others = [column.ravel()[places[found]] for column in columns]
     return np.stack([local[found], bits[found], *others, places[found]], axis=1)
 

@@ -47,8 +47,10 @@ class LayerTiling:
 
     Extents are in elements along the axis: groups, output and input channels *of a
     group*, batch, rows and columns of the layer's (pooled) output.  The last tile of an
-    axis may be smaller.  Of a streamed layer, `steps` tells into how many slices its
-    tensors are cut, and nothing else counts.
+    axis may be smaller.  Of the first `pinned_output_channels` the kernel, or of the first
+    `pinned_input_channels` the whole plane, stays in left-over memory for the whole layer;
+    at most one of the two is above 0.  Of a streamed layer, `steps` tells into how many
+    slices its tensors are cut, and nothing else counts.
     """
 
     order: str
@@ -60,6 +62,8 @@ class LayerTiling:
     row_tile: int
     column_tile: int
     steps: int
+    pinned_output_channels: int = 0
+    pinned_input_channels: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,7 @@ class _Counter:
     def _macs(self, step: Compute) -> int:
         """MACs of a step: one for each body element, input channel and kernel tap."""
         layer = self.program.layers[step.layer]
-        if step.kernel is None:
+        if not step.kernel:
             return 0
         body = step.sums.box if step.sums is not None else None
         if body is not None:
@@ -286,8 +286,8 @@ class _Counter:
                 last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
                 high = min(last + window.extent(axis), layer.body_shape[2 + axis])
                 plane *= high - max(0, low)
-        kernel = step.kernel.box
-        return step.result.box.batch.length * plane * kernel.elements
+        kernel = sum(part.box.elements for part in step.kernel)
+        return step.result.box.batch.length * plane * kernel
 
     def _count_stated_macs(self) -> None:
         """A streamed layer executes its MACs in proportion to what it makes: once, all of them."""

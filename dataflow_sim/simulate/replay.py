@@ -301,11 +301,12 @@ class _Machine:
     ) -> Array:
         if layer.kind is LayerKind.PIXELWISE:
             return pixelwise(layer, tile)
-        if step.kernel is None:
+        if not step.kernel:
             rows = picked(layer, 0, source.row, body[0])
             return tile[:, :, rows][..., picked(layer, 1, source.column, body[1])]
         assert layer.weight is not None
-        kernel = self._read(step.kernel, self._ids(layer.weight, step.kernel.box))
+        parts = [self._read(part, self._ids(layer.weight, part.box)) for part in step.kernel]
+        kernel = np.concatenate(parts)
         groups = max(1, step.result.box.channel.length // layer.output_channels_per_group)
         held = (source.row, source.column)
         return convolve(layer, tile, held, kernel, body, groups)

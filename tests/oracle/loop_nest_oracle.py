@@ -37,6 +37,11 @@ The output tile is stored in every step of the last k tile.  With several k tile
 are "kept" (no traffic) or "spilled": written after every step not of the last k tile, read back
 before every step not of the first.
 
+Pinned channels.  Before the first step the kernel of the first `pinned_m` output channels, or the
+first `pinned_k` input channels over all rows and columns that a single tile of the whole output
+would read, are read once and stay.  In a step the roles of kernel and input have only the elements
+of their tiles that are not pinned; a tile without such elements is no tile of the role at all.
+
 Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles' extents, in
 whole bytes, times two if tiles are double-buffered and the buffer sees more than one identity.
 The input's buffer is a ring of rows if ever an element was not loaded again: as many rows as the
@@ -250,6 +255,16 @@ def _operand_in_place(spec: LayerSpec, tiling: NestTiling) -> int | None:
     return None
 
 
+def _pinned(spec: LayerSpec, tiling: NestTiling) -> tuple[set[Element], int]:
+    """The elements of the input that are pinned, and how many of the kernel are."""
+    axes = [
+        _input_axis(spec, axis, _body_axis(spec, axis, tuple(range(spec.output_size[axis]))))
+        for axis in (0, 1)
+    ]
+    elements = set(product(range(spec.n), range(tiling.pinned_k), *axes))
+    return elements, tiling.pinned_m * spec.k * spec.kernel[0] * spec.kernel[1]
+
+
 def legal(spec: LayerSpec, tiling: NestTiling) -> bool:
     """Whether the model allows this tiling of this layer."""
     if tiling.order not in ORDERS or tiling.sums not in SUMS:
@@ -298,6 +313,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     output_buffer = _Buffer()
 
     k_tiles_added: dict[Element, int] = {}  # of every body element whose sum is unfinished
+    pinned_input, pinned_kernel = _pinned(spec, tiling)
     live_identity: Element | None = None
     output_written: set[Element] = set()
     output_writes = 0
@@ -331,22 +347,30 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
 
             # Tiles every step uses.
             place = (p_tile.n_index, p_tile.column_index, p_tile.row_index)
-            input_role.roll((g_index, k_index, *place), input_axes)
-            on_chip_bits += len(input_role.held) * spec.input_bits
+            open_axes = (p_tile.ns, tuple(c for c in in_channels if c >= tiling.pinned_k))
+            if open_axes[1]:
+                input_role.roll((g_index, k_index, *place), (*open_axes, input_rows, input_cols))
+            on_chip_bits += len(set(product(*input_axes))) * spec.input_bits
             if spec.has_kernel:
                 kh, kw = spec.kernel
-                kernel_axes: Axes = (gs, ms, ks, tuple(range(kh)), tuple(range(kw)))
-                kernel_role.use((g_index, m_index, k_index), kernel_axes)
-                on_chip_bits += len(kernel_role.held) * spec.kernel_bits
+                taps: Axes = (tuple(range(kh)), tuple(range(kw)))
+                open_ms = tuple(m for m in ms if m >= tiling.pinned_m)
+                if open_ms:
+                    kernel_role.use((g_index, m_index, k_index), (gs, open_ms, ks, *taps))
+                on_chip_bits += len(set(product(gs, ms, ks, *taps))) * spec.kernel_bits
             input_vector_axes: Axes = (tuple(range(spec.input_vectors)), in_channels)
             input_vector_role.use((g_index, k_index), input_vector_axes)
             on_chip_bits += len(input_vector_role.held) * spec.vector_bits
+
+            held_now = input_role.held if open_axes[1] else set()
 
             # Every tap of every body element reads what is held (the same for every m).
             for n, channel in product(p_tile.ns, in_channels):
                 for row, col in product(body_rows, body_cols):
                     for y, x in product(_taps(spec, 0, row), list(_taps(spec, 1, col))):
-                        assert (n, channel, y, x) in input_role.held, "a tap reads what is not held"
+                        tap = (n, channel, y, x)
+                        held = tap in (pinned_input if channel < tiling.pinned_k else held_now)
+                        assert held, "a tap reads what is not held"
 
             # The sums: where they live, what the step adds to them.
             if tiling.sums == "spilled":
@@ -429,9 +453,13 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     elif not _elementwise_in_place(spec):
         local_bytes += output_buffer.local_bytes(spec.output_bits, double)
 
+    # What is pinned: read once, in buffers of its own.
+    local_bytes += -(-len(pinned_input) * spec.input_bits // 8)
+    local_bytes += -(-pinned_kernel * spec.kernel_bits // 8)
+
     # Traffic in bits.
-    dram_bits = input_role.reads * spec.input_bits
-    dram_bits += kernel_role.reads * spec.kernel_bits
+    dram_bits = (input_role.reads + len(pinned_input)) * spec.input_bits
+    dram_bits += (kernel_role.reads + pinned_kernel) * spec.kernel_bits
     dram_bits += (input_vector_role.reads + output_vector_role.reads) * spec.vector_bits
     for operand, role in zip(spec.operands, operand_roles, strict=True):
         dram_bits += role.reads * operand.bits
@@ -440,9 +468,9 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
 
     return NestCounts(
         local_bytes=local_bytes,
-        input_first=input_role.first_reads,
+        input_first=input_role.first_reads + len(pinned_input),
         input_again=input_role.repeated_reads,
-        kernel_first=kernel_role.first_reads,
+        kernel_first=kernel_role.first_reads + pinned_kernel,
         kernel_again=kernel_role.repeated_reads,
         input_vector_reads=input_vector_role.reads,
         output_vector_reads=output_vector_role.reads,

@@ -63,7 +63,8 @@ class NestTiling:
     """Loop order (outermost first), fate of the partial sums, and tile extents.
 
     `row_tile` and `col_tile` are rows and columns of the output map.  The last tile of a loop may
-    be smaller.
+    be smaller.  The kernel of the first `pinned_m` output channels, or the plane of the first
+    `pinned_k` input channels, stays (of a layer of one group only).
     """
 
     order: str
@@ -75,6 +76,8 @@ class NestTiling:
     row_tile: int
     col_tile: int
     double_buffer: bool = False
+    pinned_m: int = 0
+    pinned_k: int = 0
 
 
 @dataclass(frozen=True)

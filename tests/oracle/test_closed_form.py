@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow_sim.graph.layer import LayerKind
+from dataflow_sim.schedule.closed_form import pinned_plane
 from dataflow_sim.schedule.estimate import step_bits, tiling_costs
 from dataflow_sim.schedule.footprints import Axis
 from dataflow_sim.schedule.frontier import layer_frontier
@@ -103,7 +104,13 @@ def tilings(draw: st.DrawFn, problem: LayerProblem) -> LayerTiling:
     steps = 1
     for extent, tile in extents:
         steps *= -(-extent // tile)
-    return LayerTiling(draw(st.sampled_from(ORDERS)), sums, group_tile, m, k, n, r, c, steps)
+    pinned = [0, 0]
+    if weighted and problem.groups == 1 and draw(st.booleans()):
+        side = draw(st.integers(0, 1))
+        most = (problem.output_channels, problem.input_channels)[side]
+        pinned[side] = draw(st.integers(1, most))
+    order = draw(st.sampled_from(ORDERS))
+    return LayerTiling(order, sums, group_tile, m, k, n, r, c, steps, *pinned)
 
 
 def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
@@ -149,6 +156,8 @@ def as_nest(problem: LayerProblem, tiling: LayerTiling) -> spec_of.NestTiling:
         row_tile=tiling.row_tile,
         col_tile=tiling.column_tile,
         double_buffer=problem.memory.double_buffer,
+        pinned_m=tiling.pinned_output_channels,
+        pinned_k=tiling.pinned_input_channels,
     )
 
 
@@ -164,14 +173,15 @@ def test_every_count_of_any_tiling(data: st.DataObject) -> None:
         return
     counted = oracle.simulate(spec, nest)
     channels_in = problem.groups * problem.input_channels
-    kernel = channels_in * problem.output_channels * problem.kernel_area * problem.has_kernel
     assert int(costs.local_bytes[0]) == counted.local_bytes
     assert int(costs.dram_bits[0]) == counted.dram_bits
     assert int(costs.macs[0]) == counted.macs
     assert int(costs.steps[0]) == counted.steps == tiling.steps
+    pinned = tiling.pinned_input_channels
+    streamed = int(costs.input_elements[0]) * (channels_in - pinned)
     read = counted.input_first + counted.input_again
-    assert int(costs.input_elements[0]) * channels_in == read
-    assert int(costs.kernel_passes[0]) * kernel == counted.kernel_first + counted.kernel_again
+    assert streamed + pinned * pinned_plane(problem) == read
+    assert int(costs.kernel_elements[0]) == counted.kernel_first + counted.kernel_again
     spilled = counted.sums_written + counted.sums_read
     assert int(costs.partial_sum_bits[0]) == spilled * problem.memory.accumulator_bits
     assert step_bits(problem, tiling) + counted.dram_bits == counted.local_bits
