@@ -111,7 +111,7 @@ class LoopNest:
         fetched = min(left_in, problem.input_dram_channels)
         if problem.input_in_place and problem.output_resident:
             fetched = 0
-        self._add_input((batch, fetched, *source), group * len(open_in) * space)
+        self._add_input((batch, fetched, *source), len(open_in), group * len(open_in) * space)
         if problem.has_kernel:
             taps = self.layer.window.kernel
             left_out = tiling.group_tile * max(open_out, default=0)
@@ -149,12 +149,12 @@ class LoopNest:
         label = f"{self.layer.name}: {name}"
         self.role[name] = _Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
 
-    def _add_input(self, tile: Shape4, tile_count: int) -> None:
+    def _add_input(self, tile: Shape4, channel_tiles: int, tile_count: int) -> None:
         """Slots for the tiles, or a ring where rows roll."""
         order = self.tiling.order
         column = self.planes[0].column
         windows = [lattice(p.input_rows) for p in self.planes if p.column == column]
-        rolls = len(self.inputs) == 1 or order.index("K") < order.index("P")
+        rolls = channel_tiles <= 1 or order.index("K") < order.index("P")
         if not rolls or not common_rows(windows) or 0 in tile:
             self._add("input", tile, self.problem.input_bits, tile_count)
             return

@@ -82,9 +82,12 @@ class Costs:
 
     `input_elements` are those read of each channel that is not pinned, halos included,
     `kernel_elements` all that are fetched; passes count how often a whole tensor is read.
+    `input_bytes` and `kernel_bytes` are those of the buffers of their tiles.
     """
 
     local_bytes: Ints
+    input_bytes: Ints
+    kernel_bytes: Ints
     dram_bits: Ints
     macs: Ints
     steps: Ints
@@ -127,7 +130,7 @@ class _Nest:
 
     def rows_roll(self) -> Bools:
         """Whether the input's tiles follow one another row by row."""
-        return np.asarray((self.trips["K"] == 1) | self.inside("P", "K"), bool)
+        return np.asarray((self.trips["K"] <= 1) | self.inside("P", "K"), bool)
 
     def inside(self, loop: str, other: str) -> bool:
         """Whether `loop` stands inside `other`."""
@@ -171,9 +174,9 @@ def evaluate(
     """
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
-    rolls = nest.rows_roll()
-    a_pass = np.where(rolls, tiles.plane.input_rolled, tiles.plane.input_sum)
-    input_elements = _nest_of_input(problem, tiles, nest).passes("KP") * a_pass
+    source = _nest_of_input(problem, tiles, nest)
+    a_pass = np.where(source.rows_roll(), tiles.plane.input_rolled, tiles.plane.input_sum)
+    input_elements = source.passes("KP") * a_pass
     channel = problem.groups * problem.input_channels * problem.kernel_area * problem.has_kernel
     kernel_passes = _nest_of_kernel(problem, tiles, nest).passes("MK")
     streamed = problem.output_channels - tiles.pinned_outputs
@@ -200,8 +203,11 @@ def evaluate(
     local_bytes = np.asarray(sum(buffers.values()), np.int64)
     macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
+    nothing = np.zeros((), np.int64)
     arrays = (
         local_bytes,
+        buffers.get("input", nothing),
+        buffers.get("kernel", nothing),
         dram_bits,
         macs,
         steps,
@@ -302,7 +308,7 @@ def _buffers(
         one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
         if double:
             ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
-            two = np.where(nest.rows_roll() & plane.common, ring, 2 * one)
+            two = np.where(source.rows_roll() & plane.common, ring, 2 * one)
             one = np.where(input_moves > 1, two, one)
         found["input"] = one
         pinned = tiles.pinned_inputs * pinned_plane(problem)

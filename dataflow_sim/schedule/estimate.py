@@ -159,7 +159,7 @@ class LayerTraffic:
         n, c, h, w = self.graph.tensors[name].shape
         self.note(name, Reading((0, c), None, None, n * h * w, n * h * w))
 
-    def weight(self, name: str | None, fetched: int) -> None:
+    def fetch(self, name: str | None, fetched: int) -> None:
         """A weight tensor of which so many elements are fetched, each at least once."""
         if name is None:
             return
@@ -168,10 +168,10 @@ class LayerTraffic:
         self.add(name, Reason.WEIGHT_FETCH, elements)
         self.add(name, Reason.WEIGHT_REFETCH, fetched - elements)
 
-    def vectors(self, name: str | None, passes: int) -> None:
-        """Per-channel constants fetched whole a number of times."""
+    def weight(self, name: str | None, passes: int) -> None:
+        """A weight tensor fetched whole a number of times."""
         if name is not None:
-            self.weight(name, passes * self.graph.tensors[name].elements)
+            self.fetch(name, passes * self.graph.tensors[name].elements)
 
     def settle(self) -> dict[TrafficKey, int]:
         """Divide the noted readings into first and repeated ones; add what is stored."""
@@ -279,9 +279,9 @@ def layer_schedule(
     for view in layer.operands:
         n, c, h, w = view.shape
         traffic.read(view, Reading((0, c), None, None, n * h * w, n * h * w))
-    traffic.weight(layer.weight, int(costs.kernel_elements[0]))
-    traffic.vectors(layer.input_vectors, int(costs.input_vector_passes[0]))
-    traffic.vectors(layer.output_vectors, int(costs.output_vector_passes[0]))
+    traffic.fetch(layer.weight, int(costs.kernel_elements[0]))
+    traffic.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
+    traffic.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
     bits = traffic.settle()
     half = int(costs.partial_sum_bits[0]) // 2
     if half:

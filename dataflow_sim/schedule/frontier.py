@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
 from dataflow_sim.schedule.footprints import plane_tiles, tile_sizes
+from dataflow_sim.schedule.pinning import pinned_tilings
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, splits_channels
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, PartialSums
 
@@ -129,6 +130,19 @@ def _block(problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArra
     return _Block(order, sums, tiles, costs, legal)
 
 
+def _pinned(problem: LayerProblem, blocks: list[_Block], found: Ints) -> list[_Block]:
+    """Blocks of tilings with pinned channels that may undercut those found without."""
+    points = pareto(found[:, 0], found[:, 1])
+    local, bits = found[points, 0], found[points, 1]
+    return [
+        _Block(block.order, block.sums, tiles, costs, np.ones(costs.local_bytes.shape, bool))
+        for block in blocks
+        for tiles, costs in pinned_tilings(
+            problem, block.order, block.sums, block.tiles, block.costs, block.legal, local, bits
+        )
+    ]
+
+
 def pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
     """Indices of the Pareto points, ascending in local bytes, strictly descending in bits.
 
@@ -152,6 +166,13 @@ def _sorted_pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
     return order[bits < best_before]
 
 
+def _undercut_by_none(local_bytes: Ints, dram_bits: Ints) -> npt.NDArray[np.bool_]:
+    """Of some points those that none with less memory or as much undercuts, ties included."""
+    keep = pareto(local_bytes, dram_bits)
+    place = np.searchsorted(local_bytes[keep], local_bytes, "right") - 1
+    return np.asarray(dram_bits == dram_bits[keep][place], bool)
+
+
 def _candidates(block: _Block) -> Ints:
     """Tilings of a block that no smaller one of it undercuts, as rows of numbers.
 
@@ -160,9 +181,7 @@ def _candidates(block: _Block) -> Ints:
     costs = block.costs
     places = np.flatnonzero(block.legal)
     local, bits = costs.local_bytes.ravel()[places], costs.dram_bits.ravel()[places]
-    keep = pareto(local, bits)
-    level = bits[keep][np.searchsorted(local[keep], local, "right") - 1]
-    found = bits == level
+    found = _undercut_by_none(local, bits)
     columns = [costs.kernel_elements, costs.partial_sum_bits, costs.macs, costs.steps]
     others = [column.ravel()[places[found]] for column in columns]
     return np.stack([local[found], bits[found], *others, places[found]], axis=1)
@@ -173,8 +192,13 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
     """The frontier of one layer over all its tilings."""
     blocks = [block for block in _blocks(problem) if block.legal.any()]
     parts = [_candidates(block) for block in blocks]
+    for block in _pinned(problem, blocks, np.concatenate(parts)):
+        blocks.append(block)
+        parts.append(_candidates(block))
     number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     rows = np.concatenate(parts)
+    on_curve = np.flatnonzero(_undercut_by_none(rows[:, 0], rows[:, 1]))
+    rows, number = rows[on_curve], number[on_curve]
     order = np.lexsort((number, *rows.T[[5, 4, 3, 2, 1, 0]]))
     rows, number = rows[order], number[order]
     local, bits = rows[:, 0], rows[:, 1]
@@ -188,7 +212,7 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
     # a later point always beats an earlier one, so that the minimum starts anew there
     effort -= level * len(rows)
     better = np.concatenate([[True], effort[1:] < np.minimum.accumulate(effort)[:-1]])
-    ladder = np.zeros((int(better.sum()), 11), np.int64)
+    ladder = np.zeros((int(better.sum()), 13), np.int64)
     ladder[:, :2] = rows[better, :2]
     for each, block in enumerate(blocks):
         mine = number[better] == each
@@ -208,8 +232,10 @@ def _tilings(block: _Block, places: Ints) -> Ints:
         plane.rows,
         plane.columns,
         block.costs.steps,
+        block.tiles.pinned_outputs,
+        block.tiles.pinned_inputs,
     ]
-    found = np.zeros((len(places), 9), np.int64)
+    found = np.zeros((len(places), 11), np.int64)
     found[:, 0], found[:, 1] = ORDERS.index(block.order), _SUMS.index(block.sums)
     for column, extent in enumerate(extents):
         found[:, 2 + column] = np.broadcast_to(extent, block.legal.shape)[index]
@@ -235,7 +261,7 @@ def stream_frontier(problem: StreamProblem) -> Frontier:
     for steps in sorted({-(-longest // size) for size in tile_sizes(longest).tolist()}):
         local_bytes = stream_local_bytes(problem, steps)
         if not rungs or local_bytes < rungs[-1][0]:
-            rungs.append([local_bytes, bits, 0, 0, 1, 1, 1, 1, 1, 1, steps])
+            rungs.append([local_bytes, bits, 0, 0, 1, 1, 1, 1, 1, 1, steps, 0, 0])
     ladder = np.array(rungs[::-1], np.int64)
     return Frontier(ladder[:1, 0], ladder[:1, 1], ladder)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,18 +228,26 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
     """(local bytes, DRAM bits) of every legal tiling, every tile extent, counted one by one."""
     spec = as_spec(problem)
     points = set()
-    for group in range(1, problem.groups + 1):
-        for m in range(1, problem.output_channels + 1):
-            for k in range(1, problem.input_channels + 1):
-                for r in range(1, problem.rows.output_size + 1):
-                    for c in range(1, problem.columns.output_size + 1):
-                        for order in ORDERS:
-                            for sums in PartialSums:
-                                tiling = LayerTiling(order, sums, group, m, k, 1, r, c, 0)
-                                nest = as_nest(problem, tiling)
-                                if oracle.legal(spec, nest):
-                                    counted = oracle.simulate(spec, nest)
-                                    points.add((counted.local_bytes, counted.dram_bits))
+    pins = [(0, 0)]
+    if problem.groups == 1:
+        pins += [(count, 0) for count in range(1, problem.output_channels + 1)]
+        pins += [(0, count) for count in range(1, problem.input_channels + 1)]
+    extents = (
+        problem.groups,
+        problem.output_channels,
+        problem.input_channels,
+        problem.rows.output_size,
+        problem.columns.output_size,
+    )
+    tiles = product(*(range(1, extent + 1) for extent in extents))
+    for (group, m, k, r, c), order, sums, pinned in product(tiles, ORDERS, PartialSums, pins):
+        tiling = LayerTiling(order, sums, group, m, k, 1, r, c, 0, *pinned)
+        if sums is PartialSums.SPILLED and any(pinned):
+            continue
+        nest = as_nest(problem, tiling)
+        if oracle.legal(spec, nest):
+            counted = oracle.simulate(spec, nest)
+            points.add((counted.local_bytes, counted.dram_bits))
     return points
 
 

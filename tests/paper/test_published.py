@@ -16,11 +16,11 @@ def best_at(graph: NetworkGraph, budget: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("budget", "elements"), [(65_536, 5.572e6), (262_144, 3.564e6), (524_288, 3_162_112)]
+    ("budget", "elements"), [(65_536, 5.572e6), (262_144, 3.51e6), (524_288, 3_162_112)]
 )
 def test_conv4_2_of_vgg16_alone_with_eight_bit_sums(budget: int, elements: float) -> None:
-    """Best tilings by exhaustive search elsewhere: 5.571 M at 64 K, 3.564 M at 256 K, then
-    compulsory; figures rounded to three places."""
+    """Best tilings by exhaustive search elsewhere: 5.571 M at 64 K, 3.564 M at 256 K and with
+    pinning 3.51 M, then compulsory; figures rounded to three places."""
     window = Window(kernel=(3, 3), pad=(1, 1))
     graph = single_convolution((1, 512, 28, 28), 512, window)
     assert best_at(graph, budget) <= elements

@@ -70,6 +70,14 @@ def test_what_the_search_finds_is_legal(legal: tuple[NetworkGraph, Schedule]) ->
             "K is the innermost loop",
         ),
         (4, {"output_channel_tile": 1}, "cannot split the channels"),
+        (0, {"pinned_output_channels": 9}, "pinned_output_channels is 9, legal is 0 to 8"),
+        (0, {"pinned_input_channels": -1}, "pinned_input_channels is -1, legal is 0 to 3"),
+        (4, {"pinned_input_channels": 1}, "legal only of an ungrouped convolution"),
+        (
+            0,
+            {"pinned_input_channels": 1, "pinned_output_channels": 1},
+            "both kernel and input are pinned",
+        ),
     ],
 )
 def test_illegal_tilings(

@@ -1,0 +1,190 @@
+"""Left-over memory: which tilings gain from channels that stay, and how many of them.
+
+Model.  A tiling with some channels of its kernel, or of its input, pinned (`closed_form`) takes
+the bytes of those channels and saves what they were fetched again.  In (local bytes, DRAM
+bits) its points lie on a line that falls by (fetches - 1) per byte:
+
+    DRAM   │╲ · tiling A: 8 fetches          A tiling undercut by another one's line nowhere,
+    bits   │ ╲   ╲                           or by the frontier everywhere, is never expanded.
+           │  ╲·· ╲ B: 3 fetches
+           └──────────── local bytes
+
+Channels are pinned in `PARTS` equal parts at most (every channel where there are fewer), so
+that a frontier gains tens of points and not thousands.  Either the kernel or the input is
+pinned: the one that is fetched most often per byte gains most until it stays whole, and then
+another tiling is as good.  Spilled partial sums are not combined with pinning.
+
+Exact for that space.  A tiling is left out only where
+  - the same with one size less of output or input channels moves no more: it then takes less
+    memory, and is fetched as often; or
+  - a lower bound of its points is nowhere below the frontier so far.  The bound counts all
+    that pinning saves, every buffer but the pinned tensor's at its size, and that one at what
+    is left of a tile.
+What is left is costed by the closed form like any other tiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dataflow_sim.schedule.closed_form import (
+    Bools,
+    Costs,
+    Ints,
+    TileArrays,
+    evaluate,
+    pinned_plane,
+)
+from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.types import PartialSums
+
+PARTS = 64
+_STRIDE = 8  # parts that are ruled out together
+
+
+def can_pin_input(problem: LayerProblem) -> bool:
+    """Whether the channels of the input can stay: all from DRAM, of one width."""
+    channels = problem.input_channels
+    whole = problem.input_dram_channels == channels
+    return whole and problem.input_fetched_bits == channels * problem.input_bits
+
+
+def pinned_counts(channels: int) -> Ints:
+    """Numbers of channels that may be pinned, ascending."""
+    return np.unique(channels * np.arange(1, min(PARTS, channels) + 1) // min(PARTS, channels))
+
+
+class _Side:
+    """One of the two tensors of a block of tilings: what pinning a channel takes and saves."""
+
+    def __init__(self, problem: LayerProblem, on_input: bool, tiles: TileArrays) -> None:
+        self.on_input = on_input
+        if on_input:
+            self.channels = problem.input_channels
+            self.tile, self.width = tiles.input_channels, problem.input_bits
+            self.elements = pinned_plane(problem)
+            self.open, self.once = tiles.plane.input_largest, tiles.plane.input_rolled
+        else:
+            self.channels = problem.output_channels
+            self.tile, self.width = tiles.output_channels, problem.kernel_bits
+            self.elements = problem.input_channels * problem.kernel_area
+            self.open = tiles.input_channels * problem.kernel_area
+
+    def saved_bits(self, costs: Costs) -> tuple[Ints, Ints]:
+        """Bits that pinning a channel saves, and a channel at most if one tile is left."""
+        if self.on_input:
+            fetched = costs.input_elements
+            least = np.minimum(self.elements, self.once)
+        else:
+            fetched = costs.kernel_elements // self.channels
+            least = np.asarray(self.elements, np.int64)
+        one = np.maximum(0, fetched - self.elements) * self.width
+        return one, np.maximum(0, fetched - least) * self.width
+
+
+def _useful(problem: LayerProblem, tiles: TileArrays, bits: Ints) -> Bools:
+    """Tilings of which those with one size less of either axis of channels move more.
+
+    Whole axes stay: a tile that never changes has one buffer, all smaller ones may have two.
+    """
+    useful = np.ones(bits.shape, bool)
+    useful[1:] = bits[1:] < bits[:-1]
+    useful |= np.broadcast_to(tiles.output_channels == problem.output_channels, bits.shape)
+    useful[:, 1:] &= bits[:, 1:] < bits[:, :-1]
+    return useful
+
+
+def pinned_tilings(
+    problem: LayerProblem,
+    order: str,
+    sums: PartialSums,
+    tiles: TileArrays,
+    costs: Costs,
+    legal: Bools,
+    local_bytes: Ints,
+    dram_bits: Ints,
+) -> Iterator[tuple[TileArrays, Costs]]:
+    """Tilings of a block with channels pinned that may undercut a frontier, one by one.
+
+    The frontier ascends in `local_bytes` and descends in `dram_bits`.  The arrays that come
+    back are flat.
+    """
+    if problem.groups > 1 or not problem.has_kernel or sums is PartialSums.SPILLED:
+        return
+    useful = legal & _useful(problem, tiles, costs.dram_bits)
+    for on_input in (False, True):
+        if on_input and not can_pin_input(problem):
+            continue
+        side = _Side(problem, on_input, tiles)
+        one, most = side.saved_bits(costs)
+        saved = np.broadcast_to(one, legal.shape)
+        places = np.flatnonzero(useful & (saved > 0))
+        if not len(places):
+            continue
+        index = np.unravel_index(places, legal.shape)
+
+        def at(values: Ints, index: tuple[Ints, ...] = index) -> Ints:
+            return np.asarray(np.broadcast_to(values, legal.shape)[index], np.int64)
+
+        rest = at(costs.local_bytes) - at(costs.input_bytes if on_input else costs.kernel_bytes)
+        found = _below(
+            side,
+            (rest, at(costs.dram_bits), at(saved), at(most), at(side.tile), at(side.open)),
+            (local_bytes, dram_bits),
+        )
+        if not len(found):
+            continue
+        chosen, counts = found.T
+        plane = np.broadcast_to(np.arange(len(tiles.plane.trips)), legal.shape)
+        none = np.zeros(len(found), np.int64)
+        flat = TileArrays(
+            group=at(tiles.group)[chosen],
+            output_channels=at(tiles.output_channels)[chosen],
+            input_channels=at(tiles.input_channels)[chosen],
+            plane=tiles.plane.take(at(plane)[chosen]),
+            pinned_outputs=none if on_input else counts,
+            pinned_inputs=counts if on_input else none,
+        )
+        yield flat, evaluate(problem, order, sums, flat)[0]
+
+
+def _below(side: _Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) -> Ints:
+    """(tiling, channels pinned) whose lower bound is below the frontier, as rows.
+
+    `tilings` are the bytes of all other buffers, DRAM bits, bits saved by a channel (and at
+    most, if one tile is left), tile, and elements of a channel of a tile.
+    """
+    rest, bits, saved, most, tile, open_elements = tilings
+    local_bytes, dram_bits = frontier
+    counts = pinned_counts(side.channels)
+    trips = -(-side.channels // tile)
+
+    def undercut(which: Ints, first: Ints, last: Ints) -> Bools:
+        """Whether the frontier is no worse than the least memory of `first`, least bits of `last`.
+
+        Where at most one tile is left it may stay, and all is saved.
+        """
+        t = tile[which]
+        left = np.minimum(t, side.channels - first) * open_elements[which]
+        least = rest[which] + -(-left * side.width // 8) * (first < side.channels)
+        least += first * side.elements * side.width // 8
+        pinned = np.where(
+            trips[which] - last // t <= 1, side.channels * most[which], last * saved[which]
+        )
+        fewest = bits[which] - pinned
+        place = np.searchsorted(local_bytes, least, "right") - 1
+        return np.asarray((place >= 0) & (dram_bits[place] <= fewest), bool)
+
+    starts = np.arange(0, len(counts), _STRIDE)
+    ends = np.minimum(starts + _STRIDE, len(counts)) - 1
+    which, run = (a.ravel() for a in np.indices((len(bits), len(starts))))
+    alive = ~undercut(which, counts[starts][run], counts[ends][run])
+    which, run = which[alive], run[alive]
+    part = (starts[run][:, None] + np.arange(_STRIDE)).ravel()
+    which = np.repeat(which, _STRIDE)
+    inside = part < len(counts)
+    which, pinned = which[inside], counts[part[inside]]
+    alive = ~undercut(which, pinned, pinned)
+    return np.stack([which[alive], pinned[alive]], axis=1)

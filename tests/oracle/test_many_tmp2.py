@@ -1,0 +1,279 @@
+"""The closed form against a simulator that walks the loop nest element by element."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataflow_sim.graph.layer import LayerKind
+from dataflow_sim.schedule.closed_form import pinned_plane
+from dataflow_sim.schedule.estimate import step_bits, tiling_costs
+from dataflow_sim.schedule.footprints import Axis
+from dataflow_sim.schedule.frontier import layer_frontier
+from dataflow_sim.schedule.problem import LayerProblem, Operand
+from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
+from tests.oracle import loop_nest_oracle as oracle
+from tests.oracle import loop_nest_spec as spec_of
+
+
+@st.composite
+def axis(draw: st.DrawFn, pooled: bool, plain: bool) -> Axis:
+    if plain:
+        size = draw(st.integers(1, 6))
+        return Axis(size, size, size, 1, 1, 1, 0, 1, 1, 1, 0)
+    kernel, stride, dilation = (draw(st.integers(1, n)) for n in (3, 3, 2))
+    reach = (kernel - 1) * dilation + 1
+    pad = draw(st.integers(0, min(2, reach - 1)))
+    size = draw(st.integers(max(1, reach - 2 * pad), 8))
+    body = (size + 2 * pad - reach) // stride + 1
+    if not pooled:
+        return Axis(size, body, body, kernel, stride, dilation, pad, 1, 1, 1, 0)
+    pool_kernel, pool_stride = draw(st.integers(1, min(3, body))), draw(st.integers(1, 2))
+    pool_pad = draw(st.integers(0, pool_kernel // 2))
+    out = (body + 2 * pool_pad - pool_kernel) // pool_stride + 1
+    return Axis(
+        size, body, out, kernel, stride, dilation, pad, pool_kernel, pool_stride, 1, pool_pad
+    )
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> LayerProblem:
+    kind = draw(st.sampled_from([LayerKind.CONVOLUTION] * 3 + [LayerKind.CHANNELWISE]))
+    weighted = kind is LayerKind.CONVOLUTION
+    pooled = draw(st.booleans())
+    plain = not weighted and not pooled
+    groups = draw(st.integers(1, 3)) if weighted else draw(st.integers(1, 5))
+    input_channels = draw(st.integers(1, 4)) if weighted else 1
+    output_channels = draw(st.integers(1, 4)) if weighted else 1
+    operands: tuple[Operand, ...] = ()
+    if not pooled:
+        per_channel = st.booleans() if plain else st.just(False)
+        whole = groups * output_channels
+        operands = tuple(
+            Operand(width, one, whole, whole * width, whole * width, True)
+            for width, one in draw(
+                st.lists(st.tuples(st.sampled_from([4, 8]), per_channel), max_size=2)
+            )
+        )
+    bits = draw(st.sampled_from([3, 8]))
+    return LayerProblem(
+        kind=kind,
+        batch=draw(st.integers(1, 2)),
+        groups=groups,
+        output_channels=output_channels,
+        input_channels=input_channels,
+        rows=draw(axis(pooled, plain)),
+        columns=draw(axis(pooled, plain)),
+        has_kernel=weighted,
+        has_pool=pooled,
+        input_dram_channels=groups * input_channels,
+        input_fetched_bits=groups * input_channels * bits,
+        input_read_bits=groups * input_channels * bits,
+        input_bits=bits,
+        kernel_bits=draw(st.sampled_from([4, 8])),
+        output_bits=draw(st.sampled_from([4, 8])),
+        vector_bits=32,
+        input_vectors=draw(st.integers(0, 1)),
+        output_vectors=draw(st.integers(0, 2)),
+        operands=operands,
+        memory=MemoryOptions(0, draw(st.booleans()), 32),
+    )
+
+
+@st.composite
+def tilings(draw: st.DrawFn, problem: LayerProblem) -> LayerTiling:
+    weighted = problem.kind is LayerKind.CONVOLUTION
+    group_tile = draw(st.integers(1, problem.groups))
+    split = weighted and group_tile == 1
+    m = draw(st.integers(1, problem.output_channels)) if split else problem.output_channels
+    k = draw(st.integers(1, problem.input_channels)) if split else problem.input_channels
+    sums = PartialSums.NONE
+    if k < problem.input_channels:
+        sums = draw(st.sampled_from([PartialSums.KEPT, PartialSums.SPILLED]))
+    n = draw(st.integers(1, problem.batch))
+    r = draw(st.integers(1, problem.rows.output_size))
+    c = draw(st.integers(1, problem.columns.output_size))
+    extents = (
+        (problem.groups, group_tile),
+        (problem.output_channels, m),
+        (problem.input_channels, k),
+        (problem.batch, n),
+        (problem.rows.output_size, r),
+        (problem.columns.output_size, c),
+    )
+    steps = 1
+    for extent, tile in extents:
+        steps *= -(-extent // tile)
+    pinned = [0, 0]
+    if weighted and problem.groups == 1 and draw(st.booleans()):
+        side = draw(st.integers(0, 1))
+        most = (problem.output_channels, problem.input_channels)[side]
+        pinned[side] = draw(st.integers(1, most))
+    order = draw(st.sampled_from(ORDERS))
+    return LayerTiling(order, sums, group_tile, m, k, n, r, c, steps, *pinned)
+
+
+def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
+    rows, columns = problem.rows, problem.columns
+    pool = spec_of.PoolSpec(
+        (rows.pool_kernel, columns.pool_kernel),
+        (rows.pool_stride, columns.pool_stride),
+        (rows.pool_pad, columns.pool_pad),
+    )
+    return spec_of.LayerSpec(
+        n=problem.batch,
+        groups=problem.groups,
+        m=problem.output_channels,
+        k=problem.input_channels,
+        input_size=(rows.input_size, columns.input_size),
+        kernel=(rows.kernel, columns.kernel),
+        stride=(rows.stride, columns.stride),
+        dilation=(rows.dilation, columns.dilation),
+        pad_begin=(rows.pad, columns.pad),
+        body_size=(rows.body_size, columns.body_size),
+        output_size=(rows.output_size, columns.output_size),
+        has_kernel=problem.has_kernel,
+        pool=pool if problem.has_pool else None,
+        input_vectors=problem.input_vectors,
+        output_vectors=problem.output_vectors,
+        operands=tuple(spec_of.OperandSpec(o.bits, o.per_channel) for o in problem.operands),
+        input_bits=problem.input_bits,
+        kernel_bits=problem.kernel_bits,
+        output_bits=problem.output_bits,
+        vector_bits=problem.vector_bits,
+        accumulator_bits=problem.memory.accumulator_bits,
+    )
+
+
+def as_nest(problem: LayerProblem, tiling: LayerTiling) -> spec_of.NestTiling:
+    return spec_of.NestTiling(
+        order=tiling.order,
+        sums=tiling.partial_sums.value,
+        group_tile=tiling.group_tile,
+        m_tile=tiling.output_channel_tile,
+        k_tile=tiling.input_channel_tile,
+        n_tile=tiling.batch_tile,
+        row_tile=tiling.row_tile,
+        col_tile=tiling.column_tile,
+        double_buffer=problem.memory.double_buffer,
+        pinned_m=tiling.pinned_output_channels,
+        pinned_k=tiling.pinned_input_channels,
+    )
+
+
+@settings(deadline=None, max_examples=600)
+@given(st.data())
+def test_every_count_of_any_tiling(data: st.DataObject) -> None:
+    problem = data.draw(problems())
+    tiling = data.draw(tilings(problem))
+    spec, nest = as_spec(problem), as_nest(problem, tiling)
+    costs = tiling_costs(problem, tiling)
+    assert (costs is not None) == oracle.legal(spec, nest)
+    if costs is None:
+        return
+    counted = oracle.simulate(spec, nest)
+    channels_in = problem.groups * problem.input_channels
+    assert int(costs.local_bytes[0]) == counted.local_bytes
+    assert int(costs.dram_bits[0]) == counted.dram_bits
+    assert int(costs.macs[0]) == counted.macs
+    assert int(costs.steps[0]) == counted.steps == tiling.steps
+    pinned = tiling.pinned_input_channels
+    streamed = int(costs.input_elements[0]) * (channels_in - pinned)
+    read = counted.input_first + counted.input_again
+    assert streamed + pinned * pinned_plane(problem) == read
+    assert int(costs.kernel_elements[0]) == counted.kernel_first + counted.kernel_again
+    spilled = counted.sums_written + counted.sums_read
+    assert int(costs.partial_sum_bits[0]) == spilled * problem.memory.accumulator_bits
+    assert step_bits(problem, tiling) + counted.dram_bits == counted.local_bits
+
+
+@st.composite
+def tiny_problems(draw: st.DrawFn) -> LayerProblem:
+    """Layers small enough to try every tiling there is, each extent of each axis."""
+    extents = st.integers(1, 4)
+    kernel = draw(st.sampled_from([1, 3]))
+    pad = kernel // 2
+    axes = []
+    for _ in range(2):
+        size = draw(extents)
+        axes.append(Axis(size, size, size, kernel, 1, 1, pad, 1, 1, 1, 0))
+    channels = draw(st.integers(1, 3))
+    return LayerProblem(
+        kind=LayerKind.CONVOLUTION,
+        batch=1,
+        groups=draw(st.sampled_from([1, 1, 2])),
+        output_channels=draw(st.integers(1, 3)),
+        input_channels=channels,
+        rows=axes[0],
+        columns=axes[1],
+        has_kernel=True,
+        has_pool=False,
+        input_dram_channels=channels,
+        input_fetched_bits=channels * 8,
+        input_read_bits=channels * 8,
+        input_bits=8,
+        kernel_bits=8,
+        output_bits=8,
+        vector_bits=32,
+        input_vectors=0,
+        output_vectors=1,
+        operands=(),
+        memory=MemoryOptions(0, draw(st.booleans()), 32),
+    )
+
+
+def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
+    """(local bytes, DRAM bits) of every legal tiling, every tile extent, counted one by one."""
+    spec = as_spec(problem)
+    points = set()
+    pins = [(0, 0)]
+    if problem.groups == 1:
+        pins += [(count, 0) for count in range(1, problem.output_channels + 1)]
+        pins += [(0, count) for count in range(1, problem.input_channels + 1)]
+    extents = (
+        problem.groups,
+        problem.output_channels,
+        problem.input_channels,
+        problem.rows.output_size,
+        problem.columns.output_size,
+    )
+    tiles = product(*(range(1, extent + 1) for extent in extents))
+    for (group, m, k, r, c), order, sums, pinned in product(tiles, ORDERS, PartialSums, pins):
+        tiling = LayerTiling(order, sums, group, m, k, 1, r, c, 0, *pinned)
+        if sums is PartialSums.SPILLED and any(pinned):
+            continue
+        nest = as_nest(problem, tiling)
+        if oracle.legal(spec, nest):
+            counted = oracle.simulate(spec, nest)
+            points.add((counted.local_bytes, counted.dram_bits))
+    return points
+
+
+@settings(deadline=None, max_examples=150)
+@given(tiny_problems())
+def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
+    if problem.groups > 1:
+        channels = problem.groups * problem.input_channels
+        problem = LayerProblem(
+            **{
+                **{name: getattr(problem, name) for name in LayerProblem.__slots__},
+                "input_dram_channels": channels,
+                "input_fetched_bits": channels * 8,
+                "input_read_bits": channels * 8,
+            }
+        )
+    points = sorted(all_points(problem))
+    best: list[tuple[int, int]] = []
+    for local, bits in points:
+        if not best or bits < best[-1][1]:
+            best.append((local, bits))
+    frontier = layer_frontier(problem)
+    found = list(zip(frontier.local_bytes.tolist(), frontier.dram_bits.tolist(), strict=True))
+    assert found == best
+    for local, bits in best:
+        choice = frontier.best(local)
+        assert choice is not None
+        assert (choice.dram_bits, choice.local_bytes <= local) == (bits, True)
+    assert frontier.best(best[0][0] - 1) is None
