@@ -9,9 +9,7 @@ tile for it.  Pinned channels are loaded before the first step; of a tile the ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.region import Box, Shape4, Span
@@ -20,6 +18,7 @@ from dataflow_sim.program.instructions import Compute, Load, Slice, Store
 from dataflow_sim.program.pinned import Pinned, pin, split
 from dataflow_sim.program.planes import plane_tiles, tiles
 from dataflow_sim.program.ring import Ring, common_rows, lattice, off_lattice, rows_of_two
+from dataflow_sim.program.roles import Role, Step, channel_of
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.types import LayerTiling, PartialSums
 
@@ -27,28 +26,6 @@ from dataflow_sim.schedule.types import LayerTiling, PartialSums
 def sums_tensor_name(layer: Layer) -> str:
     """Name of the DRAM tensor that a layer's spilled partial sums go to."""
     return f"{layer.name}.partial_sums"
-
-
-_NOTHING = Slice(-1, ORIGIN, Box(Span(0, 0), Span(0, 0), Span(0, 0), Span(0, 0)))
-
-
-class _Step(NamedTuple):
-    """Indices of the tiles that one iteration of the nest works on."""
-
-    group: int
-    output: int
-    input: int
-    plane: int
-
-
-@dataclass(slots=True)
-class _Role:
-    """A buffer, the tile it holds and the part of it that the current step uses."""
-
-    slots: Slots
-    key: tuple[int, ...] = ()
-    part: Slice = _NOTHING
-    parts: tuple[Slice, ...] = ()
 
 
 class LoopNest:
@@ -101,7 +78,7 @@ class LoopNest:
         group, out, inn, space = (
             len(part) for part in (self.groups, self.outputs, self.inputs, self.planes)
         )
-        self.role: dict[str, _Role] = {}
+        self.role: dict[str, Role] = {}
         self.ring: Ring | None = None
         pinned_in, pinned_out = tiling.pinned_input_channels, tiling.pinned_output_channels
         open_in = [span.stop - max(span.start, pinned_in) for span in self.inputs]
@@ -138,16 +115,19 @@ class LoopNest:
                 continue
             area = (1, 1) if operand.per_channel else body
             moved = len({p.batch for p in planes}) if operand.per_channel else out * space
-            fetched = min(channels_out, operand.dram_channels)
+            fetched = channels_out
+            if tiling.partial_sums is not PartialSums.NONE and not operand.per_channel:
+                moved, fetched = problem.output_channels * space, 1
+            fetched = min(fetched, operand.dram_channels)
             self._add(name, (batch, fetched, *area), operand.bits, group * moved)
 
     def _add(self, name: str, shape: Shape4, bits: int, tile_count: int) -> None:
         if 0 in shape:  # nothing comes from DRAM
-            self.role[name] = _Role(Slots((-1,)))
+            self.role[name] = Role(Slots((-1,)))
             return
         double = self.problem.memory.double_buffer and tile_count > 1
         label = f"{self.layer.name}: {name}"
-        self.role[name] = _Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
+        self.role[name] = Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
 
     def _add_input(self, tile: Shape4, channel_tiles: int, tile_count: int) -> None:
         """Slots for the tiles, or a ring where rows roll."""
@@ -164,7 +144,7 @@ class LoopNest:
             rows = rows_of_two(windows, again=tile_count * passes > len(windows))
         label, bits = f"{self.layer.name}: input", self.problem.input_bits
         slots = self.emit.alloc(label, (batch, channels, rows, columns), bits, 1)
-        self.role["input"] = _Role(slots)
+        self.role["input"] = Role(slots)
         self.ring = Ring(slots.advance(), rows)
 
     def _add_sums(self, tile: Shape4, group: int, out: int, inn: int, space: int) -> None:
@@ -190,15 +170,15 @@ class LoopNest:
 
     # ------------------------------------------------------------ regions
 
-    def _channels(self, step: _Step, part: Span, per_group: int) -> Span:
+    def _channels(self, step: Step, part: Span, per_group: int) -> Span:
         """Channels of the whole map, given those of a group."""
         group = self.groups[step.group]
         return Span(group.start * per_group + part.start, (group.stop - 1) * per_group + part.stop)
 
-    def _out_channels(self, step: _Step) -> Span:
+    def _out_channels(self, step: Step) -> Span:
         return self._channels(step, self.outputs[step.output], self.problem.output_channels)
 
-    def _in_channels(self, step: _Step) -> Span:
+    def _in_channels(self, step: Step) -> Span:
         return self._channels(step, self.inputs[step.input], self.problem.input_channels)
 
     # ------------------------------------------------------------ steps
@@ -212,9 +192,9 @@ class LoopNest:
         loops = [range(counts[loop]) for loop in order]
         for group in range(len(self.groups)):
             for at in product(*loops):
-                self._step(_Step(group, at[m], at[k], at[p]))
+                self._step(Step(group, at[m], at[k], at[p]))
 
-    def _step(self, step: _Step) -> None:
+    def _step(self, step: Step) -> None:
         first, last = step.input == 0, step.input == len(self.inputs) - 1
         source = self._input(step)
         kernel = self._kernel(step)
@@ -222,28 +202,39 @@ class LoopNest:
         sums = self._sums(step, first)
         output_vectors = self._vectors("output vectors", step) if last else None
         result = self._result(step, sums)
-        operands = self._operands(step, result) if last else ()
         append = self.emit.instructions.append
-        append(
-            Compute(
-                self.index,
-                result,
-                source,
-                kernel,
-                input_vectors,
-                output_vectors,
-                operands,
-                sums,
-                first,
-                last,
-            )
-        )
-        if last and self.problem.output_stored:
-            append(Store(self.layer.output, result.box, result.buffer, result.origin))
-        elif not last and sums is not None and self.tiling.partial_sums is PartialSums.SPILLED:
+        if last and sums is not None and self.problem.finishes_by_channel:
+            tiles = (result, source, kernel, input_vectors)
+            append(Compute(self.index, *tiles, None, (), sums, first, last=False))
+            for channel in range(*result.box.channel):
+                self._finish(step, channel, result, sums, output_vectors)
+            return
+        operands = self._operands(step, result) if last else ()
+        tiles = (result, source, kernel, input_vectors)
+        append(Compute(self.index, *tiles, output_vectors, operands, sums, first, last))
+        if last:
+            self._store(result)
+        elif sums is not None and self.tiling.partial_sums is PartialSums.SPILLED:
             append(Store(sums_tensor_name(self.layer), sums.box, sums.buffer, sums.origin))
 
-    def _input(self, step: _Step) -> tuple[Slice, ...]:
+    def _finish(
+        self, step: Step, channel: int, result: Slice, sums: Slice, vectors: Slice | None
+    ) -> None:
+        """Make results of one channel's sums, to which nothing is added any more."""
+        part, own = channel_of(result, channel), channel_of(sums, channel)
+        constants = None if vectors is None else channel_of(vectors, channel)
+        operands = self._operands(step, part)
+        head = (self.index, part, (), (), None)
+        finished = Compute(*head, constants, operands, own, first=False, last=True)
+        self.emit.instructions.append(finished)
+        self._store(part)
+
+    def _store(self, result: Slice) -> None:
+        if self.problem.output_stored:
+            store = Store(self.layer.output, result.box, result.buffer, result.origin)
+            self.emit.instructions.append(store)
+
+    def _input(self, step: Step) -> tuple[Slice, ...]:
         plane = self.planes[step.plane]
         box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
         pinned = self.pinned.input
@@ -257,7 +248,7 @@ class LoopNest:
             parts.extend(self._open_input(step, box._replace(channel=rest)))
         return tuple(parts)
 
-    def _open_input(self, step: _Step, box: Box) -> tuple[Slice, ...]:
+    def _open_input(self, step: Step, box: Box) -> tuple[Slice, ...]:
         """The part of an input tile that is not pinned."""
         role = self.role["input"]
         key = (step.group, step.input, step.plane)
@@ -288,7 +279,7 @@ class LoopNest:
             parts.extend(self.emit.held_view(view, held, ring.buffer, (0, 0, place, 0)))
         return tuple(parts)
 
-    def _kernel(self, step: _Step) -> tuple[Slice, ...]:
+    def _kernel(self, step: Step) -> tuple[Slice, ...]:
         if self.layer.weight is None:
             return ()
         rows, columns = self.layer.window.kernel
@@ -305,7 +296,7 @@ class LoopNest:
             parts.extend(self._open_kernel(step, box._replace(batch=rest)))
         return tuple(parts)
 
-    def _open_kernel(self, step: _Step, box: Box) -> tuple[Slice, ...]:
+    def _open_kernel(self, step: Step, box: Box) -> tuple[Slice, ...]:
         """The part of a kernel tile that is not pinned."""
         role = self.role["kernel"]
         key = (step.group, step.output, step.input)
@@ -314,7 +305,7 @@ class LoopNest:
             self._fetch(role, key, self.layer.weight, box)
         return (role.part,)
 
-    def _vectors(self, name: str, step: _Step) -> Slice | None:
+    def _vectors(self, name: str, step: Step) -> Slice | None:
         on_input = name == "input vectors"
         tensor = self.layer.input_vectors if on_input else self.layer.output_vectors
         if tensor is None:
@@ -328,12 +319,12 @@ class LoopNest:
             self._fetch(role, key, tensor, Box(Span(0, count), channels, Span(0, 1), Span(0, 1)))
         return role.part
 
-    def _fetch(self, role: _Role, key: tuple[int, ...], tensor: str, box: Box) -> None:
+    def _fetch(self, role: Role, key: tuple[int, ...], tensor: str, box: Box) -> None:
         role.key = key
         role.part = Slice(role.slots.advance(), ORIGIN, box)
         self.emit.instructions.append(Load(tensor, box, role.part.buffer, ORIGIN))
 
-    def _sums(self, step: _Step, first: bool) -> Slice | None:
+    def _sums(self, step: Step, first: bool) -> Slice | None:
         mode = self.tiling.partial_sums
         if mode is PartialSums.NONE:
             return None
@@ -361,7 +352,7 @@ class LoopNest:
             self.emit.instructions.append(Load(name, box, buffer, role.part.origin))
         return role.part
 
-    def _result(self, step: _Step, sums: Slice | None) -> Slice:
+    def _result(self, step: Step, sums: Slice | None) -> Slice:
         plane = self.planes[step.plane]
         box = Box(plane.batch, self._out_channels(step), plane.rows, plane.columns)
         if self.problem.output_resident:
@@ -372,20 +363,20 @@ class LoopNest:
             return Slice(self.role["input"].parts[0].buffer, ORIGIN, box)
         return Slice(self.role["output"].slots.advance(), ORIGIN, box)
 
-    def _operands(self, step: _Step, result: Slice) -> tuple[tuple[Slice, ...], ...]:
+    def _operands(self, step: Step, result: Slice) -> tuple[tuple[Slice, ...], ...]:
         """Load the operands of a finished tile, one in place where the result will be."""
         found = []
         plane = self.planes[step.plane]
         for index, view in enumerate(self.layer.operands):
             operand = self.problem.operands[index]
             role = self.role[f"operand {index}"]
-            channels = self._out_channels(step)
+            channels = result.box.channel
             if operand.per_channel:
                 box = Box(plane.batch, channels, Span(0, 1), Span(0, 1))
                 key: tuple[int, ...] = (step.group, plane.batch.start)
             else:
                 box = Box(plane.batch, channels, plane.body_rows, plane.body_columns)
-                key = (step.group, step.output, step.plane)
+                key = (channels.start, channels.stop, step.plane)
             if role is self.role["output"]:
                 parts = self.emit.load_view(view, box, result.buffer, result.origin)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from math import ceil
+from math import ceil, prod
 
 from dataflow_sim.errors import ScheduleError
 from dataflow_sim.graph.analyses import layer_macs
@@ -63,6 +63,11 @@ def _extent_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
     trips = 1
     for name, limit in limits.items():
         trips *= ceil(limit / max(1, getattr(tiling, name)))
+    wide = any(view.shape[2:] == layer.body_shape[2:] for view in layer.operands)
+    if tiling.partial_sums is not PartialSums.NONE and wide:
+        pixels = ("batch_tile", "row_tile", "column_tile")
+        planes = prod(ceil(limits[name] / max(1, getattr(tiling, name))) for name in pixels)
+        trips += layer.body_shape[1] * planes
     if tiling.steps != trips:
         yield f"{tiling.steps} steps stated, the tiles make {trips}"
 

@@ -10,11 +10,12 @@ that does and makes more than one trip; its last tile stays otherwise:
     weights   M, K           T_P
     output    M, P           1     (K is innermost: sums are finished tile by tile)
 
-Constants per output channel and further operands are fetched only in the last iteration
-of K, where the results appear.  Partial sums: with K innermost one tile of them is live.
-Otherwise all output tiles enclosed by K are unfinished at a time; they are kept (memory)
-or spilled: written after each but the last iteration of K, read back before each but the
-first (T_K − 1 times either way).
+Constants per output channel and further operands are fetched only in the last iteration of
+K, where the results appear; an operand as large as the output channel by channel, if the
+reduction is split, since its tile would take as much room as the sums do.  Partial sums:
+with K innermost one tile of them is live.  Otherwise all output tiles enclosed by K are
+unfinished at a time; they are kept (memory) or spilled: written after each but the last
+iteration of K, read back before each but the first (T_K − 1 times either way).
 
 Local memory is the sum of the buffers: input tile, weight tile, constants, output tile
 or partial sums, operands; a tile that is streamed (moved more than once) takes two
@@ -203,6 +204,8 @@ def evaluate(
     local_bytes = np.asarray(sum(buffers.values()), np.int64)
     macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
+    if sums is not PartialSums.NONE and problem.finishes_by_channel:
+        steps = steps + problem.groups * problem.output_channels * nest.trips["P"]
     nothing = np.zeros((), np.int64)
     arrays = (
         local_bytes,
@@ -343,11 +346,13 @@ def _buffers(
         in_place = sums is PartialSums.NONE and problem.operand_in_place(index)
         if in_place or not operand.dram_channels:
             continue
-        area = plane.batch if operand.per_channel else plane.output_largest
-        moves = group_trips * (
-            -(-problem.batch // plane.batch) if operand.per_channel else trips["M"] * trips["P"]
-        )
-        fetched = np.minimum(channels_out, operand.dram_channels)
-        size = _ceil_bytes(fetched * area, operand.bits)
+        if operand.per_channel:
+            area, parts, fetched = plane.batch, -(-problem.batch // plane.batch), channels_out
+        else:
+            area, parts, fetched = plane.output_largest, trips["M"] * trips["P"], channels_out
+            if sums is not PartialSums.NONE:
+                parts, fetched = problem.output_channels * trips["P"], np.ones((), np.int64)
+        moves = group_trips * parts
+        size = _ceil_bytes(np.minimum(fetched, operand.dram_channels) * area, operand.bits)
         found[f"operand {index}"] = size * slots(moves)
     return found

@@ -234,7 +234,10 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
         area = problem.rows.body_size * problem.columns.body_size
         reads = spatial_trips if operand.per_channel else area
         bits += problem.batch * reads * operand.read_bits
-    unfinished = (trips_k - 1) * channels_out * int(plane.body_sum[0])
+    splits = trips_k - 1
+    if splits and problem.finishes_by_channel:
+        splits += 1  # the steps that finish sums read them once more
+    unfinished = splits * channels_out * int(plane.body_sum[0])
     bits += 2 * unfinished * problem.memory.accumulator_bits
     area = problem.rows.output_size * problem.columns.output_size
     return bits + problem.batch * channels_out * area * problem.output_bits

@@ -99,6 +99,14 @@ class LayerProblem:
         from_dram = self.input_dram_channels == self.groups * self.input_channels
         return self.elementwise and self.input_bits == self.output_bits and from_dram
 
+    @property
+    def finishes_by_channel(self) -> bool:
+        """Whether the sums of a split reduction are finished one output channel at a time.
+
+        So that of a map that is read beside the input, a channel takes room and not a tile.
+        """
+        return any(o.dram_channels and not o.per_channel for o in self.operands)
+
     def operand_in_place(self, index: int) -> bool:
         """Operand `index` is loaded to where the output will overwrite it.
 

@@ -13,6 +13,9 @@ orders, and the innermost body is one compute step on tiles in local memory:
           for . in order[2] ┘                 K: input_channels  / input_channel_tile
             step                              P: batch x columns x rows / their tiles
 
+Where a split reduction has a further map to read (a shortcut that is added), its sums are
+finished by steps of their own, one output channel after the other, behind the last of K.
+
 A tensor's tile is loaded when its index changes and stays as long as it does not.  Of the
 input, rows that the tile above left stay too.
 """

@@ -277,12 +277,7 @@ class _Machine:
                 pool_rows(layer.pool, 0, layer.body_shape[2], wanted[0]),
                 pool_rows(layer.pool, 1, layer.body_shape[3], wanted[1]),
             )
-        tile, source = self._gather(step.input, layer.input)
-        channels = self._channels(
-            step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop
-        )
-        tile = pointwise(layer.pre, tile, self.constants, channels)
-        value = self._body(layer, step, tile, source, body)
+        value = self._reduce(layer, step, body)
         if step.sums is not None:
             ids = self._ids(_sums_of(step.layer), step.sums.box, layer.body_shape)
             if not step.first:
@@ -295,6 +290,17 @@ class _Machine:
             size = (layer.body_shape[2], layer.body_shape[3])
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
         self._write(step.result, value, self._ids(layer.output, result))
+
+    def _reduce(self, layer: Layer, step: Compute, body: tuple[Rows, Rows]) -> Array:
+        """What a step adds to its sums: nothing, if it has no input and only finishes them."""
+        if not step.input:
+            return np.zeros(())
+        tile, source = self._gather(step.input, layer.input)
+        channels = self._channels(
+            step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop
+        )
+        tile = pointwise(layer.pre, tile, self.constants, channels)
+        return self._body(layer, step, tile, source, body)
 
     def _body(
         self, layer: Layer, step: Compute, tile: Array, source: Box, body: tuple[Rows, Rows]

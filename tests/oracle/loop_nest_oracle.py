@@ -33,7 +33,11 @@ the step needs a tile of another identity than the one held:
 Of the input, elements that the tile held before has are not loaded again, if that tile has the
 same group, k, batch tile and column tile, and the row tile just above.
 
-The output tile is stored in every step of the last k tile.  With several k tiles the body sums
+The output tile is stored in every step of the last k tile.  With several k tiles and a full
+operand the step of the last k tile only adds to the sums, and each of its output channels is then
+finished by a step of its own, which reads the channel's sums, constants and full operands and
+stores its results: the identity of a full operand is then (channel, p), its tile one channel.
+With several k tiles the body sums
 are "kept" (no traffic) or "spilled": written after every step not of the last k tile, read back
 before every step not of the first.
 
@@ -403,6 +407,10 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                 if spec.has_kernel:
                     for _k in ks:
                         macs += spec.kernel[0] * spec.kernel[1]
+            by_channel = len(k_tiles) > 1 and any(not o.per_channel for o in spec.operands)
+            if by_channel and last_k:
+                on_chip_bits += 2 * len(body_tile) * spec.accumulator_bits
+                steps += len(out_channels)
             if not last_k:
                 on_chip_bits += len(body_tile) * spec.accumulator_bits
                 if tiling.sums == "spilled":
@@ -416,6 +424,11 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
             for operand, role in zip(spec.operands, operand_roles, strict=True):
                 if operand.per_channel:
                     role.use((g_index, p_tile.n_index), (p_tile.ns, out_channels, (0,), (0,)))
+                elif by_channel:
+                    for channel in out_channels:
+                        role.use((channel, p_index), (p_tile.ns, (channel,), body_rows, body_cols))
+                        on_chip_bits += len(role.held) * operand.bits
+                    continue
                 else:
                     role.use((g_index, m_index, p_index), body_axes)
                 on_chip_bits += len(role.held) * operand.bits

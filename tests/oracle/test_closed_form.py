@@ -106,6 +106,9 @@ def tilings(draw: st.DrawFn, problem: LayerProblem) -> LayerTiling:
     steps = 1
     for extent, tile in extents:
         steps *= -(-extent // tile)
+    if sums is not PartialSums.NONE and any(not o.per_channel for o in problem.operands):
+        planes = steps // (-(-problem.output_channels // m) * -(-problem.input_channels // k))
+        steps += planes * problem.output_channels
     pinned = [0, 0]
     if weighted and problem.groups == 1 and draw(st.booleans()):
         side = draw(st.integers(0, 1))
