@@ -56,6 +56,9 @@ def _extent_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
         value = getattr(tiling, name)
         if not 0 <= value <= limit:
             yield f"{name} is {value}, legal is 0 to {limit}"
+        tile = getattr(tiling, name.removeprefix("pinned_").removesuffix("s") + "_tile")
+        if 0 < value < limit and ceil(limit / max(1, tile)) - value // max(1, tile) < 2:
+            yield f"{name} is {value}: one tile is left to stream, legal are none, two or more"
         if value and (layer.weight is None or groups > 1):
             yield f"{name} is {value}, legal only of an ungrouped convolution"
     if tiling.pinned_output_channels and tiling.pinned_input_channels:

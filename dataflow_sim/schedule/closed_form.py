@@ -25,7 +25,8 @@ their partial sums, which therefore replaces the output's.
 Pinned channels.  Left-over memory may hold, for the whole layer, all of the kernel of the
 first output channels, or the whole plane of the first input channels: fetched once, before the
 first step.  The rest streams as above, as though there were no other channels: a tile whose
-channels are all pinned makes no trip, and buffers hold what is left of a tile.  What pinning
+channels are all pinned makes no trip, and buffers hold what is left of a tile.  Either at least
+two tiles of channels still stream, or the whole tensor is pinned.  What pinning
 saves is proportional to its bytes, times the passes less one, so that the tensor that is
 fetched most often gains most.
 
@@ -222,7 +223,19 @@ def evaluate(
     )
     shape = np.broadcast_shapes(local_bytes.shape, dram_bits.shape, steps.shape)
     costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in arrays))
-    return costs, np.broadcast_to(_legal(problem, sums, nest), shape)
+    legal = _legal(problem, sums, nest) & _may_pin(problem, tiles, nest)
+    return costs, np.broadcast_to(legal, shape)
+
+
+def _may_pin(problem: LayerProblem, tiles: TileArrays, nest: _Nest) -> Bools:
+    """Where nothing is pinned, all of a tensor, or at least two tiles of it are left."""
+    kernel = _nest_of_kernel(problem, tiles, nest).trips["M"]
+    source = _nest_of_input(problem, tiles, nest).trips["K"]
+    return np.asarray(
+        ((tiles.pinned_outputs == 0) | (kernel != 1))
+        & ((tiles.pinned_inputs == 0) | (source != 1)),
+        bool,
+    )
 
 
 def _legal(problem: LayerProblem, sums: PartialSums, nest: _Nest) -> Bools:

@@ -11,8 +11,10 @@ A layer with a resident map does not split its reduction: with its input in loca
 is at its floor already, and partial sums would only take room.
 
 Left out by dominance, never for speed alone: tile sizes that need more memory for the
-same trip count, and spatial tiles dominated in all five of their costs
-(`footprints.plane_tiles`); `tests/oracle` holds the undiminished search.
+same trip count; spatial tiles dominated in all of their costs (`footprints.plane_tiles`); and,
+where the sums of a split reduction are kept, all but the smallest tile of input channels, since
+the traffic is the same and the memory more.  Of those only the ladder knows, for their fewer
+steps.  `tests/oracle` holds the undiminished search.
 """
 
 from __future__ import annotations
@@ -111,6 +113,7 @@ def _blocks(problem: LayerProblem) -> Iterator[_Block]:
         out_sizes = tile_sizes(problem.output_channels) if splits_channels(problem) else full_out
         in_sizes = tile_sizes(problem.input_channels) if splits_channels(problem) else full_in
         step = max(1, _CHUNK_ELEMENTS // (len(in_sizes) * len(plane.trips)))
+        least_in = in_sizes[None, :1, None]
         for first in range(0, len(out_sizes), step):
             out = out_sizes[first : first + step, None, None]
             for order in ("PMK", "MPK"):
@@ -119,8 +122,9 @@ def _blocks(problem: LayerProblem) -> Iterator[_Block]:
             if len(in_sizes) == 1 or problem.touches_local_maps:
                 continue
             part = TileArrays(one, out, in_sizes[None, :-1, None], plane)
+            fine = TileArrays(one, out, least_in, plane)
             for order in ORDERS:
-                yield _block(problem, order, PartialSums.KEPT, part)
+                yield _block(problem, order, PartialSums.KEPT, fine)
                 if not order.endswith("K"):
                     yield _block(problem, order, PartialSums.SPILLED, part)
 
@@ -187,6 +191,34 @@ def _candidates(block: _Block) -> Ints:
     return np.stack([local[found], bits[found], *others, places[found]], axis=1)
 
 
+def _on_curve(parts: list[Ints]) -> tuple[Ints, Ints]:
+    """Of candidates in parts those that none undercuts, and which part each is of."""
+    number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    rows = np.concatenate(parts)
+    found = np.flatnonzero(_undercut_by_none(rows[:, 0], rows[:, 1]))
+    return rows[found], number[found]
+
+
+def _coarser(problem: LayerProblem, block: _Block, places: Ints) -> _Block:
+    """Tilings at some places of a block with all larger tiles of input channels but the whole."""
+    index = np.unravel_index(places, block.legal.shape)
+    sizes = tile_sizes(problem.input_channels)[1:-1]
+    tiles, plane = block.tiles, block.tiles.plane
+
+    def at(values: Ints) -> Ints:
+        return np.asarray(np.broadcast_to(values, block.legal.shape)[index], np.int64)[:, None]
+
+    some = TileArrays(
+        group=at(tiles.group),
+        output_channels=at(tiles.output_channels),
+        input_channels=sizes[None, :],
+        plane=plane.take(at(np.arange(len(plane.trips)))),
+        pinned_outputs=at(tiles.pinned_outputs),
+        pinned_inputs=at(tiles.pinned_inputs),
+    )
+    return _block(problem, block.order, block.sums, some)
+
+
 @lru_cache(maxsize=8192)
 def layer_frontier(problem: LayerProblem) -> Frontier:
     """The frontier of one layer over all its tilings."""
@@ -195,10 +227,14 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
     for block in _pinned(problem, blocks, np.concatenate(parts)):
         blocks.append(block)
         parts.append(_candidates(block))
-    number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    rows = np.concatenate(parts)
-    on_curve = np.flatnonzero(_undercut_by_none(rows[:, 0], rows[:, 1]))
-    rows, number = rows[on_curve], number[on_curve]
+    rows, number = _on_curve(parts)
+    for each, block in enumerate(list(blocks)):
+        places = rows[number == each, 6]
+        if block.sums is PartialSums.KEPT and len(places):
+            coarser = _coarser(problem, block, places)
+            blocks.append(coarser)
+            parts.append(_candidates(coarser))
+    rows, number = _on_curve(parts)
     order = np.lexsort((number, *rows.T[[5, 4, 3, 2, 1, 0]]))
     rows, number = rows[order], number[order]
     local, bits = rows[:, 0], rows[:, 1]
@@ -216,7 +252,8 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
     ladder[:, :2] = rows[better, :2]
     for each, block in enumerate(blocks):
         mine = number[better] == each
-        ladder[mine, 2:] = _tilings(block, rows[better, 6][mine])
+        if mine.any():
+            ladder[mine, 2:] = _tilings(block, rows[better, 6][mine])
     return Frontier(local[points], bits[points], ladder)
 
 

@@ -15,8 +15,8 @@ pinned: the one that is fetched most often per byte gains most until it stays wh
 another tiling is as good.  Spilled partial sums are not combined with pinning.
 
 Exact for that space.  A tiling is left out only where
-  - the same with one size less of output or input channels moves no more: it then takes less
-    memory, and is fetched as often; or
+  - the same with one size less of output channels moves no more: it then takes less memory,
+    and is fetched as often; or
   - a lower bound of its points is nowhere below the frontier so far.  The bound counts all
     that pinning saves, every buffer but the pinned tensor's at its size, and that one at what
     is left of a tile.
@@ -65,34 +65,31 @@ class _Side:
             self.channels = problem.input_channels
             self.tile, self.width = tiles.input_channels, problem.input_bits
             self.elements = pinned_plane(problem)
-            self.open, self.once = tiles.plane.input_largest, tiles.plane.input_rolled
+            self.open = tiles.plane.input_largest
         else:
             self.channels = problem.output_channels
             self.tile, self.width = tiles.output_channels, problem.kernel_bits
             self.elements = problem.input_channels * problem.kernel_area
             self.open = tiles.input_channels * problem.kernel_area
 
-    def saved_bits(self, costs: Costs) -> tuple[Ints, Ints]:
-        """Bits that pinning a channel saves, and a channel at most if one tile is left."""
+    def saved_bits(self, costs: Costs) -> Ints:
+        """Bits that pinning a channel saves."""
         if self.on_input:
             fetched = costs.input_elements
-            least = np.minimum(self.elements, self.once)
         else:
             fetched = costs.kernel_elements // self.channels
-            least = np.asarray(self.elements, np.int64)
-        one = np.maximum(0, fetched - self.elements) * self.width
-        return one, np.maximum(0, fetched - least) * self.width
+        return np.maximum(0, fetched - self.elements) * self.width
 
 
 def _useful(problem: LayerProblem, tiles: TileArrays, bits: Ints) -> Bools:
-    """Tilings of which those with one size less of either axis of channels move more.
+    """Tilings of which the one with a size less of output channels moves more.
 
-    Whole axes stay: a tile that never changes has one buffer, all smaller ones may have two.
+    The whole axis stays: a tile that never changes has one buffer, all smaller ones may have
+    two.
     """
     useful = np.ones(bits.shape, bool)
     useful[1:] = bits[1:] < bits[:-1]
-    useful |= np.broadcast_to(tiles.output_channels == problem.output_channels, bits.shape)
-    useful[:, 1:] &= bits[:, 1:] < bits[:, :-1]
+    useful |= np.asarray(tiles.output_channels == problem.output_channels, bool)
     return useful
 
 
@@ -118,8 +115,7 @@ def pinned_tilings(
         if on_input and not can_pin_input(problem):
             continue
         side = _Side(problem, on_input, tiles)
-        one, most = side.saved_bits(costs)
-        saved = np.broadcast_to(one, legal.shape)
+        saved = np.broadcast_to(side.saved_bits(costs), legal.shape)
         places = np.flatnonzero(useful & (saved > 0))
         if not len(places):
             continue
@@ -131,7 +127,7 @@ def pinned_tilings(
         rest = at(costs.local_bytes) - at(costs.input_bytes if on_input else costs.kernel_bytes)
         found = _below(
             side,
-            (rest, at(costs.dram_bits), at(saved), at(most), at(side.tile), at(side.open)),
+            (rest, at(costs.dram_bits), at(saved), at(side.tile), at(side.open)),
             (local_bytes, dram_bits),
         )
         if not len(found):
@@ -153,27 +149,20 @@ def pinned_tilings(
 def _below(side: _Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) -> Ints:
     """(tiling, channels pinned) whose lower bound is below the frontier, as rows.
 
-    `tilings` are the bytes of all other buffers, DRAM bits, bits saved by a channel (and at
-    most, if one tile is left), tile, and elements of a channel of a tile.
+    `tilings` are the bytes of all other buffers, DRAM bits, bits saved by a channel, tile, and
+    elements of a channel of a tile.
     """
-    rest, bits, saved, most, tile, open_elements = tilings
+    rest, bits, saved, tile, open_elements = tilings
     local_bytes, dram_bits = frontier
     counts = pinned_counts(side.channels)
     trips = -(-side.channels // tile)
 
     def undercut(which: Ints, first: Ints, last: Ints) -> Bools:
-        """Whether the frontier is no worse than the least memory of `first`, least bits of `last`.
-
-        Where at most one tile is left it may stay, and all is saved.
-        """
-        t = tile[which]
-        left = np.minimum(t, side.channels - first) * open_elements[which]
+        """Whether the frontier is no worse than the memory of `first` with the bits of `last`."""
+        left = np.minimum(tile[which], side.channels - first) * open_elements[which]
         least = rest[which] + -(-left * side.width // 8) * (first < side.channels)
         least += first * side.elements * side.width // 8
-        pinned = np.where(
-            trips[which] - last // t <= 1, side.channels * most[which], last * saved[which]
-        )
-        fewest = bits[which] - pinned
+        fewest = bits[which] - last * saved[which]
         place = np.searchsorted(local_bytes, least, "right") - 1
         return np.asarray((place >= 0) & (dram_bits[place] <= fewest), bool)
 
@@ -186,5 +175,7 @@ def _below(side: _Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) 
     which = np.repeat(which, _STRIDE)
     inside = part < len(counts)
     which, pinned = which[inside], counts[part[inside]]
+    streams = (trips[which] - pinned // tile[which] > 1) | (pinned == side.channels)
+    which, pinned = which[streams], pinned[streams]
     alive = ~undercut(which, pinned, pinned)
     return np.stack([which[alive], pinned[alive]], axis=1)

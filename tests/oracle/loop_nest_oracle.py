@@ -45,6 +45,7 @@ Pinned channels.  Before the first step the kernel of the first `pinned_m` outpu
 first `pinned_k` input channels over all rows and columns that a single tile of the whole output
 would read, are read once and stay.  In a step the roles of kernel and input have only the elements
 of their tiles that are not pinned; a tile without such elements is no tile of the role at all.
+Of a tensor with pinned channels no tile may be left or two, but not one alone.
 
 Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles' extents, in
 whole bytes, times two if tiles are double-buffered and the buffer sees more than one identity.
@@ -278,6 +279,12 @@ def legal(spec: LayerSpec, tiling: NestTiling) -> bool:
     p_tiles = len(_spatial_tiles(spec, tiling))
     if tiling.group_tile > 1 and (m_tiles > 1 or k_tiles > 1):
         return False
+    for pinned, tiles in (
+        (tiling.pinned_m, _tiles(spec.m, tiling.m_tile)),
+        (tiling.pinned_k, _tiles(spec.k, tiling.k_tile)),
+    ):
+        if pinned and sum(tile[-1] >= pinned for tile in tiles) == 1:
+            return False
     if (tiling.sums == "none") != (k_tiles == 1):
         return False
     inside_k = tiling.order[tiling.order.index("K") + 1 :]

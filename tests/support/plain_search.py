@@ -101,6 +101,8 @@ def every_tiling(problem: LayerProblem) -> Iterator[tuple[int, int]]:
                     continue
                 open_k, left_k = _left(k, pinned_k, inputs)
                 open_m, left_m = _left(m, pinned_m, outputs)
+                if (pinned_k and open_k == 1) or (pinned_m and open_m == 1):
+                    continue
                 rolls = open_k <= 1 or "P" in inside
                 a_pass = (row.rolled if rolls else row.total) * column.total
                 of_input = a_pass * _times(order, {**trips, "K": open_k}, "KP")
