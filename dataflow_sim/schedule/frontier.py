@@ -78,16 +78,20 @@ class Frontier:
         return self._choice(min(behind, fitting) - 1)
 
     def _choice(self, rung: int) -> Choice:
-        local, bits, order, sums, *extents = self.ladder[rung].tolist()
-        tiling = LayerTiling(ORDERS[order], _SUMS[sums], *extents)
-        return Choice(tiling, local, bits)
+        return _choice(self.ladder[rung].tolist())
 
 
 _SUMS = tuple(PartialSums)
 
 
+def _choice(rung: list[int]) -> Choice:
+    """A row of a ladder."""
+    local, bits, order, sums, *extents = rung
+    return Choice(LayerTiling(ORDERS[order], _SUMS[sums], *extents), local, bits)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _Block:
+class Block:
     """One order's tilings and costs, flattened over the legal ones by `legal`."""
 
     order: str
@@ -97,7 +101,8 @@ class _Block:
     legal: npt.NDArray[np.bool_]
 
 
-def _blocks(problem: LayerProblem) -> Iterator[_Block]:
+def blocks(problem: LayerProblem) -> Iterator[Block]:
+    """All tilings of a problem, order by order, illegal ones among them."""
     plane = plane_tiles(problem.batch, problem.rows, problem.columns, problem.memory.double_buffer)
     full_out = np.array([problem.output_channels], np.int64)
     full_in = np.array([problem.input_channels], np.int64)
@@ -124,9 +129,9 @@ def _blocks(problem: LayerProblem) -> Iterator[_Block]:
                     yield _block(problem, order, PartialSums.SPILLED, part)
 
 
-def _block(problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays) -> _Block:
+def _block(problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays) -> Block:
     costs, legal = evaluate(problem, order, sums, tiles)
-    return _Block(order, sums, tiles, costs, legal)
+    return Block(order, sums, tiles, costs, legal)
 
 
 def pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
@@ -152,7 +157,7 @@ def _sorted_pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
     return order[bits < best_before]
 
 
-def _candidates(block: _Block) -> Ints:
+def _candidates(block: Block) -> Ints:
     """Tilings of a block that no smaller one of it undercuts, as rows of numbers.
 
     Columns: local bytes, DRAM bits, kernel passes, partial sum bits, MACs, steps, place.
@@ -171,8 +176,8 @@ def _candidates(block: _Block) -> Ints:
 @lru_cache(maxsize=8192)
 def layer_frontier(problem: LayerProblem) -> Frontier:
     """The frontier of one layer over all its tilings."""
-    blocks = [block for block in _blocks(problem) if block.legal.any()]
-    parts = [_candidates(block) for block in blocks]
+    found = [block for block in blocks(problem) if block.legal.any()]
+    parts = [_candidates(block) for block in found]
     number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     rows = np.concatenate(parts)
     order = np.lexsort((number, *rows.T[[5, 4, 3, 2, 1, 0]]))
@@ -190,13 +195,13 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
     better = np.concatenate([[True], effort[1:] < np.minimum.accumulate(effort)[:-1]])
     ladder = np.zeros((int(better.sum()), 11), np.int64)
     ladder[:, :2] = rows[better, :2]
-    for each, block in enumerate(blocks):
+    for each, block in enumerate(found):
         mine = number[better] == each
         ladder[mine, 2:] = _tilings(block, rows[better, 6][mine])
     return Frontier(local[points], bits[points], ladder)
 
 
-def _tilings(block: _Block, places: Ints) -> Ints:
+def _tilings(block: Block, places: Ints) -> Ints:
     """The tilings at some places of a block, as rows of numbers (`Frontier.ladder`)."""
     index = np.unravel_index(places, block.legal.shape)
     plane = block.tiles.plane
@@ -214,6 +219,12 @@ def _tilings(block: _Block, places: Ints) -> Ints:
     for column, extent in enumerate(extents):
         found[:, 2 + column] = np.broadcast_to(extent, block.legal.shape)[index]
     return found
+
+
+def choice_at(block: Block, place: int) -> Choice:
+    """The tiling at one place of a block, counted as if its arrays were flat."""
+    local, bits = block.costs.local_bytes.flat[place], block.costs.dram_bits.flat[place]
+    return _choice([int(local), int(bits), *_tilings(block, np.array([place]))[0].tolist()])
 
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
