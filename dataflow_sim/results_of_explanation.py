@@ -2,7 +2,8 @@
 
 Bytes are those of the layer alone, every map through DRAM: what `run --policy layerwise` counts
 for it.  Where two layers read one tensor, that run divides its bytes otherwise into first and
-repeated reads.
+repeated reads; where its memory is the least for its traffic, it may take a smaller tiling of
+the same bytes.
 
 The words for loops are those of `Loop.axis`: groups, output channels, input channels, batch,
 columns, rows; batch, columns and rows together are the space.

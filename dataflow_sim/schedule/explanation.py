@@ -9,7 +9,8 @@ further in changes the tile.
                                      kernel selected by M   T_P times: P stands outside M
 
 An alternative is the best tiling of a nest, told apart by its loops of more than one trip and by
-the place of its partial sums, among all tilings that fit.
+the place of its partial sums, among all tilings that fit.  As in the search, several images
+share a tile only when the plane is whole.
 
 Source: the reuse analysis of `schedule.closed_form`.
 """
