@@ -280,7 +280,8 @@ def alternatives(
                 more_share=there / moved - 1,
             )
         )
-    return tuple(found)
+    # fewer bits may be a byte more, since each tensor rounds up by itself
+    return tuple(sorted(found, key=lambda each: each.dram_bytes))
 
 
 # ------------------------------------------------------------ memory
