@@ -38,7 +38,7 @@ def inspect(graph: NetworkGraph) -> InspectResult:
         InspectedLayer(
             name=layer.name,
             op=layer.op,
-            folded=_folded(layer),
+            folded=folded(layer),
             input_shape=layer.input.shape,
             output_shape=layer.output_shape,
             reads=_maps_read(graph, layer),
@@ -160,7 +160,7 @@ def _lifetimes(graph: NetworkGraph) -> tuple[MapLifetime, ...]:
     )
 
 
-def _folded(layer: Layer) -> str:
+def folded(layer: Layer) -> str:
     """What is folded into a layer, in the order of execution: `pre: A B; post: C; pool`."""
     parts = []
     if layer.pre:

@@ -100,6 +100,11 @@ class LayerResult:
     limited_by: str
     tiling: Mapping[str, str | int]
 
+    @property
+    def gap(self) -> float:
+        """DRAM bytes over the bound of the layer alone; below 1 where maps stay local."""
+        return self.traffic.total_bytes / self.lower_bound_bytes
+
     def to_json(self) -> dict[str, object]:
         """One entry of `layers` in the JSON result."""
         return {
@@ -113,6 +118,7 @@ class LayerResult:
             "steps": self.steps,
             "dram": self.traffic.to_json(),
             "lower_bound_bytes": self.lower_bound_bytes,
+            "gap": self.gap,
             "local_bytes": self.local_bytes,
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,

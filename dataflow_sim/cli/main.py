@@ -17,6 +17,7 @@ from dataflow_sim.errors import EXIT_BAD_INPUT, DataflowSimError
 _COMMANDS = {
     "run": "run",
     "curve": "curve",
+    "explain": "explain",
     "inspect": "inspect",
     "networks": "networks",
     "operators": "operators",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from dataflow_sim.errors import InputError
+from dataflow_sim.units import parse_bytes
 
 POLICIES = ("layerwise", "resident", "merged")
 _LONGEST_NUMBER = 8  # digits
@@ -45,6 +46,9 @@ _NETWORK_OPTIONS = (
 hardware_option = click.option(
     "--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists."
 )
+local_memory_option = click.option(
+    "--local-memory", metavar="SIZE", help="Local memory, such as 256KiB."
+)
 weight_bits_option = click.option(
     "--weight-bits", type=int, metavar="N", help="Width of all weights."
 )
@@ -77,6 +81,22 @@ def pairs(texts: Sequence[str], option: str, *, last: bool = False) -> dict[str,
             raise InputError(f"{option} {name} is given twice")
         found[name] = value
     return found
+
+
+def hardware_changes(overrides: Sequence[str], local_memory: str | None) -> dict[str, str]:
+    """What `--set` and `--local-memory` change of the hardware file.  Raises InputError."""
+    changed = pairs(overrides, "--set")
+    if local_memory is None:
+        return changed
+    if "local_memory.capacity" in changed:
+        raise InputError("--local-memory and --set local_memory.capacity: give one of them")
+    try:
+        changed["local_memory.capacity"] = f"{parse_bytes(local_memory)}B"
+    except InputError as error:
+        raise InputError(f"--local-memory: {error}") from None
+    if changed["local_memory.capacity"] == "0B":
+        raise InputError("--local-memory is 0 bytes; give at least 1")
+    return changed
 
 
 def network_options(command: Command) -> Command:

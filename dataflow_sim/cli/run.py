@@ -10,11 +10,12 @@ import click
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
+    hardware_changes,
     hardware_option,
     json_option,
+    local_memory_option,
     network_argument,
     network_options,
-    pairs,
     set_option,
     weight_bits_option,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.command("run")
 @network_argument
 @hardware_option
-@click.option("--local-memory", metavar="SIZE", help="Local memory, such as 256KiB.")
+@local_memory_option
 @click.option(
     "--policy",
     type=click.Choice(POLICIES),
@@ -72,22 +73,12 @@ def command(
     from dataflow_sim.errors import InputError
     from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
     from dataflow_sim.report import files, tables
-    from dataflow_sim.units import parse_bytes
 
     if fps is not None and not 0 < fps <= _FASTEST_FPS:
         raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
     if out is not None and not out.strip():
         raise InputError("--out is empty; give a directory")
-    changed = pairs(overrides, "--set")
-    if local_memory is not None:
-        if "local_memory.capacity" in changed:
-            raise InputError("--local-memory and --set local_memory.capacity: give one of them")
-        try:
-            changed["local_memory.capacity"] = f"{parse_bytes(local_memory)}B"
-        except InputError as error:
-            raise InputError(f"--local-memory: {error}") from None
-        if changed["local_memory.capacity"] == "0B":
-            raise InputError("--local-memory is 0 bytes; give at least 1")
+    changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps)
     with LateProgress() as progress:

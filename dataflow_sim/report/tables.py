@@ -139,7 +139,7 @@ def _layer_row(layer: LayerResult, total_bytes: int, alone: bool) -> tuple[str, 
         f"{layer.macs / 1e6:,.1f} M",
         format_bytes(moved),
         _share(moved, total_bytes),
-        f"{moved / layer.lower_bound_bytes:.2f} x" if alone else str(layer.group),
+        f"{layer.gap:.2f} x" if alone else str(layer.group),
         format_bytes(layer.local_bytes),
         layer.limited_by,
     )
@@ -171,6 +171,7 @@ def layer_frame(result: RunResult) -> pd.DataFrame:
         }
         record.update((f"{r.value}_bytes", layer.traffic.by_reason[r]) for r in Reason)
         record["lower_bound_bytes"] = layer.lower_bound_bytes
+        record["gap"] = layer.gap
         record["local_bytes"] = layer.local_bytes
         record["energy_pj"] = layer.energy.total_pj
         record["latency_s"] = layer.latency_s

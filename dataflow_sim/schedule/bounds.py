@@ -88,18 +88,27 @@ def layer_floor_bytes(graph: NetworkGraph, layer: Layer) -> int:
     return -(-bits // 8)
 
 
-def layer_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int:
-    """Lower bound on the DRAM bytes of one layer alone, in a local memory of that size."""
-    floor = layer_floor_bytes(graph, layer)
+def square_root_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int | None:
+    """2·MACs / sqrt(R·S) − 2S of one layer alone, in bytes; None where it does not hold.
+
+    Below zero where the memory is so large that it says nothing.
+    """
     if layer.kind is not LayerKind.CONVOLUTION or layer.pool is not None or layer.weight is None:
-        return floor
+        return None
     widths = [graph.tensors[s.tensor].bits for s in layer.input.segments]
     widths += [graph.tensors[layer.weight].bits, graph.tensors[layer.output].bits]
     narrowest = min(widths)
     elements = capacity_bytes * 8 / narrowest
     macs = layer_macs_without_padding(layer)
     transfers = 2 * macs / sqrt(window_reuse(layer) * elements) - 2 * elements
-    return max(floor, int(transfers * narrowest / 8))
+    return int(transfers * narrowest / 8)
+
+
+def layer_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int:
+    """Lower bound on the DRAM bytes of one layer alone, in a local memory of that size."""
+    floor = layer_floor_bytes(graph, layer)
+    root = square_root_bound_bytes(graph, layer, capacity_bytes)
+    return floor if root is None else max(floor, root)
 
 
 def compulsory_bytes(graph: NetworkGraph) -> int:

@@ -295,6 +295,11 @@ def _two_tiles(plane: PlaneTiles, moves: Ints) -> Ints:
     return np.where(moves > plane.trips, plane.two_again, plane.two_once)
 
 
+def rows_roll(problem: LayerProblem, order: str, tiles: TileArrays) -> Bools:
+    """Whether rows that the tile above read stay, where the two have rows in common."""
+    return _Nest(order, _trips(problem, tiles)).rows_roll()
+
+
 def buffer_bytes(
     problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays
 ) -> dict[str, Ints]:

@@ -39,11 +39,11 @@ def write_reason(kind: TensorKind) -> Reason:
     return Reason.OUTPUT_WRITE if kind is TensorKind.OUTPUT else Reason.MAP_SPILL
 
 
-def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
-    """Closed-form costs of one tiling, as arrays of one element; None if it is not legal."""
+def tile_arrays(problem: LayerProblem, tiling: LayerTiling) -> TileArrays:
+    """One tiling as arrays of one element."""
     one = np.ones(1, np.int64)
     tile = (tiling.batch_tile, tiling.row_tile, tiling.column_tile)
-    tiles = TileArrays(
+    return TileArrays(
         group=one * tiling.group_tile,
         output_channels=one * tiling.output_channel_tile,
         input_channels=one * tiling.input_channel_tile,
@@ -51,6 +51,11 @@ def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
         pinned_outputs=one * tiling.pinned_output_channels,
         pinned_inputs=one * tiling.pinned_input_channels,
     )
+
+
+def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
+    """Closed-form costs of one tiling, as arrays of one element; None if it is not legal."""
+    tiles = tile_arrays(problem, tiling)
     costs, legal = evaluate(problem, tiling.order, tiling.partial_sums, tiles)
     return costs if legal.all() else None
 

@@ -81,16 +81,20 @@ class Frontier:
         return self._choice(min(behind, fitting) - 1)
 
     def _choice(self, rung: int) -> Choice:
-        local, bits, order, sums, *extents = self.ladder[rung].tolist()
-        tiling = LayerTiling(ORDERS[order], _SUMS[sums], *extents)
-        return Choice(tiling, local, bits)
+        return _choice(self.ladder[rung].tolist())
 
 
 _SUMS = tuple(PartialSums)
 
 
+def _choice(rung: list[int]) -> Choice:
+    """A row of a ladder."""
+    local, bits, order, sums, *extents = rung
+    return Choice(LayerTiling(ORDERS[order], _SUMS[sums], *extents), local, bits)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _Block:
+class Block:
     """One order's tilings and costs, flattened over the legal ones by `legal`."""
 
     order: str
@@ -100,7 +104,11 @@ class _Block:
     legal: npt.NDArray[np.bool_]
 
 
-def _blocks(problem: LayerProblem) -> Iterator[_Block]:
+def blocks(problem: LayerProblem, coarse: bool = False) -> Iterator[Block]:
+    """The tilings of a problem without pinned channels, order by order, illegal ones among them.
+
+    Where sums are kept only those with the smallest tile of input channels, or with `coarse` all.
+    """
     plane = plane_tiles(problem.batch, problem.rows, problem.columns, problem.memory.double_buffer)
     full_out = np.array([problem.output_channels], np.int64)
     full_in = np.array([problem.input_channels], np.int64)
@@ -113,7 +121,6 @@ def _blocks(problem: LayerProblem) -> Iterator[_Block]:
         out_sizes = tile_sizes(problem.output_channels) if splits_channels(problem) else full_out
         in_sizes = tile_sizes(problem.input_channels) if splits_channels(problem) else full_in
         step = max(1, _CHUNK_ELEMENTS // (len(in_sizes) * len(plane.trips)))
-        least_in = in_sizes[None, :1, None]
         for first in range(0, len(out_sizes), step):
             out = out_sizes[first : first + step, None, None]
             for order in ("PMK", "MPK"):
@@ -122,25 +129,25 @@ def _blocks(problem: LayerProblem) -> Iterator[_Block]:
             if len(in_sizes) == 1 or problem.touches_local_maps:
                 continue
             part = TileArrays(one, out, in_sizes[None, :-1, None], plane)
-            fine = TileArrays(one, out, least_in, plane)
+            kept = part if coarse else TileArrays(one, out, in_sizes[None, :1, None], plane)
             for order in ORDERS:
-                yield _block(problem, order, PartialSums.KEPT, fine)
+                yield _block(problem, order, PartialSums.KEPT, kept)
                 if not order.endswith("K"):
                     yield _block(problem, order, PartialSums.SPILLED, part)
 
 
-def _block(problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays) -> _Block:
+def _block(problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays) -> Block:
     costs, legal = evaluate(problem, order, sums, tiles)
-    return _Block(order, sums, tiles, costs, legal)
+    return Block(order, sums, tiles, costs, legal)
 
 
-def _pinned(problem: LayerProblem, blocks: list[_Block], found: Ints) -> list[_Block]:
+def _pinned(problem: LayerProblem, plain: list[Block], found: Ints) -> list[Block]:
     """Blocks of tilings with pinned channels that may undercut those found without."""
     points = pareto(found[:, 0], found[:, 1])
     local, bits = found[points, 0], found[points, 1]
     return [
-        _Block(block.order, block.sums, tiles, costs, np.ones(costs.local_bytes.shape, bool))
-        for block in blocks
+        Block(block.order, block.sums, tiles, costs, np.ones(costs.local_bytes.shape, bool))
+        for block in plain
         for tiles, costs in pinned_tilings(
             problem, block.order, block.sums, block.tiles, block.costs, block.legal, local, bits
         )
@@ -177,7 +184,7 @@ def _undercut_by_none(local_bytes: Ints, dram_bits: Ints) -> npt.NDArray[np.bool
     return np.asarray(dram_bits == dram_bits[keep][place], bool)
 
 
-def _candidates(block: _Block) -> Ints:
+def _candidates(block: Block) -> Ints:
     """Tilings of a block that no smaller one of it undercuts, as rows of numbers.
 
     Columns: local bytes, DRAM bits, kernel elements, partial sum bits, MACs, steps, place.
@@ -199,7 +206,7 @@ def _on_curve(parts: list[Ints]) -> tuple[Ints, Ints]:
     return rows[found], number[found]
 
 
-def _coarser(problem: LayerProblem, block: _Block, places: Ints) -> _Block:
+def _coarser(problem: LayerProblem, block: Block, places: Ints) -> Block:
     """Tilings at some places of a block with all larger tiles of input channels but the whole."""
     index = np.unravel_index(places, block.legal.shape)
     sizes = tile_sizes(problem.input_channels)[1:-1]
@@ -222,17 +229,17 @@ def _coarser(problem: LayerProblem, block: _Block, places: Ints) -> _Block:
 @lru_cache(maxsize=8192)
 def layer_frontier(problem: LayerProblem) -> Frontier:
     """The frontier of one layer over all its tilings."""
-    blocks = [block for block in _blocks(problem) if block.legal.any()]
-    parts = [_candidates(block) for block in blocks]
-    for block in _pinned(problem, blocks, np.concatenate(parts)):
-        blocks.append(block)
+    found = [block for block in blocks(problem) if block.legal.any()]
+    parts = [_candidates(block) for block in found]
+    for block in _pinned(problem, found, np.concatenate(parts)):
+        found.append(block)
         parts.append(_candidates(block))
     rows, number = _on_curve(parts)
-    for each, block in enumerate(list(blocks)):
+    for each, block in enumerate(list(found)):
         places = rows[number == each, 6]
         if block.sums is PartialSums.KEPT and len(places):
             coarser = _coarser(problem, block, places)
-            blocks.append(coarser)
+            found.append(coarser)
             parts.append(_candidates(coarser))
     rows, number = _on_curve(parts)
     order = np.lexsort((number, *rows.T[[5, 4, 3, 2, 1, 0]]))
@@ -250,14 +257,14 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
     better = np.concatenate([[True], effort[1:] < np.minimum.accumulate(effort)[:-1]])
     ladder = np.zeros((int(better.sum()), 13), np.int64)
     ladder[:, :2] = rows[better, :2]
-    for each, block in enumerate(blocks):
+    for each, block in enumerate(found):
         mine = number[better] == each
         if mine.any():
             ladder[mine, 2:] = _tilings(block, rows[better, 6][mine])
     return Frontier(local[points], bits[points], ladder)
 
 
-def _tilings(block: _Block, places: Ints) -> Ints:
+def _tilings(block: Block, places: Ints) -> Ints:
     """The tilings at some places of a block, as rows of numbers (`Frontier.ladder`)."""
     index = np.unravel_index(places, block.legal.shape)
     plane = block.tiles.plane
@@ -277,6 +284,12 @@ def _tilings(block: _Block, places: Ints) -> Ints:
     for column, extent in enumerate(extents):
         found[:, 2 + column] = np.broadcast_to(extent, block.legal.shape)[index]
     return found
+
+
+def choice_at(block: Block, place: int) -> Choice:
+    """The tiling at one place of a block, counted as if its arrays were flat."""
+    local, bits = block.costs.local_bytes.flat[place], block.costs.dram_bits.flat[place]
+    return _choice([int(local), int(bits), *_tilings(block, np.array([place]))[0].tolist()])
 
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:

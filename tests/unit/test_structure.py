@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "graph": {"errors"},
     "ingest": {"errors", "graph"},
     "networks": {"errors"},
-    "schedule": {"errors", "garbage", "graph", "traffic"},
+    "schedule": {"errors", "garbage", "graph", "results_of_explanation", "traffic"},
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"traffic"},
+    "results_of_explanation": set(),
     "results_of_inspection": set(),
     "results_of_networks": set(),
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
@@ -36,12 +37,17 @@ MAY_IMPORT = {
         *("errors", "graph", "ingest", "networks", "hardware", "schedule", "program"),
         *("simulate", "energy", "results", "traffic"),
     },
+    "explanation": {
+        *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
+        "schedule",
+    },
     "report": {
-        *("errors", "results", "results_of_inspection", "results_of_networks", "traffic", "units"),
+        *("errors", "results", "results_of_explanation", "results_of_inspection"),
+        *("results_of_networks", "traffic", "units"),
     },
     "cli": {
-        *("built_in", "errors", "hardware", "inspection", "networks", "pipeline", "report"),
-        *("resources", "results", "units"),
+        *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
+        *("report", "resources", "results", "units"),
     },
 }
 # third-party packages that stay in few rooms

@@ -1,0 +1,66 @@
+"""`dataflow-sim explain`: why one layer, alone, is tiled as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dataflow_sim.cli.options import (
+    activation_bits_option,
+    hardware_changes,
+    hardware_option,
+    json_option,
+    local_memory_option,
+    network_argument,
+    network_options,
+    set_option,
+    weight_bits_option,
+)
+
+if TYPE_CHECKING:
+    from dataflow_sim.pipeline import ReadRequest
+
+
+@click.command("explain")
+@network_argument
+@click.argument("layer", metavar="LAYER")
+@hardware_option
+@local_memory_option
+@weight_bits_option
+@activation_bits_option
+@network_options
+@set_option
+@json_option
+def command(
+    network: str,
+    layer: str,
+    hw: str | None,
+    local_memory: str | None,
+    weight_bits: int | None,
+    activation_bits: int | None,
+    request: ReadRequest,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tell why LAYER of NETWORK is tiled as it is on HW: alone, every map through DRAM.
+
+    Shows its loop nest with what is loaded where, what each tensor costs and why, the best
+    tilings of all other nests, the bound, and what more memory would bring.  LAYER is a name
+    that `inspect` lists, or a number in its order, from 1.
+    """
+    from dataflow_sim import explanation, pipeline
+    from dataflow_sim.cli.render import show, warn
+    from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
+    from dataflow_sim.report.explanation import explain_tables
+
+    changed = hardware_changes(overrides, local_memory)
+    machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
+    options = pipeline.RunOptions(weight_bits=weight_bits, activation_bits=activation_bits)
+    graph = pipeline.load_network(network, request)
+    result = explanation.explain(graph, machine, options, layer)
+    warn(result.warnings)
+    if as_json:
+        click.echo(result.json_text(), nl=False)
+        return
+    show(explain_tables(result))

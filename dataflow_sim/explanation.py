@@ -1,0 +1,175 @@
+"""From a network, a machine and a layer's name to an ExplainResult: one layer, alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from difflib import get_close_matches
+
+from dataflow_sim.errors import DoesNotFitError, InputError
+from dataflow_sim.graph.analyses import layer_macs, vector_elements, weight_elements
+from dataflow_sim.graph.layer import Layer, LayerKind, View
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import Hardware
+from dataflow_sim.inspection import folded
+from dataflow_sim.pipeline import RunOptions, memory_options, prepare
+from dataflow_sim.results_of_explanation import (
+    Alternative,
+    ExplainedLayer,
+    ExplainResult,
+    InPlace,
+    Loop,
+    Move,
+)
+from dataflow_sim.schedule.bounds import (
+    layer_bound_bytes,
+    layer_floor_bytes,
+    square_root_bound_bytes,
+)
+from dataflow_sim.schedule.explanation import (
+    alternatives,
+    memory_steps,
+    moved_bytes,
+    schedule_alone,
+    stream_buffers,
+    tensor_traffic,
+)
+from dataflow_sim.schedule.frontier import frontier
+from dataflow_sim.schedule.nest import (
+    in_place,
+    nest_buffers,
+    nest_loops,
+    nest_moves,
+    nest_name,
+    stationary,
+)
+from dataflow_sim.schedule.problem import StreamProblem, any_problem
+
+_NEXT_STEPS = 3
+_NEAREST = 3
+_LONGEST_NUMBER = 8  # digits
+
+
+def explain(
+    graph: NetworkGraph, hardware: Hardware, options: RunOptions, layer_name: str
+) -> ExplainResult:
+    """Why one layer, alone, is tiled as it is on a machine, every map through DRAM.
+
+    `layer_name` is a layer's name, or its number in the order of `inspect`, from 1.  Of the
+    options the widths count.  Raises InputError for an unknown layer, DoesNotFitError.
+    """
+    index = find_layer(graph, layer_name)
+    graph = prepare(graph, hardware, options)
+    layer, memory = graph.layers[index], memory_options(hardware)
+    capacity = memory.capacity_bytes
+    problem = any_problem(graph, layer, memory)
+    found = frontier(problem)
+    choice = found.best(capacity)
+    if choice is None:
+        raise DoesNotFitError(layer.name, int(found.local_bytes[0]), capacity)
+    tiling = choice.tiling
+    chosen = schedule_alone(graph, index, tiling, memory)
+    loops: tuple[Loop, ...] = ()
+    moves: tuple[Move, ...] = ()
+    shared: tuple[InPlace, ...] = ()
+    others: tuple[Alternative, ...] = ()
+    if isinstance(problem, StreamProblem):
+        buffers = stream_buffers(graph, layer, problem, tiling.steps)
+    else:
+        loops, moves = nest_loops(problem, tiling), nest_moves(problem, tiling)
+        buffers, shared = nest_buffers(problem, tiling), in_place(problem, tiling)
+        others = alternatives(graph, index, problem, chosen, memory)
+    nest = nest_name(loops)
+    least, all_once, further = memory_steps(graph, index, found, memory, _NEXT_STEPS)
+    return ExplainResult(
+        network=graph.name,
+        hardware=hardware.name,
+        overrides=hardware.overrides,
+        capacity_bytes=capacity,
+        layer=_explained(graph, index, memory.accumulator_bits, chosen.macs_executed),
+        tiling=asdict(tiling),
+        nest=nest,
+        stationary="" if isinstance(problem, StreamProblem) else stationary(problem, nest),
+        steps=tiling.steps,
+        loops=loops,
+        moves=moves,
+        buffers=buffers,
+        in_place=shared,
+        local_bytes=choice.local_bytes,
+        tensors=tensor_traffic(graph, layer, problem, chosen),
+        dram_bytes=moved_bytes(chosen),
+        alternatives=others,
+        floor_bytes=layer_floor_bytes(graph, layer),
+        square_root_bytes=square_root_bound_bytes(graph, layer, capacity),
+        lower_bound_bytes=layer_bound_bytes(graph, layer, capacity),
+        least=least,
+        all_once=all_once,
+        next_steps=further,
+        warnings=graph.warnings,
+    )
+
+
+def find_layer(graph: NetworkGraph, text: str) -> int:
+    """The place of a layer by its name, or by its number from 1; a name goes before a number.
+
+    Raises InputError naming the nearest names.
+    """
+    names = [layer.name for layer in graph.layers]
+    if text in names:
+        return names.index(text)
+    how = f"`dataflow-sim inspect` lists its {len(names):,} layers in order"
+    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
+        if 1 <= int(text) <= len(names):
+            return int(text) - 1
+        raise InputError(f"{graph.name} has no layer number {text}, only 1 to {len(names)}; {how}")
+    lowered = {name.lower(): name for name in reversed(names)}
+    matches = get_close_matches(text[:200].lower(), list(lowered), _NEAREST, 0.4)
+    nearest = ", ".join(lowered[match] for match in matches)
+    close = f"; nearest: {nearest}" if nearest else ""
+    raise InputError(f"{graph.name} has no layer '{text[:60]}'{close}; {how}")
+
+
+def _explained(
+    graph: NetworkGraph, index: int, accumulator_bits: int, macs_executed: int
+) -> ExplainedLayer:
+    """What the layer is."""
+    layer, tensors = graph.layers[index], graph.tensors
+    return ExplainedLayer(
+        number=index + 1,
+        count=len(graph.layers),
+        name=layer.name,
+        op=layer.op,
+        kind=layer.kind.value,
+        folded=folded(layer),
+        input_shape=layer.input.shape,
+        body_shape=layer.body_shape,
+        output_shape=layer.output_shape,
+        groups=layer.output_shape[1] if layer.kind is LayerKind.CHANNELWISE else layer.groups,
+        kernel=layer.window.kernel,
+        stride=layer.window.stride,
+        dilation=layer.window.dilation,
+        pad=layer.window.pad,
+        pool=_pool(layer),
+        operands=tuple(map(_view, layer.operands)),
+        macs=layer_macs(layer),
+        macs_executed=macs_executed,
+        weight_elements=weight_elements(graph, layer),
+        vector_elements=vector_elements(graph, layer),
+        input_bits=graph.view_bits(layer),
+        kernel_bits=tensors[layer.weight].bits if layer.weight else 0,
+        output_bits=tensors[layer.output].bits,
+        accumulator_bits=accumulator_bits,
+    )
+
+
+def _pool(layer: Layer) -> str:
+    """The pooling that is folded in, or the layer's own."""
+    if layer.pool is None:
+        return ""
+    (rows, columns), stride = layer.pool.window.kernel, layer.pool.window.stride
+    return f"{layer.pool.op} {rows}x{columns} stride {stride[0]}x{stride[1]}"
+
+
+def _view(view: View) -> str:
+    """A map that is read beside the input, with its shape."""
+    names = " + ".join(segment.tensor for segment in view.segments)
+    return f"{names} {'x'.join(map(str, view.shape[1:]))}"

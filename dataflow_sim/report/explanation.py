@@ -1,0 +1,278 @@
+"""What `explain` shows: one layer's nest, tensors, alternatives as plain tables.  Reads results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dataflow_sim.report.tables import Table
+from dataflow_sim.results_of_explanation import (
+    Alternative,
+    Buffer,
+    ExplainResult,
+    Loop,
+    MemoryStep,
+    Move,
+    Repeat,
+    TensorTraffic,
+)
+from dataflow_sim.units import format_bytes, format_capacity
+
+_ALTERNATIVES = 3  # besides the best of each stationary kind
+_INDENT = "  "
+_WHEN = {
+    "always": "",
+    "after first": ", but for the first tile of input channels",
+    "before last": ", but for the last tile of input channels",
+    "last": ", with the last tile of input channels",
+}
+_STAYS = {"input": "input stays", "kernel": "kernel stays", "output": "output stays"}
+
+
+def explain_tables(result: ExplainResult) -> tuple[Table, ...]:
+    """The layer, its loop nest, buffers, tensors, other nests, bound and memory."""
+    if result.layer.kind == "streamed":
+        return (_layer(result), _slices(result), _tensors(result), _limits(result))
+    shown = (_layer, _nest, _buffers, _tensors, _others, _limits)
+    return tuple(table(result) for table in shown)
+
+
+def _extents(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
+
+
+def _pair(pair: tuple[int, int]) -> str:
+    return "x".join(map(str, pair))
+
+
+def _layer(result: ExplainResult) -> Table:
+    """What the layer is."""
+    layer = result.layer
+    operation = layer.op
+    if layer.kind == "convolution":
+        operation += f" {_pair(layer.kernel)}, stride {_pair(layer.stride)}, pad {_pair(layer.pad)}"
+        operation += f", dilation {_pair(layer.dilation)}" if layer.dilation != (1, 1) else ""
+        operation += f", {layer.groups:,} groups" if layer.groups > 1 else ""
+    pool = f"; pooled {layer.pool}" if layer.pool else ""
+    body = f" -> {_extents(layer.body_shape)}" if layer.body_shape != layer.output_shape else ""
+    shapes = f"{_extents(layer.input_shape)}{body} -> {_extents(layer.output_shape)}"
+    if layer.input_bits == layer.output_bits:
+        widths = f"{layer.input_bits} bit"
+    else:
+        widths = f"{layer.input_bits} to {layer.output_bits} bit"
+    work = f"{layer.macs:,} MACs"
+    if layer.macs_executed != layer.macs:
+        work += f", {layer.macs_executed:,} executed"
+    weights = f"; {layer.weight_elements:,} weights" if layer.weight_elements else ""
+    weights += f" of {layer.kernel_bits} bit" if layer.kernel_bits else ""
+    weights += f"; {layer.vector_elements:,} constants" if layer.vector_elements else ""
+    rows = [
+        ("operation", operation + pool),
+        ("maps", f"{shapes}, {widths}"),
+        ("work", work + weights),
+    ]
+    if layer.folded:
+        rows.append(("folded in", layer.folded))
+    if layer.operands:
+        rows.append(("also reads", ", ".join(layer.operands)))
+    memory = format_capacity(result.capacity_bytes)
+    rows.append(("runs", f"alone on {result.hardware} with {memory}, every map through DRAM"))
+    title = f"{layer.name}, layer {layer.number} of {layer.count} of {result.network}"
+    return Table(title, ("", ""), tuple(rows))
+
+
+# ------------------------------------------------------------ the nest
+
+
+def _nest(result: ExplainResult) -> Table:
+    """The loops, with loads before and stores behind what runs inside."""
+    title = f"Loop nest, {result.steps:,} {'step' if result.steps == 1 else 'steps'}"
+    if result.stationary:
+        title += f"; innermost {result.nest[-1]}: {_STAYS[result.stationary]}"
+    return Table(title, ("", "tiles", "bytes of a tile"), tuple(_nest_rows(result, 0)))
+
+
+def _nest_rows(result: ExplainResult, depth: int) -> Iterator[tuple[str, str, str]]:
+    here = [move for move in result.moves if move.depth == depth]
+    for move in here:
+        if move.what != "store":
+            yield _move_row(move)
+    if depth < len(result.loops):
+        yield _loop_row(result.loops[depth], depth)
+        yield from _nest_rows(result, depth + 1)
+    else:
+        yield (f"{_INDENT * depth}step", "", "")
+    for move in here:
+        if move.what == "store":
+            yield _move_row(move)
+
+
+def _loop_row(loop: Loop, depth: int) -> tuple[str, str, str]:
+    tiles = f"{loop.trips:,} of {loop.tile:,}"
+    if loop.last_tile != loop.tile:
+        tiles += f", the last {loop.last_tile:,}"
+    return (f"{_INDENT * depth}for {loop.axis}: {loop.extent:,}", tiles, "")
+
+
+def _move_row(move: Move) -> tuple[str, str, str]:
+    verb = {"load": "load", "store": "store", "hold": "keep"}[move.what]
+    rows = ", only new rows" if move.new_rows else ""
+    text = f"{_INDENT * move.depth}{verb} {move.holds}{rows}{_WHEN[move.when]}"
+    return (text, "", f"{move.tile_bytes:,}")
+
+
+def _buffers(result: ExplainResult) -> Table:
+    rows = [
+        (
+            buffer.holds,
+            "-" if buffer.shape is None else "x".join(map(str, buffer.shape)),
+            _slots(buffer),
+            f"{buffer.size_bytes:,}",
+        )
+        for buffer in result.buffers
+    ]
+    rows += [(each.role, f"in place, {each.buffer}", "-", "-") for each in result.in_place]
+    rows.append(("sum", "", "", f"{result.local_bytes:,}"))
+    return Table("Local memory", ("buffer", "tile", "slots", "bytes"), tuple(rows))
+
+
+def _slots(buffer: Buffer) -> str:
+    if buffer.ring:
+        return "ring" if buffer.slots == 1 else "ring for two"
+    return "-" if buffer.slots is None else str(buffer.slots)
+
+
+def _slices(result: ExplainResult) -> Table:
+    """A streamed layer: slices in place of loops."""
+    rows = [
+        (buffer.holds, str(buffer.slots), f"{buffer.size_bytes:,}") for buffer in result.buffers
+    ]
+    rows.append(("sum", "", f"{result.local_bytes:,}"))
+    slices = "slice" if result.steps == 1 else "slices"
+    title = f"No loop nest: up to {result.steps:,} {slices} of each tensor"
+    return Table(title, ("buffer", "slots", "bytes"), tuple(rows))
+
+
+# ------------------------------------------------------------ tensors
+
+
+def _tensors(result: ExplainResult) -> Table:
+    rows = [
+        (
+            ", ".join(tensor.roles),
+            f"{tensor.elements:,}",
+            f"{tensor.once_bytes:,}",
+            f"{tensor.dram_bytes:,}",
+            f"{tensor.times:.2f} x",
+            why(tensor),
+        )
+        for tensor in result.tensors
+    ]
+    rows.append(("sum", "", "", f"{result.dram_bytes:,}", "", ""))
+    columns = ("tensor", "elements", "bytes once", "bytes moved", "times", "why")
+    return Table("DRAM traffic", columns, tuple(rows))
+
+
+def why(tensor: TensorTraffic) -> str:
+    """Why a tensor moves as often as it does, in a sentence."""
+    if tensor.roles == ("partial sums",):
+        trips = tensor.repeats[0].trips
+        return (
+            f"unfinished after each of the {trips:,} tiles of input channels but the last: "
+            "written, and read back"
+        )
+    if tensor.moved_elements == tensor.elements:
+        return "written once" if tensor.roles == ("output",) else "read once"
+    parts = [_repeated(repeat) for repeat in tensor.repeats]
+    if tensor.halo_share:
+        shared = " and ".join(tensor.halo_axes)
+        parts.append(
+            f"{tensor.halo_share:.1%} more in a pass, as tiles read the {shared} that they have "
+            "in common again"
+        )
+    if tensor.halo_share and tensor.rows_stay:
+        parts.append("rows that the tile above left stay")
+    if len(tensor.roles) > 1:
+        parts.append(f"read as {' and as '.join(tensor.roles)}")
+    return "; ".join(parts) or "its parts are read more than once"
+
+
+def _repeated(repeat: Repeat) -> str:
+    return (
+        f"once for each of the {repeat.trips:,} tiles of {repeat.axis}: inside that loop the tile "
+        f"changes with {' and '.join(repeat.inside)}"
+    )
+
+
+# ------------------------------------------------------------ what else there is
+
+
+def shown_alternatives(result: ExplainResult) -> tuple[Alternative, ...]:
+    """The nearest ones, and the best of each kind that leaves one tensor in place."""
+    nearest = list(result.alternatives[:_ALTERNATIVES])
+    kinds = {each.stationary for each in nearest}
+    for each in result.alternatives[_ALTERNATIVES:]:
+        if each.stationary not in kinds:
+            kinds.add(each.stationary)
+            nearest.append(each)
+    return tuple(nearest)
+
+
+def _others(result: ExplainResult) -> Table:
+    rows = [
+        (
+            _outer_first(result.nest),
+            _STAYS.get(result.stationary, "-"),
+            str(result.tiling["partial_sums"]),
+            f"{result.dram_bytes:,}",
+            "chosen",
+            f"{result.local_bytes:,}",
+        )
+    ]
+    rows += [
+        (
+            _outer_first(each.nest),
+            _STAYS.get(each.stationary, "-"),
+            each.partial_sums,
+            f"{each.dram_bytes:,}",
+            f"{each.more_share:+.1%}",
+            f"{each.local_bytes:,}",
+        )
+        for each in shown_alternatives(result)
+    ]
+    left = len(result.alternatives) - len(rows) + 1
+    more = f"; {left:,} more in --json" if left else ""
+    columns = ("loops, outermost first", "innermost", "partial sums", "DRAM", "", "local")
+    title = f"Other nests, each in its best tiling that fits, in bytes{more}"
+    return Table(title, columns, tuple(rows))
+
+
+def _outer_first(nest: tuple[str, ...]) -> str:
+    return " > ".join(nest) or "no loop"
+
+
+def _limits(result: ExplainResult) -> Table:
+    """The bound with its two terms, and what memory would change."""
+    root = result.square_root_bytes
+    if root is None:
+        second = "no square-root bound here"
+    elif root <= 0:
+        second = "the square-root bound says nothing at this size"
+    else:
+        second = f"2 MACs / sqrt(R S) - 2 S: {format_bytes(root)}"
+    once_each = f"each tensor once: {format_bytes(result.floor_bytes)}"
+    rows = [
+        ("lower bound", f"{format_bytes(result.lower_bound_bytes)}, gap {result.gap:.3f} x"),
+        ("its terms", f"{once_each}; {second}"),
+        ("runs at all", f"from {result.least.local_bytes:,} B up, {_moves(result.least)}"),
+    ]
+    for step in result.next_steps:
+        more = step.local_bytes - result.capacity_bytes
+        less = step.dram_bytes / result.dram_bytes - 1
+        rows.append((f"{more:,} B more", f"{_moves(step)}, {less:+.2%}"))
+    once = result.all_once
+    rows.append(("each tensor once", f"from {once.local_bytes:,} B up, {_moves(once)}"))
+    return Table("Bound and memory", ("", ""), tuple(rows))
+
+
+def _moves(step: MemoryStep) -> str:
+    return f"moves {format_bytes(step.dram_bytes)}"

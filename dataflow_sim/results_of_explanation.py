@@ -1,0 +1,271 @@
+"""ExplainResult: why one layer, alone, is tiled as it is, as plain frozen data.
+
+Bytes are those of the layer alone, every map through DRAM: what `run --policy layerwise` counts
+for it.  Where two layers read one tensor, that run divides its bytes otherwise into first and
+repeated reads; where its memory is the least for its traffic, it may take a smaller tiling of
+the same bytes.
+
+The words for loops are those of `Loop.axis`: groups, output channels, input channels, batch,
+columns, rows; batch, columns and rows together are the space.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+EXPLAIN_SCHEMA = "dataflow_sim.explain/1"
+
+Shape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop over the tiles of an axis; extents in elements, `last_tile` that of the last one."""
+
+    axis: str
+    extent: int
+    tile: int
+    trips: int
+    last_tile: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What happens inside the first `depth` loops: a load, a store, or sums that are held there.
+
+    `what` is `load`, `store` or `hold`; `tile_bytes` are those of the largest tile.  `when` tells
+    in which iterations of the input channels it happens: `always`, `after first`, `before last`
+    or only in the `last`.  `new_rows` says that only rows are loaded that the tile above did not
+    leave.
+    """
+
+    what: str
+    holds: str
+    depth: int
+    tile_bytes: int
+    when: str
+    new_rows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A part of local memory: what it holds, the shape of its tile, slots, all its bytes.
+
+    `shape` is (batch, channel, row, column), of a kernel (output channels, input channels, rows,
+    columns); None where no single tile is held.  `slots` is None for two windows in one ring.
+    """
+
+    holds: str
+    shape: Shape | None
+    slots: int | None
+    ring: bool
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """A role without a buffer of its own: its tile lies where that of another is."""
+
+    role: str
+    buffer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A loop that makes a tensor move once for each of its trips; axes may be `space`.
+
+    `inside` are the loops further in that change the tensor's tile, so that none can stay.
+    """
+
+    axis: str
+    trips: int
+    inside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorTraffic:
+    """What a tensor costs: elements that are needed at all, and what crosses the interface.
+
+    `roles` tells what it is to the layer, several where one tensor serves several; `repeats`
+    are the loops that make it move again.  Each pass over the input reads `halo_share` more than
+    is needed, because neighbours along `halo_axes` (rows, columns) read what they have in common
+    twice; `rows_stay` tells that tiles have rows in common and keep them.
+    """
+
+    roles: tuple[str, ...]
+    tensors: tuple[str, ...]
+    elements: int
+    moved_elements: int
+    once_bytes: int
+    dram_bytes: int
+    repeats: tuple[Repeat, ...]
+    halo_share: float
+    halo_axes: tuple[str, ...]
+    rows_stay: bool
+
+    @property
+    def times(self) -> float:
+        """How often each element moves, on average."""
+        return self.moved_elements / self.elements
+
+    def to_json(self) -> dict[str, object]:
+        """One entry of `tensors`, keys in a fixed order."""
+        return {
+            **asdict(self),
+            "roles": list(self.roles),
+            "tensors": list(self.tensors),
+            "halo_axes": list(self.halo_axes),
+            "repeats": [asdict(repeat) for repeat in self.repeats],
+            "times": self.times,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """The best tiling of a nest that fits the same memory.
+
+    `nest` are the axes of the loops of more than one trip, outermost first, the spatial ones as
+    `space`; `stationary` is what the innermost of them leaves in place: `input`, `kernel`,
+    `output`, or `` where there is no such loop.
+    """
+
+    nest: tuple[str, ...]
+    stationary: str
+    partial_sums: str
+    tiling: Mapping[str, str | int]
+    local_bytes: int
+    dram_bytes: int
+    more_share: float
+
+    def to_json(self) -> dict[str, object]:
+        """One entry of `alternatives`, keys in a fixed order."""
+        return {**asdict(self), "nest": list(self.nest), "tiling": dict(self.tiling)}
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStep:
+    """A local memory from which on the layer alone moves so many DRAM bytes."""
+
+    local_bytes: int
+    dram_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedLayer:
+    """What the layer is: `number` counts from 1 in the order of `inspect`, of `count` layers.
+
+    The window is (row, column) pairs; `pool` is empty where none is folded in; widths are bits
+    per element, 0 where there is no such tensor.
+    """
+
+    number: int
+    count: int
+    name: str
+    op: str
+    kind: str
+    folded: str
+    input_shape: Shape
+    body_shape: Shape
+    output_shape: Shape
+    groups: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    pool: str
+    operands: tuple[str, ...]
+    macs: int
+    macs_executed: int
+    weight_elements: int
+    vector_elements: int
+    input_bits: int
+    kernel_bits: int
+    output_bits: int
+    accumulator_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainResult:
+    """One layer alone in one local memory: its tiling, what it moves and why, what else there is.
+
+    A streamed layer has no loops: its tensors pass through in `steps` slices, each once.
+    `alternatives` ascend in DRAM bytes; the chosen tiling is not among them.  `square_root_bytes`
+    is None where that bound does not hold, and below zero where it says nothing.  Below `least`
+    the layer does not run; from `all_once` on it moves least, each tensor once; `next_steps` are
+    the next larger memories in which it moves less.
+    """
+
+    network: str
+    hardware: str
+    overrides: tuple[tuple[str, str], ...]
+    capacity_bytes: int
+    layer: ExplainedLayer
+    tiling: Mapping[str, str | int]
+    nest: tuple[str, ...]
+    stationary: str
+    steps: int
+    loops: tuple[Loop, ...]
+    moves: tuple[Move, ...]
+    buffers: tuple[Buffer, ...]
+    in_place: tuple[InPlace, ...]
+    local_bytes: int
+    tensors: tuple[TensorTraffic, ...]
+    dram_bytes: int
+    alternatives: tuple[Alternative, ...]
+    floor_bytes: int
+    square_root_bytes: int | None
+    lower_bound_bytes: int
+    least: MemoryStep
+    all_once: MemoryStep
+    next_steps: tuple[MemoryStep, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """DRAM bytes over the lower bound."""
+        return self.dram_bytes / self.lower_bound_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON result as plain data, keys in a fixed order."""
+        return {
+            "schema": EXPLAIN_SCHEMA,
+            "network": self.network,
+            "hardware": self.hardware,
+            "overrides": dict(self.overrides),
+            "layer": asdict(self.layer),
+            "tiling": dict(self.tiling),
+            "nest": list(self.nest),
+            "stationary": self.stationary,
+            "steps": self.steps,
+            "loops": [asdict(loop) for loop in self.loops],
+            "moves": [asdict(move) for move in self.moves],
+            "local": {
+                "capacity_bytes": self.capacity_bytes,
+                "used_bytes": self.local_bytes,
+                "buffers": [asdict(buffer) for buffer in self.buffers],
+                "in_place": [asdict(each) for each in self.in_place],
+            },
+            "dram": {
+                "total_bytes": self.dram_bytes,
+                "tensors": [tensor.to_json() for tensor in self.tensors],
+            },
+            "bounds": {
+                "floor_bytes": self.floor_bytes,
+                "square_root_bytes": self.square_root_bytes,
+                "lower_bound_bytes": self.lower_bound_bytes,
+                "gap": self.gap,
+            },
+            "alternatives": [each.to_json() for each in self.alternatives],
+            "memory": {
+                "least": asdict(self.least),
+                "next": [asdict(step) for step in self.next_steps],
+                "all_once": asdict(self.all_once),
+            },
+            "warnings": list(self.warnings),
+        }
+
+    def json_text(self) -> str:
+        """The JSON result, ending in a newline."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,124 @@
+"""`dataflow-sim explain` as users run it: text, JSON, determinism, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import command
+
+AT = ("--hw", "bare", "--local-memory", "64KiB")
+
+
+def explain_json(*arguments: str, cwd: Path) -> dict[str, Any]:
+    found = json.loads(command("explain", *arguments, "--json", cwd=cwd).stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_text_for_people(tmp_path: Path) -> None:
+    text = command("explain", "vgg16", "conv4_2", *AT, cwd=tmp_path).stdout
+    assert len(text.splitlines()) <= 62
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "conv4_2, layer 9 of 16 of vgg16"
+    for start in (
+        "operation   Conv 3x3, stride 1x1, pad 1x1",
+        "runs        alone on bare with 64 KiB, every map through DRAM",
+        "Loop nest, ",
+        "step",
+        "Local memory",
+        "DRAM traffic",
+        "Other nests, each in its best tiling that fits, in bytes",
+        "Bound and memory",
+        "each tensor once   from 406,800 B up, moves 3.162 MB",
+    ):
+        assert any(line.startswith(start) for line in lines), start
+    # the loops are indented as they are nested
+    nest = text[text.index("Loop nest") : text.index("Local memory")].splitlines()
+    depths = [len(line) - len(line.lstrip()) for line in nest if line.strip().startswith("for ")]
+    assert depths == sorted(set(depths))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_agrees_with_a_layerwise_run(tmp_path: Path) -> None:
+    options = ("resnet50", "--hw", "vision_processor", "--local-memory", "48KiB")
+    ran = json.loads(command("run", *options, "--json", cwd=tmp_path).stdout)
+    layers = {layer["name"]: layer for layer in ran["layers"]}
+    for name in ("conv1", "stage1.block2.conv3", "stage4.block1.conv2"):
+        found = explain_json("resnet50", name, *options[1:], cwd=tmp_path)
+        layer = layers[name]
+        assert found["schema"] == "dataflow_sim.explain/1"
+        assert found["layer"]["name"] == name
+        assert found["dram"]["total_bytes"] == layer["dram"]["total_bytes"]
+        assert found["bounds"]["lower_bound_bytes"] == layer["lower_bound_bytes"]
+        assert found["bounds"]["gap"] == layer["gap"]
+        assert found["tiling"] == {**layer["tiling"], "steps": layer["steps"]}
+        assert found["local"]["used_bytes"] == layer["local_bytes"]
+        tensors = found["dram"]["tensors"]
+        assert sum(each["dram_bytes"] for each in tensors) == found["dram"]["total_bytes"]
+        for each in tensors:
+            assert round(each["times"] * each["once_bytes"]) == each["dram_bytes"]
+        buffers = found["local"]["buffers"]
+        assert sum(each["size_bytes"] for each in buffers) == found["local"]["used_bytes"]
+        assert all(each["more_share"] >= 0 for each in found["alternatives"])
+
+
+def test_a_layer_by_its_number_is_the_same(tmp_path: Path) -> None:
+    by_name = command("explain", "mobilenet_v1", "conv3.dw", *AT, cwd=tmp_path).stdout
+    assert command("explain", "mobilenet_v1", "4", *AT, cwd=tmp_path).stdout == by_name
+    assert "layer 4 of 28" in by_name
+
+
+def test_options_of_the_network_and_of_the_widths(tmp_path: Path) -> None:
+    options = ("--batch", "2", "--weight-bits", "4", "--activation-bits", "16")
+    found = explain_json("resnet18", "2", *AT, *options, cwd=tmp_path)
+    layer = found["layer"]
+    assert layer["input_shape"][0] == 2
+    assert (layer["kernel_bits"], layer["input_bits"]) == (4, 16)
+    assert found["overrides"] == {"local_memory.capacity": "65536B"}
+
+
+def test_hash_seeds_give_identical_bytes(tmp_path: Path) -> None:
+    for further in ((), ("--json",)):
+        arguments = ("explain", "resnet18", "5", *AT, *further)
+        texts = {command(*arguments, cwd=tmp_path, seed=seed).stdout for seed in ("0", "1", "77")}
+        assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("vgg16", "conv4_9"), ("no layer 'conv4_9'", "nearest: conv4_3, conv4_2", "inspect")),
+        (("vgg16", "17"), ("no layer number 17", "1 to 16")),
+        (("vgg16", "0"), ("no layer number 0", "1 to 16")),
+        (("vgg16", ""), ("no layer ''", "inspect")),
+        (("vgg61", "conv4_2"), ("vgg61",)),
+        (("vgg16",), ("LAYER",)),
+        (("vgg16", "1", "--hw", "nowhere"), ("nowhere",)),
+        (("vgg16", "1", "--local-memory", "0"), ("--local-memory is 0 bytes",)),
+        (("vgg16", "1", "--local-memory", "12q"), ("--local-memory:", "12q")),
+        (("vgg16", "1", "--weight-bits", "0"), ("--weight-bits is 0",)),
+        (
+            ("vgg16", "1", "--local-memory", "1KiB", "--set", "local_memory.capacity=2KiB"),
+            ("give one of them",),
+        ),
+    ],
+)
+def test_bad_input(arguments: tuple[str, ...], expected: tuple[str, ...], tmp_path: Path) -> None:
+    done = command("explain", *arguments, cwd=tmp_path, code=2)
+    assert done.stdout == ""
+    for text in expected:
+        assert text in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_that_does_not_fit(tmp_path: Path) -> None:
+    arguments = ("explain", "vgg16", "conv4_2", "--hw", "bare", "--local-memory")
+    done = command(*arguments, "21B", cwd=tmp_path, code=3)
+    assert done.stdout == ""
+    for text in ("'conv4_2'", "needs 22 bytes", "there are 21"):
+        assert text in done.stderr
+    command(*arguments, "22B", cwd=tmp_path)
