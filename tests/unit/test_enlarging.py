@@ -130,6 +130,28 @@ def test_transposed_convolutions_scatter(
         np.testing.assert_array_equal(found, expected)
 
 
+def test_an_activation_before_folds_in() -> None:
+    found = model("ConvTranspose", (1, 2, 4, 5), {"w": numbers(2, 3, 3, 3)}, pads=[1, 1, 1, 1])
+    found.graph.node[0].input[0] = "relu"
+    found.graph.node.insert(0, helper.make_node("Relu", ["x"], ["relu"], "relu"))
+    kernel = numpy_helper.from_array(numbers(3, 2, 1, 1), "k")
+    found.graph.initializer.append(kernel)
+    found.graph.node.append(helper.make_node("Conv", ["relu", "k"], ["z"], "point"))
+    found.graph.node.append(helper.make_node("Add", ["y", "z"], ["sum"], "sum"))
+    found.graph.output[0].name = "sum"
+    graph = read(found)
+    assert [layer.pre.ops for layer in graph.layers] == [("Relu",), ("Relu",)]
+    x = numbers(1, 2, 4, 5)
+    relu = np.maximum(x, 0)
+    ones = (1, 1)
+    how = {"strides": ones, "dilations": ones, "pads": ones, "groups": ones}
+    expected = scattered(relu, numbers(2, 3, 3, 3), (4, 5), **how)
+    expected += np.einsum("nkyx,mk->nmyx", relu, numbers(3, 2, 1, 1)[..., 0, 0])
+    _, program = scheduled(graph, least_budget(graph, False))
+    result = outputs_of(graph, replay(program, graph, {"x": x}).tensors, expected)["output"]
+    np.testing.assert_array_equal(result, expected)
+
+
 def test_one_spatial_axis() -> None:
     graph = read(model("ConvTranspose", (1, 3, 5), {"w": numbers(3, 4, 4)}, strides=[2]))
     (layer,) = graph.layers
