@@ -139,7 +139,7 @@ def _axis_sizes(axis: Axis) -> Ints:
     """The tile sizes along an axis that can be of use, ascending.
 
     Where the input is enlarged, how many tiles share an element follows from the tile's size
-    modulo `up`: for each trip count the least tile of each remainder.
+    modulo `up`, borders aside: for each trip count the least tile of each remainder.
     """
     least = tile_sizes(axis.output_size)
     sizes = {
