@@ -1,7 +1,9 @@
 """Facts about a network that need no hardware and no schedule; nothing is changed.
 
 Conventions: one MAC is one multiplication with its addition; nominal MACs count the
-multiplications by zero padding, as the literature does.
+multiplications by zero padding, as the literature does.  Of a transposed convolution they are
+input elements x kernel elements: those whose products are cropped count, zeros between the
+elements do not.
 """
 
 from __future__ import annotations
@@ -15,10 +17,14 @@ from dataflow_sim.graph.network import NetworkGraph
 
 
 def layer_macs(layer: Layer) -> int:
-    """Nominal MACs of one layer: body elements x input channels of a group x kernel, or stated."""
+    """Nominal MACs of one layer: body elements x input channels of a group x kernel, or stated.
+
+    Of a transposed convolution elements of the input plane stand in for those of the body.
+    """
     if layer.kind is not LayerKind.CONVOLUTION:
         return layer.stated_macs
-    n, c, h, w = layer.body_shape
+    n, c = layer.body_shape[:2]
+    h, w = (layer.input.shape if layer.window.transposed else layer.body_shape)[2:]
     kernel_rows, kernel_columns = layer.window.kernel
     return n * c * h * w * layer.input_channels_per_group * kernel_rows * kernel_columns
 
@@ -26,10 +32,14 @@ def layer_macs(layer: Layer) -> int:
 def _taps_inside(layer: Layer, axis: int) -> int:
     """Kernel taps that meet a real element, summed over the output positions of an axis."""
     window = layer.window
-    size = layer.input.shape[2 + axis]
-    positions = np.arange(layer.body_shape[2 + axis], dtype=np.int64)
-    first = positions * window.stride[axis] - window.pad[axis]
+    size, body = layer.input.shape[2 + axis], layer.body_shape[2 + axis]
     step = window.dilation[axis]
+    if window.up[axis] > 1:  # the same pairs, summed over the input's elements
+        last = np.arange(size, dtype=np.int64) * window.up[axis] + window.pad[axis]
+        lowest = np.maximum(0, -((body - 1 - last) // step))
+        highest = np.minimum(window.kernel[axis] - 1, last // step)
+        return int(np.maximum(0, highest - lowest + 1).sum())
+    first = np.arange(body, dtype=np.int64) * window.stride[axis] - window.pad[axis]
     lowest = -(np.minimum(first, 0) // step)  # the first tap at or behind element 0
     highest = np.minimum(window.kernel[axis] - 1, (size - 1 - first) // step)
     return int(np.maximum(0, highest - lowest + 1).sum())

@@ -103,15 +103,28 @@ class LayerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sliding window: (row, column) pairs; `pad` is the padding before the first element."""
+    """A sliding window: (row, column) pairs; `pad` is the padding before the first element.
+
+    With `up` above 1 it slides, element by element, over the input with up - 1 zeros behind
+    each element, which are neither read nor multiplied: how maps are enlarged.  Of a
+    `transposed` convolution each input element meets every tap of the kernel, and that is
+    what its MACs are counted by.  Raises ValueError where either comes with a stride.
+    """
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
+    up: tuple[int, int] = (1, 1)
+    transposed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a stride in a window that enlarges."""
+        if (self.transposed or max(self.up) > 1) and max(self.stride) > 1:
+            raise ValueError(f"stride {self.stride} in a window that enlarges by {self.up}")
 
     def extent(self, axis: int) -> int:
-        """Input elements that one window spans along an axis (0 rows, 1 columns)."""
+        """Elements that one window spans along an axis (0 rows, 1 columns), zeros included."""
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
 

@@ -8,8 +8,9 @@ multiplications of an input by a weight, and let S elements fit local memory.  C
 execution into phases of S DRAM transfers each: in a phase at most 2S elements of any of
 the three operands are at hand (S resident, S moved).  By the discrete Loomis-Whitney
 inequality i inputs, w weights and o outputs meet in at most sqrt(R·i·w·o) multiplications,
-where an input meets one weight in at most R outputs of a channel, R = ceil(Kh/sh)·
-ceil(Kw/sw).  Optimising the split gives
+where an input meets one channel's kernel in at most R outputs, R = ceil(Kh/sh)·ceil(Kw/sw);
+of a dilation that has a factor g in common with the stride only s/g counts.  Optimising the
+split gives
 
     traffic ≥ 2·MACs / sqrt(R·S) − 2S                 [elements]
 
@@ -17,6 +18,12 @@ and trivially traffic ≥ I + W + O, each needed element once.  With mixed width
 elements of the narrowest operand and so do the transfers, which keeps it a bound.
 Adding "+ O" to the square root, or leaving R out for strided or small kernels, is *not* a
 bound: legal tilings beat both.
+
+A transposed convolution is the same thing with inputs and outputs exchanged.  An input meets
+all Kh·Kw taps there, each in another output, but an output gathers from at most R inputs of a
+channel, R as above with the up-sampling for the stride.  Spread the outputs out, one element for
+each (input place, tap): o outputs are at most R·o of them, and the inequality holds for these
+with i inputs and w weights, so that again sqrt(R·i·w·o).
 
 Where pooling is folded in, unpooled outputs never occupy memory, and only I + W + O holds.
 
@@ -26,7 +33,7 @@ Chen et al., "Communication lower bound in convolution accelerators", arXiv:1911
 
 from __future__ import annotations
 
-from math import ceil, prod, sqrt
+from math import ceil, gcd, prod, sqrt
 
 from dataflow_sim.graph.analyses import layer_macs_without_padding
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
@@ -36,9 +43,16 @@ from dataflow_sim.schedule.problem import stream_regions
 
 
 def window_reuse(layer: Layer) -> int:
-    """R: in how many outputs of one channel an input element meets the same channel's kernel."""
-    kernel, stride = layer.window.kernel, layer.window.stride
-    return ceil(kernel[0] / stride[0]) * ceil(kernel[1] / stride[1])
+    """R: in how many outputs of one channel an input element meets the same channel's kernel.
+
+    Of a layer that enlarges: from how many inputs of a channel an output element gathers.
+    """
+    window = layer.window
+    reuse = 1
+    for axis in (0, 1):
+        step = window.stride[axis] * window.up[axis]
+        reuse *= ceil(window.kernel[axis] / (step // gcd(step, window.dilation[axis])))
+    return reuse
 
 
 def _needed_input_bits(graph: NetworkGraph, layer: Layer) -> dict[str, int]:

@@ -203,7 +203,7 @@ def evaluate(
     )
     buffers = _buffers(problem, sums, tiles, nest)
     local_bytes = np.asarray(sum(buffers.values()), np.int64)
-    macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
+    macs = channels_out * problem.input_channels * tiles.plane.multiplications * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
     if sums is not PartialSums.NONE and problem.finishes_by_channel:
         steps = steps + problem.groups * problem.output_channels * nest.trips["P"]

@@ -78,10 +78,11 @@ def _macs(layer: Layer) -> int:
         return 0
     rows, columns = layer_axes(layer)
     n, c = layer.output_shape[:2]
-    width = columns.body_span(0, columns.output_size).length
-    height = sum(rows.body_span(row, row + 1).length for row in range(rows.output_size))
-    kernel = layer.window.kernel[0] * layer.window.kernel[1]
-    return n * c * height * width * layer.input_channels_per_group * kernel
+    width = columns.multiplications(columns.body_span(0, columns.output_size))
+    height = sum(
+        rows.multiplications(rows.body_span(row, row + 1)) for row in range(rows.output_size)
+    )
+    return n * c * height * width * layer.input_channels_per_group
 
 
 def _view_bits(graph: NetworkGraph, view: View) -> int:

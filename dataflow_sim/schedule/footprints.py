@@ -7,6 +7,17 @@ of `size` elements; a pooling window (kernel q, stride t, padding r) may follow:
        └► body  [a·t − r, (b−1)·t − r + q)         clipped to the body's extent
             └► input [x·s − p, (y−1)·s − p + (k−1)·d + 1)  clipped to the map
 
+Enlarging: with up-sampling u the window slides, at stride 1, over the input with u - 1 zeros
+behind each element, and only the elements are read and multiplied:
+
+    body [x, y)  └► places [x − p, y − p + (k−1)·d)  └► input [ceil(first / u), floor(last / u)]
+
+A transposed convolution of stride u, kernel k, dilation d and padding p is this with padding
+(k−1)·d − p and its kernel reversed, which puts input i by tap t at i·u + t·d − p; k < u leaves
+gaps, tiles that read nothing.  To repeat every element u times is k = u, p = u − 1.  The MACs of
+a transposed convolution are its pairs (i, t); a pair whose place is cropped counts at the
+border that it is beyond, so that a whole body counts input elements x taps.
+
 Clipping is what makes zero padding free of DRAM traffic.  A 1-wide kernel with stride
 above 1 touches every s-th element only, and only those are read (a strided span).
 
@@ -54,6 +65,8 @@ class Axis:
     pool_stride: int
     pool_dilation: int
     pool_pad: int
+    up: int = 1
+    transposed: bool = False
 
     def body_span(self, start: int, stop: int) -> Span:
         """Body elements that outputs [start, stop) are pooled from."""
@@ -71,8 +84,13 @@ class Axis:
             return Span(first, max(first, last + 1), self.stride)
         reach = (self.kernel - 1) * self.dilation + 1
         high = (body.stop - 1) * self.stride - self.pad + reach
-        low, high = max(0, low), min(self.input_size, high)
+        low, high = max(0, -(-low // self.up)), min(self.input_size, (high - 1) // self.up + 1)
         return Span(low, max(low, high))
+
+    def multiplications(self, body: Span) -> int:
+        """Multiplications along this axis for a span of the body; see the head of this module."""
+        sums = _multiplication_sums(self)
+        return int(sums[body.stop] - sums[body.start])
 
 
 def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
@@ -93,9 +111,23 @@ def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
             pool_stride=pool.stride[index] if pool else 1,
             pool_dilation=pool.dilation[index] if pool else 1,
             pool_pad=pool.pad[index] if pool else 0,
+            up=window.up[index],
+            transposed=window.transposed,
         )
 
     return axis(0), axis(1)
+
+
+@lru_cache(maxsize=4096)
+def _multiplication_sums(axis: Axis) -> Ints:
+    """Multiplications of the body elements before each one, and of all: body_size + 1 numbers."""
+    if not axis.transposed:
+        return np.arange(axis.body_size + 1, dtype=np.int64) * axis.kernel
+    elements = np.arange(axis.input_size, dtype=np.int64)[:, None] * axis.up + axis.pad
+    places = elements - np.arange(axis.kernel, dtype=np.int64) * axis.dilation
+    places = np.clip(places, 0, axis.body_size - 1).ravel()
+    found = np.bincount(places, minlength=axis.body_size)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
 
 
 def tile_sizes(extent: int) -> Ints:
@@ -103,12 +135,29 @@ def tile_sizes(extent: int) -> Ints:
     return np.array(sorted({-(-extent // trips) for trips in range(1, extent + 1)}), np.int64)
 
 
+def _axis_sizes(axis: Axis) -> Ints:
+    """The tile sizes along an axis that can be of use, ascending.
+
+    Where the input is enlarged, how many tiles share an element follows from the tile's size
+    modulo `up`, borders aside: for each trip count the least tile of each remainder.
+    """
+    least = tile_sizes(axis.output_size)
+    sizes = {
+        size + more
+        for size in least.tolist()
+        for more in range(axis.up)
+        if -(-axis.output_size // (size + more)) == -(-axis.output_size // size)
+    }
+    return np.array(sorted(size for size in sizes if size <= axis.output_size), np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AxisTiles:
     """For each tile size along an axis (arrays of equal length):
 
     trips, and of the input elements one tile reads at most (`input_largest`), all tiles
-    together (`input_sum`) and without repeats (`input_touched`); the same of the body.
+    together (`input_sum`) and without repeats (`input_touched`); the same of the body, with
+    the multiplications of all tiles along the axis.
     `pair_largest` is at most a tile with what the next one adds, `pair_of_ends` the last tile
     with the whole first one.
     """
@@ -120,14 +169,16 @@ class AxisTiles:
     input_touched: Ints
     body_largest: Ints
     body_sum: Ints
+    multiplications: Ints
     pair_largest: Ints
     pair_of_ends: Ints
 
 
 @lru_cache(maxsize=4096)
 def axis_tiles(axis: Axis, sizes: tuple[int, ...] | None = None) -> AxisTiles:
-    """Footprints of the given tile sizes along an axis, by default of all distinct ones."""
-    chosen = tile_sizes(axis.output_size) if sizes is None else np.array(sizes, np.int64)
+    """Footprints of the given tile sizes along an axis, by default of all that are of use."""
+    chosen = _axis_sizes(axis) if sizes is None else np.array(sizes, np.int64)
+    products = _multiplication_sums(axis)
     rows = []
     for size in chosen.tolist():
         starts = np.arange(0, axis.output_size, size, dtype=np.int64)
@@ -141,7 +192,8 @@ def axis_tiles(axis: Axis, sizes: tuple[int, ...] | None = None) -> AxisTiles:
         rows.append(
             (
                 *(len(starts), lengths.max(), lengths.sum(), touched.sum()),
-                *(bodies.max(), bodies.sum(), pairs.max(), lengths[0] + lengths[-1]),
+                *(bodies.max(), bodies.sum(), (products[body_high] - products[body_low]).sum()),
+                *(pairs.max(), lengths[0] + lengths[-1]),
             )
         )
     columns = np.array(rows, np.int64).T
@@ -167,8 +219,9 @@ def _input_spans(axis: Axis, low: Ints, high: Ints) -> tuple[Ints, Ints]:
         begin, end = np.maximum(low, first), np.minimum(high, last + 1)
         return begin, np.maximum(begin, end)
     reach = (axis.kernel - 1) * axis.dilation + 1
-    begin = np.maximum(0, low * axis.stride - axis.pad)
-    end = np.minimum(axis.input_size, (high - 1) * axis.stride - axis.pad + reach)
+    begin = np.maximum(0, -(-(low * axis.stride - axis.pad) // axis.up))
+    final = (high - 1) * axis.stride - axis.pad + reach - 1
+    end = np.minimum(axis.input_size, final // axis.up + 1)
     return begin, np.maximum(begin, end)
 
 
@@ -178,7 +231,8 @@ def needed_input_elements(axis: Axis) -> int:
     starts = outputs * axis.pool_stride - axis.pool_pad
     body = _covered(starts, axis.pool_kernel, axis.pool_dilation, axis.body_size)
     starts = np.flatnonzero(body) * axis.stride - axis.pad
-    return int(_covered(starts, axis.kernel, axis.dilation, axis.input_size).sum())
+    size = (axis.input_size - 1) * axis.up + 1
+    return int(_covered(starts, axis.kernel, axis.dilation, size)[:: axis.up].sum())
 
 
 def _covered(starts: Ints, taps: int, dilation: int, size: int) -> npt.NDArray[np.bool_]:
@@ -200,8 +254,9 @@ class PlaneTiles:
     """For each choice of (batch, row, column) tile, in elements per channel:
 
     the tile extents, trips, and the areas: input and body of the largest tile, of all
-    tiles together, the input where rows roll, the output of the largest tile; and what two
-    buffers of the input take where rows roll, for one pass over the plane and for several.
+    tiles together, the input where rows roll, the output of the largest tile, the
+    multiplications of all tiles; and what two buffers of the input take where rows roll, for one
+    pass over the plane and for several.
     `common` tells whether neighbours down a column have rows in common.
     """
 
@@ -215,6 +270,7 @@ class PlaneTiles:
     body_largest: Ints
     body_sum: Ints
     output_largest: Ints
+    multiplications: Ints
     two_once: Ints
     two_again: Ints
     common: npt.NDArray[np.bool_]
@@ -246,7 +302,8 @@ def plane_tiles(
     r = np.concatenate([r, np.full(len(more), whole_plane[0])])
     c = np.concatenate([c, np.full(len(more), whole_plane[1])])
     b = np.concatenate([b, more])
-    return _undominated(_combine(batch, b, rows, r, columns, c), double_buffer)
+    turned = row_axis.transposed or column_axis.transposed
+    return _undominated(_combine(batch, b, rows, r, columns, c), double_buffer, turned)
 
 
 def _combine(
@@ -270,6 +327,7 @@ def _combine(
         body_largest=b * rows.body_largest[r] * columns.body_largest[c],
         body_sum=batch * rows.body_sum[r] * columns.body_sum[c],
         output_largest=b * rows.size[r] * columns.size[c],
+        multiplications=batch * rows.multiplications[r] * columns.multiplications[c],
         two_once=np.where(common, np.where(trips > 1, several, once), apart) * width,
         two_again=np.where(common, several, apart) * width,
         common=common,
@@ -286,7 +344,7 @@ def one_plane_tile(
     return _combine(batch, np.array([tile[0]], np.int64), rows, first, columns, first)
 
 
-def _undominated(tiles: PlaneTiles, double_buffer: bool) -> PlaneTiles:
+def _undominated(tiles: PlaneTiles, double_buffer: bool, transposed: bool) -> PlaneTiles:
     columns = [
         tiles.input_largest,
         tiles.body_largest,
@@ -296,6 +354,8 @@ def _undominated(tiles: PlaneTiles, double_buffer: bool) -> PlaneTiles:
         tiles.body_sum,
         tiles.trips,
     ]
+    if transposed:  # else they go with the body
+        columns.append(tiles.multiplications)
     if double_buffer:
         # two slots round up to bytes one by one, so that they never stand in for a ring
         columns += [tiles.two_once, tiles.two_again, (~tiles.common).astype(np.int64)]

@@ -78,7 +78,8 @@ class LayerProblem:
         """Whether input and output tiles have the same elements, so that they may share."""
         window = (self.rows, self.columns)
         plain = all(
-            a.kernel == a.stride == a.pool_kernel == a.pool_stride == 1 and a.pad == a.pool_pad == 0
+            a.kernel == a.stride == a.up == a.pool_kernel == a.pool_stride == 1
+            and a.pad == a.pool_pad == 0
             for a in window
         )
         return self.kind is LayerKind.CHANNELWISE and plain and not self.has_pool

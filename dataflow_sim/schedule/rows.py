@@ -19,7 +19,9 @@ Source: as `footprints`, whose spans of one-row tiles these are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
+from math import lcm
 
 import numpy as np
 import numpy.typing as npt
@@ -49,11 +51,14 @@ class RowNeeds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerRows:
-    """A layer by rows: its needs of the input view and of each operand, and its stride."""
+    """A layer by rows: its needs of the input view and of each operand, and its stride.
+
+    The stride is in rows of the input for one of the output, less than 1 where rows multiply.
+    """
 
     rows: int
     views: tuple[RowNeeds, ...]
-    stride: int
+    stride: Fraction
 
 
 def _reversed(low: Ints, high: Ints, step: int, size: int) -> tuple[Ints, Ints]:
@@ -86,7 +91,7 @@ def _input_needs(axis: Axis) -> RowNeeds:
         low.append(span.start)
         high.append(span.stop)
         body = row * axis.pool_stride - axis.pool_pad + pool_reach
-        last.append(body * axis.stride - axis.pad + reach)
+        last.append((body * axis.stride - axis.pad + reach) // axis.up)
     step = axis.stride if axis.kernel == 1 else 1
     return _needs(low, high, last, step, axis.input_size)
 
@@ -110,7 +115,7 @@ def layer_rows(layer: Layer) -> LayerRows:
     return LayerRows(
         rows=axis.output_size,
         views=(_input_needs(axis), *operands),
-        stride=axis.stride * axis.pool_stride,
+        stride=Fraction(axis.stride * axis.pool_stride, axis.up),
     )
 
 
@@ -141,13 +146,19 @@ def row_bytes(graph: NetworkGraph, tensor: str, channels: int, columns: int) -> 
 
 
 def row_scales(graph: NetworkGraph) -> dict[str, int]:
-    """How many rows of the network's input one row of each map stands for: its strides."""
-    scales = dict.fromkeys(graph.tensors, 1)
+    """How many rows of the network's input one row of each map stands for: its strides.
+
+    All are in units of the smallest fraction of a row that occurs.
+    """
+    scales = dict.fromkeys(graph.tensors, Fraction(1))
     for layer in graph.layers:
-        stride = layer_rows(layer).stride if layer.kind is not LayerKind.STREAMED else 1
+        stride = Fraction(1)
+        if layer.kind is not LayerKind.STREAMED:
+            stride = layer_rows(layer).stride
         scale = max(scales[segment.tensor] for segment in layer.input.segments)
         scales.update(dict.fromkeys(layer.outputs, scale * stride))
-    return scales
+    unit = lcm(*(scale.denominator for scale in scales.values()))
+    return {name: int(scale * unit) for name, scale in scales.items()}
 
 
 def column_span(layer: Layer, view: View) -> Span:

@@ -26,16 +26,61 @@ def _taps(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Places in the tile that a kernel tap meets, and which of them are real elements."""
     positions = np.arange(*wanted) * window.stride[axis] - window.pad[axis]
-    positions = positions + tap * window.dilation[axis]
-    real = (positions >= 0) & (positions < size)
-    places, left = np.divmod(positions - held.start, held.step)
+    elements, between = np.divmod(positions + tap * window.dilation[axis], window.up[axis])
+    real = (between == 0) & (elements >= 0) & (elements < size)
+    return _places(axis, held, elements, real, where), real
+
+
+def _places(
+    axis: int,
+    held: Span,
+    elements: npt.NDArray[np.int64],
+    real: npt.NDArray[np.bool_],
+    where: str,
+) -> npt.NDArray[np.int64]:
+    """Places in the tile of a map's elements, 0 for those that are not real."""
+    places, left = np.divmod(elements - held.start, held.step)
     missing = real & ((left != 0) | (places < 0) | (places >= held.length))
     if missing.any():
         raise ProgramError(
-            f"{where} needs {'row' if axis == 0 else 'column'} {positions[missing][0]} of its "
+            f"{where} needs {'row' if axis == 0 else 'column'} {elements[missing][0]} of its "
             f"input, the buffer holds {held.start} to {held.stop}"
         )
-    return np.where(real, places, 0), real
+    return np.where(real, places, 0)
+
+
+def _neighbours(
+    layer: Layer, axis: int, wanted: Rows
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
+    """The two elements that each place between them is made of, and the share of the second.
+
+    A share of 0 stands beside the first element twice.
+    """
+    attributes = dict(layer.attributes)
+    factor, size = layer.window.up[axis], layer.input.shape[2 + axis]
+    outputs = np.arange(*wanted)
+    if attributes["mode"] == "nearest" or factor == 1:
+        return outputs // factor, outputs // factor, np.zeros(len(outputs))
+    centre = 0.5 if attributes["coordinates"] == "half_pixel" else 0.0
+    at = (outputs + centre) / factor - centre
+    first = np.floor(at).astype(np.int64)
+    share = at - first
+    second = np.where(share > 0, first + 1, first)
+    return np.clip(first, 0, size - 1), np.clip(second, 0, size - 1), share
+
+
+def resample(layer: Layer, tile: Array, held: tuple[Span, Span], body: tuple[Rows, Rows]) -> Array:
+    """A tile enlarged by whole factors: the body rows and columns asked for, by the nearest
+    element or linearly between two, beyond the border as on it."""
+    where = f"layer '{layer.name}'"
+    for axis in (0, 1):
+        first, second, share = _neighbours(layer, axis, body[axis])
+        real = np.ones(len(share), bool)
+        low, high = (_places(axis, held[axis], e, real, where) for e in (first, second))
+        weight = share[:, None] if axis == 0 else share
+        one, other = (np.take(tile, places, axis=2 + axis) for places in (low, high))
+        tile = one * (1 - weight) + other * weight
+    return tile
 
 
 def picked(layer: Layer, axis: int, held: Span, wanted: Rows) -> npt.NDArray[np.int64]:

@@ -24,13 +24,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
-from dataflow_sim.graph.layer import TensorKind
+from dataflow_sim.graph.layer import TensorKind, Window
 from dataflow_sim.graph.region import Box, Span
 from dataflow_sim.program.instructions import Alloc, Compute, Free, Load, Program, Store, Stream
 from dataflow_sim.traffic import Reason, TrafficKey
@@ -129,6 +130,22 @@ class _Grid:
 
     def empty(self) -> npt.NDArray[np.bool_]:
         return np.zeros(self.volume.shape, bool)
+
+
+@lru_cache(maxsize=65536)
+def _multiplications(window: Window, axis: int, sizes: tuple[int, int], low: int, high: int) -> int:
+    """Multiplications along an axis for body elements [low, high); `sizes` of input and body."""
+    if not window.transposed:
+        return (high - low) * window.kernel[axis]
+    size, body = sizes
+    found = 0
+    for tap in range(window.kernel[axis]):
+        # the elements whose product with this tap falls to [low, high), borders taken in
+        shift = window.pad[axis] - tap * window.dilation[axis]
+        first = 0 if low == 0 else -((shift - low) // window.up[axis])
+        last = size if high == body else -((shift - high) // window.up[axis])
+        found += max(0, min(size, last) - max(0, first))
+    return found
 
 
 @dataclass(slots=True)
@@ -269,25 +286,27 @@ class _Counter:
         self.reads[layer] += store.box.elements * tensor.bits
 
     def _macs(self, step: Compute) -> int:
-        """MACs of a step: one for each body element, input channel and kernel tap."""
+        """MACs of a step: one for each body element, input channel and kernel tap.
+
+        Of a transposed convolution one for each input element and tap whose product falls to
+        the body elements; what would fall beyond the map's border falls to the border.
+        """
         layer = self.program.layers[step.layer]
         if not step.kernel:
             return 0
-        body = step.sums.box if step.sums is not None else None
-        if body is not None:
-            plane = body.row.length * body.column.length
-        elif layer.pool is None:
-            plane = step.result.box.row.length * step.result.box.column.length
-        else:
-            plane = 1
-            for axis, span in enumerate((step.result.box.row, step.result.box.column)):
+        box = step.sums.box if step.sums is not None else step.result.box
+        boxes = [part.box for part in step.kernel]
+        macs = box.batch.length * sum(b.batch.length * b.channel.length for b in boxes)
+        for axis, span in enumerate((box.row, box.column)):
+            low, high = span.start, span.stop
+            if step.sums is None and layer.pool is not None:
                 window = layer.pool.window
-                low = span.start * window.stride[axis] - window.pad[axis]
+                low = max(0, span.start * window.stride[axis] - window.pad[axis])
                 last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
                 high = min(last + window.extent(axis), layer.body_shape[2 + axis])
-                plane *= high - max(0, low)
-        kernel = sum(part.box.elements for part in step.kernel)
-        return step.result.box.batch.length * plane * kernel
+            sizes = (layer.input.shape[2 + axis], layer.body_shape[2 + axis])
+            macs *= _multiplications(layer.window, axis, sizes, low, high)
+        return macs
 
     def _count_stated_macs(self) -> None:
         """A streamed layer executes its MACs in proportion to what it makes: once, all of them."""

@@ -45,6 +45,7 @@ from dataflow_sim.simulate.kernels import (
     pixelwise,
     pool,
     pool_rows,
+    resample,
 )
 from dataflow_sim.simulate.pointwise import pointwise
 
@@ -90,8 +91,25 @@ def dram_image(
             continue
         value = _constant(graph, layer.weight_constant)
         plain = value.T if layer.weight_transposed else value
+        if layer.window.transposed:
+            plain = _turned(layer, value)
         image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float32)
     return image
+
+
+def _turned(layer: Layer, value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """The kernel of a transposed convolution as one that slides.
+
+    The file has (input channels, output channels of a group, ...); here the outputs come first,
+    group by group, and the taps in reverse.
+    """
+    kernel = value.reshape(
+        layer.groups,
+        layer.input_channels_per_group,
+        layer.output_channels_per_group,
+        *layer.window.kernel,
+    )
+    return kernel.swapaxes(1, 2)[..., ::-1, ::-1]
 
 
 def _constant(graph: NetworkGraph, name: str) -> npt.NDArray[np.generic]:
@@ -307,6 +325,8 @@ class _Machine:
     ) -> Array:
         if layer.kind is LayerKind.PIXELWISE:
             return pixelwise(layer, tile)
+        if not step.kernel and "mode" in dict(layer.attributes):
+            return resample(layer, tile, (source.row, source.column), body)
         if not step.kernel:
             rows = picked(layer, 0, source.row, body[0])
             return tile[:, :, rows][..., picked(layer, 1, source.column, body[1])]

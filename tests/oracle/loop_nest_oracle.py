@@ -18,7 +18,13 @@ Regions of a step, per axis.  For output rows [a, b) the body rows are
 [a*t - r, (b-1)*t - r + q) clipped to the body (the same rows without a pool).  For body rows
 [x, y) the input rows are [x*s - p, (y-1)*s - p + (k-1)*d + 1) clipped to the input; but with k = 1
 and s > 1 they are only the lattice x*s - p, (x+1)*s - p, ... inside the input.  Padding is never
-loaded; an empty region has no elements and so loads nothing.
+loaded; an empty region has no elements and so loads nothing.  Where the input is spread by u (then
+s = 1) these are places of the spread input, and input row i lies at place i*u; no other place is an
+element.
+
+Multiplications.  A step multiplies each body element of its tile with all kh*kw taps, padding
+included, for each of its k.  In a transposed convolution each input element meets each tap once:
+input row i by tap t goes to body row i*u + p - t*d, to the border where that is outside the body.
 
 Roles.  Each holds one tile, known by its loop indices, and loads (reads from DRAM, in full) when
 the step needs a tile of another identity than the one held:
@@ -51,7 +57,7 @@ Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles
 whole bytes, times two if tiles are double-buffered and the buffer sees more than one identity.
 The input's buffer is a ring of rows if ever an element was not loaded again: as many rows as the
 largest tile has, or, double-buffered, as any tile and the rows loaded for the next one have
-together.
+together; the rows of a tile without columns count.
 Sums: spilled, the body tile (identity group, m, k, p); kept, the live region: all M channels of
 the group tile if M is inside K, else the m tile, by the whole body map (N, BH, BW) if P is inside
 K, else the body tile (identity group and whichever of m, p is outside K).  Output: the output
@@ -60,7 +66,8 @@ tile (identity group, m, p), absent if the sums have a buffer or the layer is el
 the first full operand of output_bits has no buffer of its own: it uses the output's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -148,7 +155,7 @@ class _RollingRole(_Role):
         super().__init__()
         self.rolled = False
         self.most_rows = 0
-        self.rows_held = 0
+        self.rows_held: set[int] = set()
 
     def roll(self, identity: Element, axes: Axes) -> None:
         """As `use`, for an identity (group, k, batch tile, column tile, row tile)."""
@@ -158,9 +165,9 @@ class _RollingRole(_Role):
         tile = set(product(*axes))
         kept = tile & self.held if above else set()
         self.rolled |= bool(kept)
-        new_rows = len(axes[2]) - len({element[2] for element in kept})
-        self.most_rows = max(self.most_rows, self.rows_held + new_rows, len(axes[2]))
-        self.rows_held = len(axes[2])
+        new_rows = len(set(axes[2]) - self.rows_held) if above else len(axes[2])
+        self.most_rows = max(self.most_rows, len(self.rows_held) + new_rows, len(axes[2]))
+        self.rows_held = set(axes[2])
         self.note(identity, axes)
         self.identity, self.held = identity, tile
         for element in tile - kept:
@@ -216,15 +223,34 @@ def _input_axis(spec: LayerSpec, axis: int, body: tuple[int, ...]) -> tuple[int,
         candidates = [x * s - p for x in body]
     else:
         candidates = range(body[0] * s - p, body[-1] * s - p + (k - 1) * d + 1)
-    return tuple(y for y in candidates if 0 <= y < spec.input_size[axis])
+    return tuple(_elements(spec, axis, candidates))
+
+
+def _elements(spec: LayerSpec, axis: int, places: Iterable[int]) -> Iterator[int]:
+    """Input rows (axis 0) or columns (axis 1) at some places of the spread and padded input."""
+    for place in places:
+        if place % spec.up[axis] == 0 and 0 <= place // spec.up[axis] < spec.input_size[axis]:
+            yield place // spec.up[axis]
 
 
 def _taps(spec: LayerSpec, axis: int, x: int) -> Iterator[int]:
     """Input rows (axis 0) or columns (axis 1) that one body row or column reads, unpadded."""
-    for tap in range(spec.kernel[axis]):
-        y = x * spec.stride[axis] - spec.pad_begin[axis] + tap * spec.dilation[axis]
-        if 0 <= y < spec.input_size[axis]:
-            yield y
+    first = x * spec.stride[axis] - spec.pad_begin[axis]
+    taps = range(spec.kernel[axis])
+    yield from _elements(spec, axis, [first + tap * spec.dilation[axis] for tap in taps])
+
+
+def _multiplications(spec: LayerSpec, axis: int) -> Counter[int]:
+    """How many multiplications along an axis each body row or column is charged with."""
+    size = spec.body_size[axis]
+    if not spec.transposed:
+        return Counter(dict.fromkeys(range(size), spec.kernel[axis]))
+    found: Counter[int] = Counter()
+    for element in range(spec.input_size[axis]):
+        for tap in range(spec.kernel[axis]):
+            x = element * spec.up[axis] + spec.pad_begin[axis] - tap * spec.dilation[axis]
+            found[min(max(x, 0), size - 1)] += 1
+    return found
 
 
 def _window(spec: LayerSpec, axis: int, output: int) -> Iterator[int]:
@@ -245,6 +271,7 @@ def _elementwise_in_place(spec: LayerSpec) -> bool:
         and spec.pool is None
         and spec.kernel == (1, 1)
         and spec.stride == (1, 1)
+        and spec.up == (1, 1)
         and spec.pad_begin == (0, 0)
         and spec.input_bits == spec.output_bits
     )
@@ -323,6 +350,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     sums_buffer = _Buffer()
     output_buffer = _Buffer()
 
+    row_products, column_products = _multiplications(spec, 0), _multiplications(spec, 1)
     k_tiles_added: dict[Element, int] = {}  # of every body element whose sum is unfinished
     pinned_input, pinned_kernel = _pinned(spec, tiling)
     live_identity: Element | None = None
@@ -413,7 +441,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                 k_tiles_added[element] = k_index + 1
                 if spec.has_kernel:
                     for _k in ks:
-                        macs += spec.kernel[0] * spec.kernel[1]
+                        macs += row_products[element[2]] * column_products[element[3]]
             by_channel = len(k_tiles) > 1 and any(not o.per_channel for o in spec.operands)
             if by_channel and last_k:
                 on_chip_bits += 2 * len(body_tile) * spec.accumulator_bits

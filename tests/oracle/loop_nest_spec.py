@@ -26,7 +26,10 @@ class OperandSpec:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One layer; pairs are (rows, columns), `m` and `k` are channels per group."""
+    """One layer; pairs are (rows, columns), `m` and `k` are channels per group.
+
+    `up` spreads the input: up - 1 zeros behind each element.
+    """
 
     n: int
     groups: int
@@ -49,9 +52,13 @@ class LayerSpec:
     output_bits: int = 8
     vector_bits: int = 32
     accumulator_bits: int = 32
+    up: Pair = (1, 1)
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what the model does not define."""
+        if (self.transposed or max(self.up) > 1) and self.stride != (1, 1):
+            raise ValueError("over a spread input the window slides by one")
         if self.pool is None and self.output_size != self.body_size:
             raise ValueError("without a pool the output has the body's size")
         if not self.has_kernel and (self.m, self.k) != (1, 1):

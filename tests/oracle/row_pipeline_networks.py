@@ -117,6 +117,38 @@ class Sketch:
     def pooled_convolution(self, value: Value) -> Value:
         return self.pool(self.convolution(value))
 
+    def enlarged(self, value: Value) -> Value:
+        """A value with more rows and columns: resized, or by a transposed convolution."""
+        if max(value.plane) > 9:
+            return self.convolution(value)
+        if self.random.randrange(2):
+            return self.resized(value)
+        name, channels = self.name("up"), self.random.randint(1, 3)
+        kernel, strides, pads, extra, plane = [], [], [], [], []
+        for size in value.plane:
+            stride = self.random.randint(1, 3)
+            taps = self.random.randint(stride, 2 * stride + 1)
+            before, after = (self.random.randint(0, (taps - 1) // 2) for _ in range(2))
+            more = self.random.choice([0, 0, stride - 1])
+            kernel.append(taps)
+            strides.append(stride)
+            pads.append((before, after))
+            extra.append(more)
+            plane.append((size - 1) * stride + taps - before - after + more)
+        weight = self.net.weight(f"{name}.weight", (value.channels, channels, *kernel))
+        pads_in_order = [before for before, _ in pads] + [after for _, after in pads]
+        window = {"strides": strides, "pads": pads_in_order, "output_padding": extra}
+        self.net.node("ConvTranspose", name, [value.name, weight], **window)
+        return self.made(name, channels, (plane[0], plane[1]))
+
+    def resized(self, value: Value) -> Value:
+        """A value with rows and columns multiplied."""
+        rows, columns = self.random.choice([(2, 2), (2, 1), (1, 2), (3, 2)])
+        plane = (value.plane[0] * rows, value.plane[1] * columns)
+        mode = self.random.choice([("nearest", "asymmetric"), ("linear", "half_pixel")])
+        name = self.net.resize(self.name("resize"), value.name, plane, *mode)
+        return self.made(name, value.channels, plane)
+
     def add(self, value: Value) -> Value:
         """Add a value of the same shape, or a convolution that has it."""
         alike = [v for v in self.values if (v.channels, v.plane) == (value.channels, value.plane)]
@@ -190,7 +222,7 @@ def network(random: Random) -> NetworkGraph:
     sketch = Sketch(random, net, [Value("input", channels, plane)])
     kinds = [sketch.convolution] * 5 + [sketch.pooled_convolution] * 2
     kinds += [sketch.pool, sketch.add, sketch.add, sketch.concat, sketch.concat, sketch.gate]
-    kinds += [sketch.part, sketch.parts, sketch.coarse]
+    kinds += [sketch.part, sketch.parts, sketch.coarse, sketch.enlarged, sketch.enlarged]
     for _ in range(random.randint(3, 6)):
         random.choice(kinds)(sketch.pick())
     graph = graph_from_model(sketch.model(), "drawn")

@@ -9,14 +9,17 @@ row, unless they are resident, and then they count nothing.
 
 Needs.  Output row r is pooled from the body rows [r*t - q, r*t - q + reach), clipped to the body
 (row r itself without a pool).  The input rows of body rows b0 ... b1 reach from b0*s - p to
-b1*s - p + (k-1)*d, clipped to the map; with k = 1 they are only the rows b*s - p.  An operand of
-the body's shape is needed in the body rows, a per-channel operand in its row 0.
+b1*s - p + (k-1)*d, clipped to the map; with k = 1 they are only the rows b*s - p.  Where the input
+is spread by u, row i lies at place i*u, and the last row reached is the last at or before the last
+place.  An operand of the body's shape is needed in the body rows, a per-channel operand in its row
+0.
 
 Ticks.  A tensor's scale is 1 for a network input, else the largest scale of the input's segments
-times the row strides of window and pool.  Row r has the tick of the latest of the last rows that
-it needs of maps made inside, these counted without clipping at the bottom: rows beyond the last
-one are a scale apart.  A layer that reads no map made inside has the last row of its input times
-the scale of the input's first segment.  A layer's ticks never fall from one row to the next.
+times the row strides of window and pool, divided by u.  Row r has the tick of the latest of the
+last rows that it needs of maps made inside, these counted without clipping at the bottom: rows
+beyond the last one are a scale apart.  A layer that reads no map made inside has the last row of
+its input times the scale of the input's first segment.  A layer's ticks never fall from one row to
+the next.
 
 Firings.  A row's stripe is its tick divided by the scale of the first input and by the stripe's
 height, rounded down; with a height the stripes end with the first input's rows.  A firing is
@@ -32,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.network import NetworkGraph
@@ -122,6 +126,8 @@ def needs(layer: Layer, view: View, is_input: bool, axis: int, index: int) -> se
     else:
         last = bodies[-1] * stride - pad + (kernel - 1) * layer.window.dilation[axis]
         reached = list(range(bodies[0] * stride - pad, last + 1))
+    up = layer.window.up[axis]
+    reached = [place // up for place in reached if place % up == 0]
     return set(inside(reached, view.shape[2 + axis]))
 
 
@@ -134,6 +140,7 @@ def last_row(layer: Layer, view: View, is_input: bool, row: int) -> int:
         window = layer.window
         last = last * window.stride[ROW] - window.pad[ROW]
         last += (window.kernel[ROW] - 1) * window.dilation[ROW]
+        last //= window.up[ROW]
     return max(last, 0)
 
 
@@ -144,12 +151,12 @@ def views(layer: Layer) -> Iterator[tuple[View, bool]]:
         yield operand, False
 
 
-def scales(graph: NetworkGraph) -> dict[str, int]:
+def scales(graph: NetworkGraph) -> dict[str, Fraction]:
     """Scale of every map: rows of the network's input that one of its rows stands for."""
-    found = dict.fromkeys(graph.inputs, 1)
+    found = dict.fromkeys(graph.inputs, Fraction(1))
     for layer in graph.layers:
         scale = max(found[segment.tensor] for segment in layer.input.segments)
-        scale *= layer.window.stride[ROW]
+        scale *= Fraction(layer.window.stride[ROW], layer.window.up[ROW])
         if layer.pool is not None:
             scale *= layer.pool.window.stride[ROW]
         for name in layer.outputs:
@@ -157,20 +164,20 @@ def scales(graph: NetworkGraph) -> dict[str, int]:
     return found
 
 
-def tick_of(ticks: list[int], row: int, scale: int) -> int:
+def tick_of(ticks: list[Fraction], row: int, scale: Fraction) -> Fraction:
     """Tick of a row of a map made inside; rows beyond the last one are a scale apart."""
     final = len(ticks) - 1
     return ticks[row] if row <= final else ticks[final] + (row - final) * scale
 
 
-def row_ticks(graph: NetworkGraph, start: int, stop: int) -> dict[int, list[int]]:
+def row_ticks(graph: NetworkGraph, start: int, stop: int) -> dict[int, list[Fraction]]:
     """Tick of every output row of every layer."""
     scale = scales(graph)
-    made: dict[str, list[int]] = {}
-    found: dict[int, list[int]] = {}
+    made: dict[str, list[Fraction]] = {}
+    found: dict[int, list[Fraction]] = {}
     for index in range(start, stop):
         layer = graph.layers[index]
-        ticks: list[int] = []
+        ticks: list[Fraction] = []
         for row in range(layer.output_shape[2]):
             reached = [ticks[-1]] if ticks else []
             waits = False

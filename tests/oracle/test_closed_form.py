@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 from hypothesis import given, settings
@@ -19,22 +20,40 @@ from tests.oracle import loop_nest_spec as spec_of
 
 
 @st.composite
-def axis(draw: st.DrawFn, pooled: bool, plain: bool) -> Axis:
-    if plain:
-        size = draw(st.integers(1, 6))
-        return Axis(size, size, size, 1, 1, 1, 0, 1, 1, 1, 0)
+def window(draw: st.DrawFn) -> Axis:
+    """A sliding window without pooling."""
     kernel, stride, dilation = (draw(st.integers(1, n)) for n in (3, 3, 2))
     reach = (kernel - 1) * dilation + 1
     pad = draw(st.integers(0, min(2, reach - 1)))
     size = draw(st.integers(max(1, reach - 2 * pad), 8))
     body = (size + 2 * pad - reach) // stride + 1
+    return Axis(size, body, body, kernel, stride, dilation, pad, 1, 1, 1, 0)
+
+
+@st.composite
+def enlarging_window(draw: st.DrawFn, transposed: bool) -> Axis:
+    """A window over a spread input, at any offset, that makes any number of elements."""
+    kernel, dilation, up = (draw(st.integers(1, n)) for n in (5, 2, 3))
+    pad = draw(st.integers(-1, (kernel - 1) * dilation))
+    size, body = draw(st.integers(1, 5)), draw(st.integers(1, 10))
+    return Axis(size, body, body, kernel, 1, dilation, pad, 1, 1, 1, 0, up, transposed)
+
+
+@st.composite
+def axis(draw: st.DrawFn, pooled: bool, plain: bool, transposed: bool | None = None) -> Axis:
+    """`transposed` tells whether an enlarging window is one; None where nothing enlarges."""
+    if plain:
+        size = draw(st.integers(1, 6))
+        return Axis(size, size, size, 1, 1, 1, 0, 1, 1, 1, 0)
+    found = draw(window() if transposed is None else enlarging_window(transposed))
     if not pooled:
-        return Axis(size, body, body, kernel, stride, dilation, pad, 1, 1, 1, 0)
+        return found
+    body = found.body_size
     pool_kernel, pool_stride = draw(st.integers(1, min(3, body))), draw(st.integers(1, 2))
     pool_pad = draw(st.integers(0, pool_kernel // 2))
     out = (body + 2 * pool_pad - pool_kernel) // pool_stride + 1
-    return Axis(
-        size, body, out, kernel, stride, dilation, pad, pool_kernel, pool_stride, 1, pool_pad
+    return replace(
+        found, output_size=out, pool_kernel=pool_kernel, pool_stride=pool_stride, pool_pad=pool_pad
     )
 
 
@@ -43,7 +62,8 @@ def problems(draw: st.DrawFn) -> LayerProblem:
     kind = draw(st.sampled_from([LayerKind.CONVOLUTION] * 3 + [LayerKind.CHANNELWISE]))
     weighted = kind is LayerKind.CONVOLUTION
     pooled = draw(st.booleans())
-    plain = not weighted and not pooled
+    transposed = weighted if draw(st.booleans()) else None
+    plain = not weighted and not pooled and transposed is None
     groups = draw(st.integers(1, 3)) if weighted else draw(st.integers(1, 5))
     input_channels = draw(st.integers(1, 4)) if weighted else 1
     output_channels = draw(st.integers(1, 4)) if weighted else 1
@@ -64,8 +84,8 @@ def problems(draw: st.DrawFn) -> LayerProblem:
         groups=groups,
         output_channels=output_channels,
         input_channels=input_channels,
-        rows=draw(axis(pooled, plain)),
-        columns=draw(axis(pooled, plain)),
+        rows=draw(axis(pooled, plain, transposed)),
+        columns=draw(axis(pooled, plain, transposed)),
         has_kernel=weighted,
         has_pool=pooled,
         input_dram_channels=groups * input_channels,
@@ -147,6 +167,8 @@ def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
         output_bits=problem.output_bits,
         vector_bits=problem.vector_bits,
         accumulator_bits=problem.memory.accumulator_bits,
+        up=(rows.up, columns.up),
+        transposed=rows.transposed,
     )
 
 
@@ -166,7 +188,7 @@ def as_nest(problem: LayerProblem, tiling: LayerTiling) -> spec_of.NestTiling:
     )
 
 
-@settings(max_examples=600)
+@settings(max_examples=800)
 @given(st.data())
 def test_every_count_of_any_tiling(data: st.DataObject) -> None:
     problem = data.draw(problems())
@@ -193,15 +215,16 @@ def test_every_count_of_any_tiling(data: st.DataObject) -> None:
 
 
 @st.composite
-def tiny_problems(draw: st.DrawFn) -> LayerProblem:
+def tiny_problems(draw: st.DrawFn, enlarging: bool) -> LayerProblem:
     """Layers small enough to try every tiling there is, each extent of each axis."""
-    extents = st.integers(1, 4)
-    kernel = draw(st.sampled_from([1, 3]))
-    pad = kernel // 2
+    kernel = draw(st.sampled_from([1, 2, 3, 4]))
     axes = []
     for _ in range(2):
-        size = draw(extents)
-        axes.append(Axis(size, size, size, kernel, 1, 1, pad, 1, 1, 1, 0))
+        up = draw(st.integers(1, 2)) if enlarging else 1
+        body = draw(st.integers(1, 3)) * up if enlarging else draw(st.integers(1, 4))
+        pad = kernel - 1 - draw(st.integers(0, 1)) if enlarging else kernel // 2
+        sizes = (max(1, body // up), body, body)
+        axes.append(Axis(*sizes, kernel, 1, 1, pad, 1, 1, 1, 0, up, enlarging))
     channels = draw(st.integers(1, 3))
     return LayerProblem(
         kind=LayerKind.CONVOLUTION,
@@ -254,8 +277,8 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
     return points
 
 
-@settings(max_examples=12)
-@given(tiny_problems())
+@settings(max_examples=16)
+@given(st.one_of(tiny_problems(False), tiny_problems(True)))
 def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
     if problem.groups > 1:
         channels = problem.groups * problem.input_channels

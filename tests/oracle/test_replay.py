@@ -14,7 +14,10 @@ from tests.support.runs import Case, case, least_budget, outputs_of, scheduled
 
 # networks whose operators keep small integers small integers: equality is exact
 EXACT = ("padded_chain", "residual", "shuffled")
-ROUNDED = ("concatenated", "depthwise", "pooled_classifier", "squeeze_excite")
+ROUNDED = (
+    *("concatenated", "depthwise", "pooled_classifier", "squeeze_excite"),
+    *("decoder", "transposed", "resized"),
+)
 REAL = ("tiny_mobilenet_v1", "tiny_mobilenet_v2")
 FACTORS = (1.3, 2.0, 6.0, 1000.0)
 FACTORS_OF_REAL = (12.0, 40.0, 1000.0)

@@ -73,6 +73,28 @@ def test_groups_across_adds_and_concats(name: str) -> None:
     replays(found, proved(found.graph, schedule), exact=False)
 
 
+def test_groups_across_layers_that_enlarge() -> None:
+    """A transposed convolution between convolutions of a group, resizings in another."""
+    found = case("decoder")
+    curve_found = curve(found.graph, "merged")
+    ops = [layer.op for layer in found.graph.layers]
+
+    def feeds_its_group(point: CurvePoint, op: str) -> bool:
+        groups = [group for group in point.schedule.groups if group.merged]
+        return any(op in ops[group.start : group.stop - 1] for group in groups)
+
+    enlarging = [
+        point
+        for point in curve_found.points
+        if feeds_its_group(point, "ConvTranspose") and feeds_its_group(point, "Resize")
+    ]
+    assert enlarging
+    for point in spread(tuple(enlarging), 3, 12_000):
+        schedule = curve_found.schedule(point.local_bytes)
+        assert schedule is not None
+        replays(found, proved(found.graph, schedule), exact=False)
+
+
 def without(program: Program, index: int) -> Program:
     instructions = (*program.instructions[:index], *program.instructions[index + 1 :])
     return Program(

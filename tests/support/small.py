@@ -90,6 +90,45 @@ def shuffled() -> onnx.ModelProto:
     return net.model(net.convolution("last", value, 4, 3))
 
 
+def decoder() -> onnx.ModelProto:
+    """Transposed, nearest and linear enlarging, joined with and added to other maps."""
+    net = OnnxBuilder("decoder", (1, 1, 12, 10))
+    skip = net.activation("a.relu", net.convolution("a", "input", 2, 3, bias=True))
+    value = net.activation("b.relu", net.convolution("b", skip, 3, 3, stride=2))
+    up = net.transposed_convolution("up", value, 2, 2, stride=2)
+    value = net.concat("cat", [skip, net.activation("up.relu", up)])
+    value = net.convolution("c", value, 2, 3)
+    near = net.resize("near", value, (24, 20), "nearest", "asymmetric")
+    fine = net.convolution("d", near, 2, 3)
+    soft = net.resize("soft", net.convolution("e", value, 2, 1), (24, 20))
+    return net.model(net.activation("out", net.add("sum", fine, soft)))
+
+
+def transposed() -> onnx.ModelProto:
+    """Transposed convolutions: overlapping, cropped, longer, by channel, pooled, with gaps."""
+    net = OnnxBuilder("transposed", (2, 3, 4, 5))
+    value = net.transposed_convolution("over", "input", 4, 4, stride=2, pad=1)
+    value = net.activation("over.relu", net.batch_norm("over.bn", value))
+    value = net.transposed_convolution("longer", value, 5, 3, stride=2, pad=1, output_pad=1)
+    value = net.pool("MaxPool", "pool", value, 3, 2, 1)
+    kernel = net.weight("each.weight", (5, 1, 3, 2))
+    window = {"strides": [1, 3], "dilations": [2, 1], "pads": [2, 0, 1, 1]}
+    value = net.node("ConvTranspose", "each", [value, kernel], group=5, **window)
+    value = net.transposed_convolution("gaps", value, 3, 1, stride=2)
+    return net.model(net.convolution("last", value, 2, 3))
+
+
+def resized() -> onnx.ModelProto:
+    """By 2, 3 and 4, on one axis and on both, places that correspond in either way."""
+    net = OnnxBuilder("resized", (1, 2, 4, 3))
+    value = net.resize("half", "input", (12, 6), "linear", "half_pixel")
+    value = net.convolution("a", net.activation("half.relu", value), 3, 3)
+    value = net.resize("corner", value, (24, 6), "linear", "asymmetric")
+    value = net.convolution("b", value, 3, 3, stride=2)
+    value = net.resize("four", value, (12, 12), "linear", "pytorch_half_pixel")
+    return net.model(net.resize("near", value, (24, 36), "nearest", "asymmetric"))
+
+
 def tiny_mobilenet_v1() -> onnx.ModelProto:
     """The real MobileNetV1, narrow and at a low resolution."""
     return mobilenet_v1("tiny_mobilenet_v1", 0.125, 32)
@@ -115,6 +154,9 @@ SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
         pooled_classifier,
         squeeze_excite,
         shuffled,
+        decoder,
+        transposed,
+        resized,
         tiny_mobilenet_v1,
         tiny_mobilenet_v2,
     )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflow_sim.graph.region import Span
 from dataflow_sim.schedule.footprints import (
     Axis,
     PlaneTiles,
@@ -20,16 +21,21 @@ from dataflow_sim.schedule.footprints import (
 @st.composite
 def axes(draw: st.DrawFn) -> Axis:
     kernel, stride, dilation = (draw(st.integers(1, n)) for n in (5, 3, 2))
+    up = draw(st.sampled_from([1, 1, 2, 3]))
     reach = (kernel - 1) * dilation + 1
     pad = draw(st.integers(0, reach - 1))
-    size = draw(st.integers(max(1, reach - 2 * pad), 24))
-    body = (size + 2 * pad - reach) // stride + 1
+    if up > 1:
+        stride, size = 1, draw(st.integers(1, 12))
+        body = size * up + draw(st.integers(0, reach))
+    else:
+        size = draw(st.integers(max(1, reach - 2 * pad), 24))
+        body = (size + 2 * pad - reach) // stride + 1
     pool_kernel, pool_stride = draw(st.integers(1, min(3, body))), draw(st.integers(1, 3))
     pool_pad = draw(st.integers(0, pool_kernel // 2))
     output = (body + 2 * pool_pad - pool_kernel) // pool_stride + 1
-    return Axis(
-        size, body, output, kernel, stride, dilation, pad, pool_kernel, pool_stride, 1, pool_pad
-    )
+    window = (kernel, stride, dilation, pad)
+    pool = (pool_kernel, pool_stride, 1, pool_pad)
+    return Axis(size, body, output, *window, *pool, up, transposed=up > 1)
 
 
 def taps(axis: Axis, output: int) -> set[int]:
@@ -39,8 +45,9 @@ def taps(axis: Axis, output: int) -> set[int]:
         body = output * axis.pool_stride - axis.pool_pad + pool_tap
         if 0 <= body < axis.body_size:
             for tap in range(axis.kernel):
-                element = body * axis.stride - axis.pad + tap * axis.dilation
-                if 0 <= element < axis.input_size:
+                place = body * axis.stride - axis.pad + tap * axis.dilation
+                element, between = divmod(place, axis.up)
+                if between == 0 and 0 <= element < axis.input_size:
                     found.add(element)
     return found
 
@@ -60,6 +67,9 @@ def test_a_tile_holds_what_its_outputs_need_and_begins_and_ends_there(
         assert max(held) >= max(needed)
         spare = (axis.kernel - 1) * axis.dilation + axis.stride
         assert len(held) <= max(needed) - min(needed) + 1 + 2 * spare
+    contiguous = axis.dilation == 1 and axis.pool_stride <= axis.pool_kernel
+    if axis.up > 1 and contiguous:  # a body tile without a tap on an element holds nothing
+        assert held == needed
     if axis.kernel == 1 and axis.stride > 1 and axis.pool_kernel == axis.pool_stride == 1:
         assert held == needed
 
@@ -84,6 +94,28 @@ def test_a_strided_one_by_one_kernel_reads_only_what_it_touches() -> None:
     tiles = axis_tiles(axis)
     assert set(tiles.input_sum.tolist()) == {28}
     assert axis.input_span(axis.body_span(0, 28))[:3] == (0, 55, 2)
+
+
+def test_enlarging_by_two() -> None:
+    """U-Net's transposed convolution, a nearest neighbour, a bilinear one, and one with gaps."""
+    plain = (1, 1, 1, 0, 2)
+    up_convolution = Axis(28, 56, 56, 2, 1, 1, 1, *plain, transposed=True)
+    assert [up_convolution.input_span(Span(x, x + 1))[:2] for x in (0, 1, 2, 55)] == [
+        *((0, 1), (0, 1), (1, 2), (27, 28)),
+    ]
+    assert up_convolution.multiplications(Span(0, 56)) == 28 * 2
+    nearest = Axis(28, 56, 56, 2, 1, 1, 1, *plain)
+    assert [nearest.input_span(Span(x, x + 1)).start for x in (0, 1, 2, 3)] == [0, 0, 1, 1]
+    linear = Axis(28, 56, 56, 4, 1, 1, 2, *plain)
+    assert [linear.input_span(Span(x, x + 1))[:2] for x in (0, 1, 2, 55)] == [
+        *((0, 1), (0, 2), (0, 2), (27, 28)),
+    ]
+    gaps = Axis(4, 7, 7, 1, 1, 1, 0, *plain, transposed=True)
+    assert [gaps.input_span(Span(x, x + 1)).length for x in range(7)] == [1, 0, 1, 0, 1, 0, 1]
+    cropped = Axis(4, 6, 6, 4, 1, 1, 1, *plain, transposed=True)
+    # inputs 0 and 3 each lose a product beyond the border, which is charged to the border
+    assert cropped.multiplications(Span(0, 6)) == 4 * 4
+    assert [cropped.multiplications(Span(x, x + 1)) for x in range(6)] == [4, 2, 2, 2, 2, 4]
 
 
 def test_clipping_makes_padding_free() -> None:

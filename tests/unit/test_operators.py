@@ -41,8 +41,9 @@ def test_every_row_is_tested_and_listed() -> None:
 
 
 def test_a_bias_of_one_channel_is_learned_and_fetched() -> None:
-    net = OnnxBuilder("one", (1, 3, 4, 4))
-    model = net.model(net.transposed_convolution("up", "input", 1, 3, stride=2))
+    net = OnnxBuilder("one", (1, 3, 4, 4, 4))
+    weights = [net.weight("up.weight", (3, 1, 3, 3, 3)), net.weight("up.bias", (1,))]
+    model = net.model(net.node("ConvTranspose", "up", ["input", *weights]))
     graph = graph_from_model(model, "one")
-    assert graph.parameters == 3 * 9 + 1
+    assert graph.parameters == 3 * 27 + 1
     assert sum(graph.tensors[name].elements for name in graph.layers[0].weights) == 1

@@ -171,7 +171,9 @@ def _takes_pre(builder: GraphBuilder, node: Node, name: str) -> bool:
         return True
     if node.op == "ReduceMean":
         return spatial_mean(builder, node)
-    weighted = node.op in ("Conv", "Gemm", "MatMul") and builder.is_constant(node.inputs[1])
+    weighted = node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul") and builder.is_constant(
+        node.inputs[1]
+    )
     return weighted and node.inputs[0] == name and len(builder.shape(name)) in (2, 3, 4)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataflow_sim.ingest.operators import (
     convolutions,
     elementwise,
+    enlarging,
     movement,
     normalisations,
     pooling,
@@ -26,7 +27,7 @@ __all__ = ["OPERATORS", "Merges", "Operator"]
 OPERATORS: Mapping[str, Operator] = {
     row.name: row
     for module in (
-        *(convolutions, products, pooling, normalisations),
+        *(convolutions, enlarging, products, pooling, normalisations),
         *(elementwise, views, movement),
     )
     for row in module.ROWS

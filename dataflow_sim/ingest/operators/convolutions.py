@@ -10,7 +10,7 @@ from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Shape
 from dataflow_sim.ingest.layers.windows import int_attribute, node_window
 from dataflow_sim.ingest.network import Node
-from dataflow_sim.ingest.operators.counts import CONVOLUTION, TRANSPOSED_CONVOLUTION
+from dataflow_sim.ingest.operators.counts import CONVOLUTION
 from dataflow_sim.ingest.operators.row import Merges, Operator, streamed
 
 
@@ -88,7 +88,6 @@ ROWS = (
         "input with halo; 3-D: every input once",
         Merges.BY_ROWS,
     ),
-    streamed("ConvTranspose", "transposed convolution", TRANSPOSED_CONVOLUTION, vectors=(2,)),
     streamed("DeformConv", "deformable convolution", CONVOLUTION, vectors=(3,)),
     streamed("ConvInteger", "convolution of integers", CONVOLUTION, data=2),
 )

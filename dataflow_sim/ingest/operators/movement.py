@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataflow_sim.ingest.operators.row import Operator, streamed
 
 _MOVE_FIRST = (
-    *("Resize", "Upsample", "Pad", "Tile", "DepthToSpace", "SpaceToDepth", "CenterCropPad"),
+    *("Pad", "Tile", "DepthToSpace", "SpaceToDepth", "CenterCropPad"),
     *("Trilu", "ReverseSequence", "OneHot", "EyeLike", "Col2Im"),
 )
 _MOVE_ALL = (
