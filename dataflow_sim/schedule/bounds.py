@@ -14,7 +14,8 @@ ceil(Kw/sw).  Optimising the split gives
     traffic ≥ 2·MACs / sqrt(R·S) − 2S                 [elements]
 
 and trivially traffic ≥ I + W + O, each needed element once.  With mixed widths S counts
-elements of the narrowest operand and so do the transfers, which keeps it a bound.
+elements of the narrowest operand in DRAM and so do the transfers, which keeps it a bound:
+elements are no narrower on chip.  A memory of their own for partial sums counts towards S.
 Adding "+ O" to the square root, or leaving R out for strided or small kernels, is *not* a
 bound: legal tilings beat both.
 
@@ -89,7 +90,7 @@ def layer_floor_bytes(graph: NetworkGraph, layer: Layer) -> int:
 
 
 def layer_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int:
-    """Lower bound on the DRAM bytes of one layer alone, in a local memory of that size."""
+    """Lower bound on the DRAM bytes of one layer alone, with that much memory on chip."""
     floor = layer_floor_bytes(graph, layer)
     if layer.kind is not LayerKind.CONVOLUTION or layer.pool is not None or layer.weight is None:
         return floor

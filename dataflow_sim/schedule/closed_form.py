@@ -18,8 +18,15 @@ first (T_K − 1 times either way).
 
 Local memory is the sum of the buffers: input tile, weight tile, constants, output tile
 or partial sums, operands; a tile that is streamed (moved more than once) takes two
-buffers when the hardware buffers doubly.  Finished results leave through the buffer of
-their partial sums, which therefore replaces the output's.
+buffers when the hardware buffers its kind doubly.  Finished results leave through the buffer
+of their partial sums, which therefore replaces the output's.  A buffer that serves two kinds
+(sums that results leave through, an input that the output overwrites, an operand that waits
+where the output will be) is doubled where either of them is: the transfer of each may then
+go on beside the next step.
+
+Partial sums may have a memory of their own.  Their buffer then takes nothing of local memory
+and must fit there, both slots of it; a tiling whose sums do not fit is not legal.  Kernels may
+be wider in local memory than in DRAM: fetches count the one width, buffers the other.
 
 Within P the row tiles of one column of tiles follow one another, and their common rows stay
 (`footprints`), where nothing changes the input's channels between them: K is not split, or
@@ -66,9 +73,11 @@ class Costs:
     """Closed-form costs of tilings, arrays of one broadcast shape; traffic in bits.
 
     `input_passes` counts how often the whole input (halo included) is read, and so on.
+    `accumulator_bytes` are what partial sums take of a memory of their own.
     """
 
     local_bytes: Ints
+    accumulator_bytes: Ints
     dram_bits: Ints
     macs: Ints
     steps: Ints
@@ -146,7 +155,8 @@ def evaluate(
 
     `sums` NONE is legal where the reduction is not split, KEPT and SPILLED where it is;
     SPILLED only where K encloses more than one output tile; tiles that recompute the
-    body for overlapping pooling windows keep K inside P.
+    body for overlapping pooling windows keep K inside P; partial sums with a memory of
+    their own fit it.
     """
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
@@ -171,11 +181,15 @@ def evaluate(
         + sum(_operand_area(problem, o) * o.fetched_bits for o in problem.operands)
     )
     buffers = _buffers(problem, sums, tiles, nest)
+    apart = np.zeros((), np.int64)
+    if problem.sums_apart:
+        apart = buffers.pop("partial sums", apart)
     local_bytes = np.asarray(sum(buffers.values()), np.int64)
     macs = all_sums * problem.input_channels * problem.kernel_area * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
     arrays = (
         local_bytes,
+        apart,
         dram_bits,
         macs,
         steps,
@@ -185,9 +199,10 @@ def evaluate(
         output_vector_passes,
         partial_sum_bits,
     )
-    shape = np.broadcast_shapes(local_bytes.shape, dram_bits.shape, steps.shape)
+    shape = np.broadcast_shapes(local_bytes.shape, apart.shape, dram_bits.shape, steps.shape)
     costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in arrays))
-    return costs, np.broadcast_to(_legal(problem, sums, nest), shape)
+    fits = apart <= (problem.memory.accumulator_capacity_bytes or 0)
+    return costs, np.broadcast_to(_legal(problem, sums, nest) & fits, shape)
 
 
 def _legal(problem: LayerProblem, sums: PartialSums, nest: _Nest) -> Bools:
@@ -231,7 +246,10 @@ def _two_tiles(plane: PlaneTiles, moves: Ints) -> Ints:
 def buffer_bytes(
     problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays
 ) -> dict[str, Ints]:
-    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself."""
+    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself.
+
+    Partial sums are among them, whichever memory they lie in.
+    """
     return _buffers(problem, sums, tiles, _Nest(order, _trips(problem, tiles)))
 
 
@@ -239,10 +257,10 @@ def _buffers(
     problem: LayerProblem, sums: PartialSums, tiles: TileArrays, nest: _Nest
 ) -> dict[str, Ints]:
     plane, trips = tiles.plane, nest.trips
-    double = problem.memory.double_buffer
+    doubled = problem.memory.doubled
     group_trips = -(-problem.groups // tiles.group)
 
-    def slots(moves: Ints) -> Ints:
+    def slots(double: bool, moves: Ints) -> Ints:
         return np.where(moves > 1, 2, 1) if double else np.ones((), np.int64)
 
     channels_in = tiles.group * tiles.input_channels
@@ -253,7 +271,7 @@ def _buffers(
     if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
         fetched = np.minimum(channels_in, problem.input_dram_channels)
         one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
-        if double:
+        if problem.input_doubled:
             ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
             two = np.where(nest.rows_roll() & plane.common, ring, 2 * one)
             one = np.where(input_moves > 1, two, one)
@@ -261,25 +279,27 @@ def _buffers(
     if problem.has_kernel:
         kernel = channels_out * tiles.input_channels * problem.kernel_area
         moves = group_trips * trips["M"] * trips["K"] * nest.passes("MK")
-        found["kernel"] = _ceil_bytes(kernel, problem.kernel_bits) * slots(moves)
+        found["kernel"] = _ceil_bytes(kernel, problem.kernel_local_bits) * slots(
+            doubled.weights, moves
+        )
     if problem.input_vectors:
         moves = group_trips * trips["K"] * nest.passes("K")
         size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)
-        found["input vectors"] = size * slots(moves)
+        found["input vectors"] = size * slots(doubled.weights, moves)
     if problem.output_vectors:
         moves = group_trips * trips["M"] * nest.passes("M", loops="MP")
         size = _ceil_bytes(problem.output_vectors * channels_out, problem.vector_bits)
-        found["output vectors"] = size * slots(moves)
+        found["output vectors"] = size * slots(doubled.weights, moves)
     if sums is not PartialSums.NONE:
         kept = sums is PartialSums.KEPT
         extent, changes = _sums_extent(problem, tiles, nest, kept)
         if not kept:
             changes = changes * trips["K"]
         size = _ceil_bytes(tiles.group * extent, problem.memory.accumulator_bits)
-        found["partial sums"] = size * slots(group_trips * changes)
+        found["partial sums"] = size * slots(problem.sums_doubled, group_trips * changes)
     elif not (problem.input_in_place or problem.output_resident):
         size = _ceil_bytes(channels_out * plane.output_largest, problem.output_bits)
-        found["output"] = size * slots(output_moves)
+        found["output"] = size * slots(problem.output_doubled, output_moves)
     for index, operand in enumerate(problem.operands):
         in_place = sums is PartialSums.NONE and problem.operand_in_place(index)
         if in_place or not operand.dram_channels:
@@ -290,5 +310,5 @@ def _buffers(
         )
         fetched = np.minimum(channels_out, operand.dram_channels)
         size = _ceil_bytes(fetched * area, operand.bits)
-        found[f"operand {index}"] = size * slots(moves)
+        found[f"operand {index}"] = size * slots(doubled.inputs, moves)
     return found

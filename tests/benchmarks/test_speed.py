@@ -18,7 +18,7 @@ from dataflow_sim.pipeline import RunOptions, curve, load_network, run
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from tests.support.runs import built_in, scheduled
 
@@ -34,7 +34,7 @@ def test_reading(benchmark: Benchmark, name: str) -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "vgg16", "densenet121"])
 def test_all_frontiers_of_a_network(benchmark: Benchmark, name: str) -> None:
     graph = built_in(name)
-    problems = [layer_problem(graph, x, MemoryOptions(0, False, 32)) for x in graph.layers]
+    problems = [layer_problem(graph, x, MemoryOptions(0, SINGLE, 32)) for x in graph.layers]
 
     def search() -> None:
         layer_frontier.cache_clear()

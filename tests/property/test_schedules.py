@@ -18,11 +18,12 @@ from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes, la
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
 from dataflow_sim.schedule.search import schedule_network
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
 from tests.support.runs import (
     CLASSIC,
+    buffering,
     built_in,
     layer_curve,
     least_budget,
@@ -34,7 +35,7 @@ KIB = 1024
 
 
 def total(graph: NetworkGraph, budget: int, double_buffer: bool = False) -> int:
-    memory = MemoryOptions(budget, double_buffer, 32)
+    memory = MemoryOptions(budget, buffering(double_buffer), 32)
     return sum(schedule_network(graph, memory, "layerwise").traffic_bytes().values())
 
 
@@ -51,7 +52,7 @@ def test_more_memory_never_costs_traffic(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSIC)
 def test_layer_bounds_lie_below_every_point_of_the_frontier(name: str) -> None:
     graph = built_in(name, accumulator=8)
-    memory = MemoryOptions(0, False, 8)
+    memory = MemoryOptions(0, SINGLE, 8)
     for layer in graph.layers:
         frontier = layer_frontier(layer_problem(graph, layer, memory))
         for local, bits in zip(frontier.local_bytes, frontier.dram_bits, strict=True):
@@ -63,9 +64,9 @@ def test_layer_bounds_lie_below_every_point_of_the_frontier(name: str) -> None:
 def test_the_least_memory_works_and_one_byte_less_does_not(name: str, double_buffer: bool) -> None:
     graph = built_in(name)
     least = least_budget(graph, double_buffer)
-    schedule_network(graph, MemoryOptions(least, double_buffer, 32), "layerwise")
+    schedule_network(graph, MemoryOptions(least, buffering(double_buffer), 32), "layerwise")
     with pytest.raises(DoesNotFitError) as caught:
-        schedule_network(graph, MemoryOptions(least - 1, double_buffer, 32), "layerwise")
+        schedule_network(graph, MemoryOptions(least - 1, buffering(double_buffer), 32), "layerwise")
     assert caught.value.needed_bytes == least
     assert caught.value.available_bytes == least - 1
 
