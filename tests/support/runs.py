@@ -102,7 +102,11 @@ def unpacked(graph: NetworkGraph, bits: int) -> NetworkGraph:
 
 def least_budget(graph: NetworkGraph, double_buffer: bool) -> int:
     """The smallest local memory in which every layer has a tiling."""
-    memory = MemoryOptions(0, buffering(double_buffer), 32)
+    return least_of(graph, MemoryOptions(0, buffering(double_buffer), 32))
+
+
+def least_of(graph: NetworkGraph, memory: MemoryOptions) -> int:
+    """The smallest local memory in which every layer has a tiling, all else given."""
     problems = (any_problem(graph, layer, memory) for layer in graph.layers)
     return max(int(frontier(problem).local_bytes[0]) for problem in problems)
 
