@@ -90,7 +90,7 @@ def test_double_buffers_of_some_tensors(name: str, doubled: Buffering) -> None:
     graph = built_in(name, 5, biases=True)
     totals = []
     for each in (SINGLE, doubled, DOUBLE):
-        memory = MemoryOptions(96 * KIB, each, 32)
+        memory = MemoryOptions(40 * KIB, each, 32)
         schedule = schedule_network(graph, memory, "layerwise")
         proved(graph, schedule)
         totals.append(sum(schedule.traffic_bytes().values()))
@@ -98,7 +98,8 @@ def test_double_buffers_of_some_tensors(name: str, doubled: Buffering) -> None:
     if "v2" in name:
         return
     found = budget_curve(graph, MemoryOptions(0, doubled, 32), "merged")
-    for point in found.points[:: max(1, len(found.points) // 4)]:
+    short = [point for point in found.points if point.schedule.steps < 10_000]
+    for point in short[:: max(1, len(short) // 3)]:
         assert point.schedule.memory.doubled == doubled
         proved(graph, found.schedule(point.local_bytes) or point.schedule)
 
@@ -126,14 +127,13 @@ def test_partial_sums_in_a_memory_of_their_own(name: str, policy: str) -> None:
         ("mobilenet_v1@0.25", "layerwise", 4, 8),
         ("mobilenet_v1@0.25", "merged", 4, 16),
         ("resnet50", "layerwise", 3, 7),
-        ("mobilenet_v2", "merged", 3, 7),
         ("mobilenet_v1@0.25", "merged", 8, 8),
     ],
 )
 def test_kernels_that_the_transfer_unpacks(name: str, policy: str, bits: int, local: int) -> None:
     graph = built_in(name, bits)
     wide = unpacked(graph, local)
-    for budget in (128 * KIB, 512 * KIB):
+    for budget in (48 * KIB, 512 * KIB):
         memory = MemoryOptions(budget, SINGLE, 32)
         narrow, wider = (schedule_network(each, memory, policy) for each in (graph, wide))
         proved(wide, wider)
