@@ -12,7 +12,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -32,6 +40,8 @@ from dataflow_sim.units import (
 DEFAULT_HARDWARE = "vision_processor"
 
 _DEEPEST_NESTING = 100
+# a key that may hold one switch for all below it; an override of one leaves the others
+_SWITCHES = "local_memory.double_buffer"
 _WIDTHS = frozenset(str(bits) for bits in range(1, 65))
 # what the YAML library lets through for scalars that look like dates, numbers or tags
 _BAD_SCALAR = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -61,25 +71,67 @@ class _Strict(BaseModel):
 
 
 class PrecisionConfig(_Strict):
-    """Bits per element of tensors whose width the network file does not state itself."""
+    """Bits per element of tensors whose width the network file does not state itself.
+
+    `local_weights` is the width that the DMA unpacks narrower kernels to; left out, they lie
+    in local memory as in DRAM.
+    """
 
     weights: Bits = 8
     activations: Bits = 8
+    local_weights: Bits | None = None
+
+    @field_validator("local_weights")
+    @classmethod
+    def _unpacked(cls, value: int | None, info: ValidationInfo) -> int | None:
+        weights = info.data.get("weights", 1)
+        if value is not None and value < weights:
+            raise ValueError(
+                f"{value} bits in local memory are less than the {weights} that weights have in "
+                f"DRAM; give {weights} or more, or lower precision.weights"
+            )
+        return value
 
 
 class ComputeConfig(_Strict):
-    """The array: multiply-accumulates per cycle at full use, its clock, its sums' width."""
+    """The array: multiply-accumulates per cycle at full use, its clock, its sums' width.
+
+    `accumulator_memory` holds partial sums between the steps of a split reduction; left out,
+    they lie in local memory.
+    """
 
     macs_per_cycle: Annotated[int, Field(ge=1, strict=True)]
     clock_hertz: Annotated[Hertz, Field(alias="clock", gt=0)]
     accumulator_bits: Bits = 32
+    accumulator_memory_bytes: Annotated[
+        Annotated[Bytes, Field(ge=1)] | None, Field(alias="accumulator_memory")
+    ] = None
+
+
+class DoubleBufferConfig(_Strict):
+    """Whose streamed tiles have two buffers; a single switch stands for all four."""
+
+    inputs: Switch = True
+    weights: Switch = True
+    outputs: Switch = True
+    partial_sums: Switch = True
+
+
+def _switches(value: object) -> object:
+    """A switch for all as one for each."""
+    if isinstance(value, bool):
+        return dict.fromkeys(DoubleBufferConfig.model_fields, value)
+    if not isinstance(value, Mapping | DoubleBufferConfig):
+        names = ", ".join(DoubleBufferConfig.model_fields)
+        raise ValueError(f"true or false, or a switch each for {names}")
+    return value
 
 
 class LocalMemoryConfig(_Strict):
     """On-chip memory that tiles live in; `double_buffer` gives streamed tiles two buffers."""
 
     capacity_bytes: Annotated[Bytes, Field(alias="capacity", ge=1)]
-    double_buffer: Switch = True
+    double_buffer: Annotated[DoubleBufferConfig, BeforeValidator(_switches)] = DoubleBufferConfig()
 
 
 class DramConfig(_Strict):
@@ -244,9 +296,11 @@ def _parse(text: str, label: str) -> CommentedMap:
 def _override(document: CommentedMap, path: str, text: str) -> None:
     node: Any = document
     keys = path.split(".")
-    for key in keys[:-1]:
-        if not isinstance(node.get(key), CommentedMap):
-            node[key] = CommentedMap()
+    for place, key in enumerate(keys[:-1]):
+        held = node.get(key)
+        if not isinstance(held, CommentedMap):
+            switched = ".".join(keys[: place + 1]) == _SWITCHES and isinstance(held, bool)
+            node[key] = CommentedMap(_switches(held) if switched else {})
         node = node[key]
     if not all(keys):
         raise HardwareError(f"--set {path}={text}: '{path}' is no dotted path of keys")

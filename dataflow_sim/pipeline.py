@@ -26,6 +26,7 @@ from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
 from dataflow_sim.networks import build_network, is_built_in
+from dataflow_sim.program.instructions import Memory
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import (
     BufferStay,
@@ -39,7 +40,7 @@ from dataflow_sim.results import (
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.search import budget_curve, schedule_network
-from dataflow_sim.schedule.types import Group, MemoryOptions, RowTiling, Schedule
+from dataflow_sim.schedule.types import Buffering, Group, MemoryOptions, RowTiling, Schedule
 from dataflow_sim.simulate.ledger import Ledger, count
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
 from dataflow_sim.traffic import Reason, TrafficKey
@@ -100,6 +101,7 @@ def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> Net
         accumulator_bits=hardware.compute.accumulator_bits,
         force_weights=options.weight_bits is not None,
         force_activations=options.activation_bits is not None,
+        local_weight_bits=hardware.precision.local_weights,
     )
     graph = assign_precision(graph, precision)
     return graph if hardware.count_biases else drop_vectors(graph)
@@ -109,8 +111,9 @@ def memory_options(hardware: Hardware) -> MemoryOptions:
     """What the scheduler needs to know of the hardware."""
     return MemoryOptions(
         capacity_bytes=hardware.local_memory.capacity_bytes,
-        double_buffer=hardware.local_memory.double_buffer,
+        doubled=Buffering(**hardware.local_memory.double_buffer.model_dump()),
         accumulator_bits=hardware.compute.accumulator_bits,
+        accumulator_capacity_bytes=hardware.compute.accumulator_memory_bytes,
     )
 
 
@@ -128,6 +131,7 @@ class _Counts:
     traffic: DramTraffic
     layers: tuple[LayerCounts, ...]
     peak_bytes: int
+    accumulator_peak_bytes: int
     counted: bool
     buffers: tuple[BufferStay, ...] = ()
 
@@ -165,8 +169,10 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> _C
     stays = tuple(
         BufferStay(stay.label, stay.start, stay.stop, stay.address, stay.size_bytes)
         for stay in used.residencies
+        if stay.memory is Memory.LOCAL
     )
-    return _Counts(_traffic(counted), tuple(layers), used.peak_bytes, True, stays)
+    peaks = (used.peak_bytes, used.accumulator_peak_bytes)
+    return _Counts(_traffic(counted), tuple(layers), *peaks, True, stays)
 
 
 def _counts_of_estimate(schedule: Schedule) -> _Counts:
@@ -174,7 +180,8 @@ def _counts_of_estimate(schedule: Schedule) -> _Counts:
         _layer_counts(chosen.traffic_bits, chosen.macs_executed, chosen.local_bits)
         for chosen in schedule.layers
     )
-    return _Counts(_traffic(schedule.traffic_bytes()), layers, schedule.local_bytes, False)
+    peaks = (schedule.local_bytes, schedule.accumulator_bytes)
+    return _Counts(_traffic(schedule.traffic_bytes()), layers, *peaks, False)
 
 
 def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Counts:
@@ -195,7 +202,9 @@ def _group_layers(
 ) -> list[LayerResult]:
     """The layers of one group."""
     times = [layer_time(hardware, each) for each in counts]
+    # the bound is of all that is held on chip, wherever it lies
     capacity = hardware.local_memory.capacity_bytes
+    capacity += hardware.compute.accumulator_memory_bytes or 0
     found = []
     for layer, chosen, own, time, latency_s in zip(
         graph.layers[group.start : group.stop],
@@ -304,6 +313,8 @@ def run(
         capacity_bytes=memory.capacity_bytes,
         peak_bytes=counts.peak_bytes,
         live_peak_bytes=live_peak_bytes(graph),
+        accumulator_capacity_bytes=memory.accumulator_capacity_bytes or 0,
+        accumulator_peak_bytes=counts.accumulator_peak_bytes,
         energy=add_up([layer.energy for layer in layers]),
         latency_s=sum(layer.latency_s for layer in layers),
         required_gb_s=None if fps is None else total_bytes * fps / 1e9,

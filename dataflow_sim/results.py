@@ -174,7 +174,8 @@ class RunResult:
 
     `counted` tells whether the bytes were counted by the ledger from the lowered program
     and found equal to the closed form; a program of too many steps is not lowered, and
-    the closed form stands alone.  `buffers` are the stays in local memory over the program,
+    the closed form stands alone.  The accumulators are those with a memory of their own, 0 where
+    partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
     in order of allocation; empty where it was not lowered.
     """
 
@@ -192,6 +193,8 @@ class RunResult:
     capacity_bytes: int
     peak_bytes: int
     live_peak_bytes: int
+    accumulator_capacity_bytes: int
+    accumulator_peak_bytes: int
     energy: EnergyBreakdown
     latency_s: float
     required_gb_s: float | None
@@ -229,6 +232,10 @@ class RunResult:
                 "capacity_bytes": self.capacity_bytes,
                 "peak_bytes": self.peak_bytes,
                 "live_peak_bytes": self.live_peak_bytes,
+            },
+            "accumulators": {
+                "capacity_bytes": self.accumulator_capacity_bytes,
+                "peak_bytes": self.accumulator_peak_bytes,
             },
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,

@@ -116,7 +116,7 @@ def dying_operand(
         segment = view.segments[0]
         tensor = graph.tensors[segment.tensor]
         covers = len(view.segments) == 1 and view.shape == tensor.shape == output.shape
-        if covers and tensor.bits == output.bits and last.get(segment.tensor) == index:
+        if covers and tensor.local_bits == output.bits and last.get(segment.tensor) == index:
             return segment.tensor
     return None
 

@@ -43,8 +43,9 @@ class Tensor:
     """A tensor that lives in DRAM: four extents and bits per element.
 
     `quantised` says that the file itself states the width, so that the hardware's
-    precision does not replace it.  A VECTOR holds per-channel constants (bias, scale,
-    shift) as (vectors, channels, 1, 1).
+    precision does not replace it.  `unpacked_bits` is the width of an element in local
+    memory where the DMA unpacks it to another than in DRAM.  A VECTOR holds per-channel
+    constants (bias, scale, shift) as (vectors, channels, 1, 1).
     """
 
     name: str
@@ -53,6 +54,12 @@ class Tensor:
     bits: int
     role: WeightRole = WeightRole.NONE
     quantised: bool = False
+    unpacked_bits: int | None = None
+
+    @property
+    def local_bits(self) -> int:
+        """Bits per element in local memory."""
+        return self.bits if self.unpacked_bits is None else self.unpacked_bits
 
     @property
     def elements(self) -> int:

@@ -10,13 +10,18 @@ from dataflow_sim.graph.network import NetworkGraph
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Bits per element.  `force` replaces also the widths that a quantised file states."""
+    """Bits per element.  `force` replaces also the widths that a quantised file states.
+
+    `local_weight_bits` is the width that the DMA unpacks narrower kernels to, None where
+    they lie in local memory as in DRAM.
+    """
 
     weight_bits: int
     activation_bits: int
     accumulator_bits: int
     force_weights: bool = False
     force_activations: bool = False
+    local_weight_bits: int | None = None
 
 
 def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
@@ -24,7 +29,8 @@ def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
 
     Before: widths are those of the file.  After: kernels have `weight_bits`, maps
     `activation_bits`, per-channel constants `accumulator_bits`, except tensors whose
-    width the file states by quantisation, unless forced.  Nothing else changes.
+    width the file states by quantisation, unless forced.  In local memory every kernel has
+    at least `local_weight_bits`, where given.  Nothing else changes.
     """
     changed = []
     for tensor in graph.tensors.values():
@@ -34,8 +40,12 @@ def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
             bits, forced = precision.weight_bits, precision.force_weights
         else:
             bits, forced = precision.activation_bits, precision.force_activations
-        if not tensor.quantised or forced:
-            changed.append(replace(tensor, bits=bits))
+        if tensor.quantised and not forced:
+            bits = tensor.bits
+        unpacked = None
+        if tensor.role is WeightRole.KERNEL and precision.local_weight_bits is not None:
+            unpacked = max(bits, precision.local_weight_bits)
+        changed.append(replace(tensor, bits=bits, unpacked_bits=unpacked))
     return graph.with_tensors(changed)
 
 

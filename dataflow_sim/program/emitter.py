@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dataflow_sim.graph.layer import View
 from dataflow_sim.graph.region import Box, Shape4, Span
-from dataflow_sim.program.instructions import Alloc, Free, Instruction, Load, Origin, Slice
+from dataflow_sim.program.instructions import Alloc, Free, Instruction, Load, Memory, Origin, Slice
 
 ORIGIN = (0, 0, 0, 0)
 
@@ -30,33 +30,53 @@ class Emitter:
     """The instructions so far, the next free buffer number, and what is in local memory.
 
     `resident` holds the buffers of the maps that are whole in local memory; the buffers
-    of the group being lowered lie from `base` upwards.
+    of the group being lowered lie from `base` upwards, those in the accumulators from 0.
     """
 
     instructions: list[Instruction] = field(default_factory=list)
     next_buffer: int = 0
     base: int = 0
     height: int = 0
+    accumulator_height: int = 0
     live: list[int] = field(default_factory=list)
     resident: dict[str, int] = field(default_factory=dict)
 
-    def place(self, label: str, shape: Shape4, bits: int, address: int) -> int:
+    def place(
+        self,
+        label: str,
+        shape: Shape4,
+        bits: int,
+        address: int,
+        memory: Memory = Memory.LOCAL,
+    ) -> int:
         """Allocate a buffer at a given address; whoever asks for it frees it."""
         n, c, h, w = shape
         size = -(-n * c * h * w * bits // 8)
         buffer = self.next_buffer
-        self.instructions.append(Alloc(buffer, address, size, shape, bits, label))
+        self.instructions.append(Alloc(buffer, address, size, shape, bits, label, memory))
         self.next_buffer += 1
         return buffer
 
-    def alloc(self, label: str, shape: Shape4, bits: int, slots: int) -> Slots:
+    def alloc(
+        self,
+        label: str,
+        shape: Shape4,
+        bits: int,
+        slots: int,
+        memory: Memory = Memory.LOCAL,
+    ) -> Slots:
         """Allocate a buffer of the group with one or more slots at the next addresses."""
         n, c, h, w = shape
         size = -(-n * c * h * w * bits // 8)
         buffers = []
         for _ in range(slots):
-            buffers.append(self.place(label, shape, bits, self.base + self.height))
-            self.height += size
+            if memory is Memory.LOCAL:
+                address = self.base + self.height
+                self.height += size
+            else:
+                address = self.accumulator_height
+                self.accumulator_height += size
+            buffers.append(self.place(label, shape, bits, address, memory))
         self.live.extend(buffers)
         return Slots(tuple(buffers))
 
@@ -64,7 +84,7 @@ class Emitter:
         """Free every buffer of the group; the next one starts at its own base."""
         self.instructions.extend(Free(buffer) for buffer in self.live)
         self.live.clear()
-        self.height = 0
+        self.height = self.accumulator_height = 0
 
     def load_view(
         self, view: View, box: Box, buffer: int, origin: Origin = ORIGIN

@@ -1,8 +1,9 @@
 """Programs: what the machine does, as a list of instructions on addresses and regions.
 
-The machine has a DRAM of named tensors and a local memory of S bytes.  A buffer is an
-address range of local memory that holds a dense (batch, channel, row, column) array;
-instructions address parts of it by an origin and the box of the tensor that lies there.
+The machine has a DRAM of named tensors, a local memory of S bytes, and perhaps a second memory
+on chip for partial sums alone.  A buffer is an address range of one of the two that holds a
+dense (batch, channel, row, column) array; instructions address parts of it by an origin and
+the box of the tensor that lies there.
 
     Alloc   reserve a buffer                      Load    DRAM box -> buffer
     Free    give it back                          Store   buffer -> DRAM box
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer, Tensor
@@ -25,8 +27,18 @@ from dataflow_sim.graph.region import Box, Shape4
 Origin = tuple[int, int, int, int]
 
 
+class Memory(StrEnum):
+    """A memory on chip; each has addresses of its own, from 0 upwards."""
+
+    LOCAL = "local"
+    ACCUMULATORS = "accumulators"
+
+
 class Alloc(NamedTuple):
-    """Reserve bytes [address, address + size) as a buffer of the given shape and width."""
+    """Reserve bytes [address, address + size) as a buffer of the given shape and width.
+
+    In the accumulators lie partial sums, and the results that they become, until stored.
+    """
 
     buffer: int
     address: int
@@ -34,6 +46,7 @@ class Alloc(NamedTuple):
     shape: Shape4
     bits: int
     label: str
+    memory: Memory = Memory.LOCAL
 
 
 class Free(NamedTuple):
@@ -121,8 +134,8 @@ Instruction = Alloc | Free | Load | Store | Compute | Stream
 class Program:
     """Instructions with the tensors in DRAM and the layers that they speak of.
 
-    `capacity_bytes` is the local memory; `tensors` includes partial sums that are
-    spilled.
+    `capacity_bytes` is the local memory, `accumulator_capacity_bytes` that for partial sums
+    alone, 0 where there is none; `tensors` includes partial sums that are spilled.
     """
 
     name: str
@@ -130,3 +143,4 @@ class Program:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
     instructions: tuple[Instruction, ...]
+    accumulator_capacity_bytes: int = 0

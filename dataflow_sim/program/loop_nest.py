@@ -3,8 +3,9 @@
 The nest is the one drawn in `schedule.types`; P goes down the columns of tiles, one after
 the other.  A role (input, kernel, ...) is loaded when one of the loop indices that select its
 tile has changed since the step before; of the input only the rows that the tile above it did
-not leave.  A buffer has two slots when the hardware buffers doubly and there is more than one
-tile for it.  Pinned channels are loaded before the first step; of a tile the others are.
+not leave.  A buffer has two slots when the hardware doubles it (`schedule.closed_form`) and
+there is more than one tile for it.  Pinned channels are loaded before the first step; of a tile
+the others are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import product
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
-from dataflow_sim.program.instructions import Compute, Load, Slice, Store
+from dataflow_sim.program.instructions import Compute, Load, Memory, Slice, Store
 from dataflow_sim.program.pinned import Pinned, pin, split
 from dataflow_sim.program.planes import plane_tiles, tiles
 from dataflow_sim.program.ring import Ring, common_rows, lattice, off_lattice, rows_of_two
@@ -80,6 +81,7 @@ class LoopNest:
         )
         self.role: dict[str, Role] = {}
         self.ring: Ring | None = None
+        weights = problem.memory.doubled.weights
         pinned_in, pinned_out = tiling.pinned_input_channels, tiling.pinned_output_channels
         open_in = [span.stop - max(span.start, pinned_in) for span in self.inputs]
         open_out = [span.stop - max(span.start, pinned_out) for span in self.outputs]
@@ -93,13 +95,14 @@ class LoopNest:
             taps = self.layer.window.kernel
             left_out = tiling.group_tile * max(open_out, default=0)
             shape = (left_out, tiling.input_channel_tile, *taps)
-            self._add("kernel", shape, problem.kernel_bits, group * len(open_out) * inn)
+            count = group * len(open_out) * inn
+            self._add("kernel", shape, problem.kernel_local_bits, weights, count)
         if problem.input_vectors:
             shape = (problem.input_vectors, channels_in, 1, 1)
-            self._add("input vectors", shape, problem.vector_bits, group * inn)
+            self._add("input vectors", shape, problem.vector_bits, weights, group * inn)
         if problem.output_vectors:
             shape = (problem.output_vectors, channels_out, 1, 1)
-            self._add("output vectors", shape, problem.vector_bits, group * out)
+            self._add("output vectors", shape, problem.vector_bits, weights, group * out)
         if tiling.partial_sums is not PartialSums.NONE:
             self._add_sums((batch, channels_out, *body), group, out, inn, space)
             self.role["output"] = self.role["partial sums"]
@@ -107,7 +110,8 @@ class LoopNest:
             self.role["output"] = self.role["input"]
         else:
             shape = (batch, channels_out, *plane)
-            self._add("output", shape, problem.output_bits, group * out * space)
+            double = problem.output_doubled
+            self._add("output", shape, problem.output_bits, double, group * out * space)
         for index, operand in enumerate(problem.operands):
             name = f"operand {index}"
             if tiling.partial_sums is PartialSums.NONE and problem.operand_in_place(index):
@@ -115,19 +119,21 @@ class LoopNest:
                 continue
             area = (1, 1) if operand.per_channel else body
             moved = len({p.batch for p in planes}) if operand.per_channel else out * space
-            fetched = channels_out
+            fetched, double = channels_out, problem.memory.doubled.inputs
             if tiling.partial_sums is not PartialSums.NONE and not operand.per_channel:
                 moved, fetched = problem.output_channels * space, 1
             fetched = min(fetched, operand.dram_channels)
-            self._add(name, (batch, fetched, *area), operand.bits, group * moved)
+            self._add(name, (batch, fetched, *area), operand.bits, double, group * moved)
 
-    def _add(self, name: str, shape: Shape4, bits: int, tile_count: int) -> None:
+    def _add(self, name: str, shape: Shape4, bits: int, double: bool, tile_count: int) -> None:
         if 0 in shape:  # nothing comes from DRAM
             self.role[name] = Role(Slots((-1,)))
             return
-        double = self.problem.memory.double_buffer and tile_count > 1
+        apart = name == "partial sums" and self.problem.sums_apart
+        memory = Memory.ACCUMULATORS if apart else Memory.LOCAL
+        slots = 2 if double and tile_count > 1 else 1
         label = f"{self.layer.name}: {name}"
-        self.role[name] = Role(self.emit.alloc(label, shape, bits, 2 if double else 1))
+        self.role[name] = Role(self.emit.alloc(label, shape, bits, slots, memory))
 
     def _add_input(self, tile: Shape4, channel_tiles: int, tile_count: int) -> None:
         """Slots for the tiles, or a ring where rows roll."""
@@ -136,10 +142,11 @@ class LoopNest:
         windows = [lattice(p.input_rows) for p in self.planes if p.column == column]
         rolls = channel_tiles <= 1 or order.index("K") < order.index("P")
         if not rolls or not common_rows(windows) or 0 in tile:
-            self._add("input", tile, self.problem.input_bits, tile_count)
+            double = self.problem.input_doubled
+            self._add("input", tile, self.problem.input_bits, double, tile_count)
             return
         batch, channels, rows, columns = tile
-        if self.problem.memory.double_buffer:
+        if self.problem.input_doubled:
             passes = len(self.outputs) if order.index("M") < order.index("P") else 1
             rows = rows_of_two(windows, again=tile_count * passes > len(windows))
         label, bits = f"{self.layer.name}: input", self.problem.input_bits
@@ -165,8 +172,9 @@ class LoopNest:
             )
         if self.tiling.partial_sums is PartialSums.SPILLED:
             count *= inn
+        shape = (batch, channels, rows, columns)
         bits = problem.memory.accumulator_bits
-        self._add("partial sums", (batch, channels, rows, columns), bits, count)
+        self._add("partial sums", shape, bits, problem.sums_doubled, count)
 
     # ------------------------------------------------------------ regions
 

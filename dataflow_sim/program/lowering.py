@@ -25,10 +25,12 @@ from dataflow_sim.schedule.problem import (
     StreamRegion,
     any_problem,
     longest_axis,
+    region_doubled,
     stream_regions,
 )
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import (
+    Buffering,
     Group,
     LayerTiling,
     MemoryOptions,
@@ -40,7 +42,7 @@ from dataflow_sim.schedule.types import (
 
 
 def _lower_stream(
-    graph: NetworkGraph, index: int, steps: int, emitter: Emitter, group: Group, double: bool
+    graph: NetworkGraph, index: int, steps: int, emitter: Emitter, group: Group, doubled: Buffering
 ) -> None:
     """A streamed layer: every region is cut along its longest axis and streamed through."""
     layer = graph.layers[index]
@@ -57,9 +59,9 @@ def _lower_stream(
             boxes.append(Box(*spans))
         cuts[region] = boxes
         if region.tensor not in group.resident:
-            count = 2 if double and steps > 1 else 1
+            count = 2 if steps > 1 and region_doubled(layer, region.tensor, doubled) else 1
             label = f"{layer.name}: {region.tensor}"
-            bits = graph.tensors[region.tensor].bits
+            bits = graph.tensors[region.tensor].local_bits
             slots[region] = emitter.alloc(label, boxes[0].shape, bits, count)
     for step in range(steps):
         reads, writes = [], []
@@ -95,7 +97,8 @@ def _no_progress(done: int, total: int) -> None:
 def lower(graph: NetworkGraph, schedule: Schedule, progress: Progress = _no_progress) -> Program:
     """Lower a schedule of the graph to a program; `progress` hears of steps done and in all.
 
-    Raises ProgramError when a layer's buffers do not add up to what the schedule says.
+    Raises ProgramError when a layer's buffers do not add up to what the schedule says, or its
+    partial sums leave the accumulator memory.
     """
     with without_collection():
         return _lower(graph, schedule, progress)
@@ -117,7 +120,7 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         _move_in(graph, group, homes, emitter)
         emitter.base = group.address
         if group.merged:
-            _lower_merged(tables, group, memory.double_buffer, emitter)
+            _lower_merged(tables, group, memory.doubled, emitter)
         else:
             _lower_alone(graph, group, memory, emitter, tensors)
         emitter.free_all()
@@ -130,6 +133,7 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         layers=graph.layers,
         tensors=tensors,
         instructions=tuple(emitter.instructions),
+        accumulator_capacity_bytes=memory.accumulator_capacity_bytes or 0,
     )
 
 
@@ -146,7 +150,7 @@ def _move_in(
         if sharing:
             emitter.resident[name] = sharing[0]
             continue
-        buffer = emitter.place(name, tensor.shape, tensor.bits, home.address)
+        buffer = emitter.place(name, tensor.shape, tensor.local_bits, home.address)
         emitter.resident[name] = buffer
         if name in group.kept:
             emitter.instructions.append(Load(name, whole(tensor.shape), buffer, ORIGIN))
@@ -173,8 +177,7 @@ def _lower_alone(
     assert isinstance(tiling, LayerTiling)
     problem = any_problem(graph, layer, memory, group.resident, group.stored)
     if isinstance(problem, StreamProblem):
-        double = memory.double_buffer
-        _lower_stream(graph, group.start, tiling.steps, emitter, group, double)
+        _lower_stream(graph, group.start, tiling.steps, emitter, group, memory.doubled)
     else:
         LoopNest(group.start, layer, problem, tiling, emitter).lower()
     if tiling.partial_sums is PartialSums.SPILLED:
@@ -186,9 +189,15 @@ def _lower_alone(
             f"layer '{layer.name}': its buffers take {emitter.height:,} bytes, the schedule "
             f"says {group.local_bytes:,}"
         )
+    sums, there = emitter.accumulator_height, memory.accumulator_capacity_bytes or 0
+    if sums != chosen.accumulator_bytes or sums > there:
+        raise ProgramError(
+            f"layer '{layer.name}': its partial sums take {sums:,} bytes of an accumulator memory "
+            f"of {there:,}, the schedule says {chosen.accumulator_bytes:,}"
+        )
 
 
-def _lower_merged(tables: RowTables, group: Group, double: bool, emitter: Emitter) -> None:
+def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: Emitter) -> None:
     tiles_of = {
         group.start + place: layer.tiling.output_channel_tile
         for place, layer in enumerate(group.layers)
@@ -201,7 +210,7 @@ def _lower_merged(tables: RowTables, group: Group, double: bool, emitter: Emitte
         tuple(sorted(tiles_of.items())),
         group.resident,
         group.stored,
-        double,
+        doubled,
         group.packed,
     )
     layout = group_layout(tables, run)

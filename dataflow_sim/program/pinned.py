@@ -43,7 +43,7 @@ def pin(emit: Emitter, layer: Layer, problem: LayerProblem, tiling: LayerTiling)
     if layer.weight is not None and tiling.pinned_output_channels:
         extents = (tiling.pinned_output_channels, problem.input_channels, *layer.window.kernel)
         box = Box(*(Span(0, extent) for extent in extents))
-        slots = emit.alloc(f"{layer.name}: pinned kernel", box.shape, problem.kernel_bits, 1)
+        slots = emit.alloc(f"{layer.name}: pinned kernel", box.shape, problem.kernel_local_bits, 1)
         kernel = Held(slots.advance(), box)
         emit.instructions.append(Load(layer.weight, box, kernel.buffer, ORIGIN))
     if tiling.pinned_input_channels:

@@ -68,7 +68,9 @@ class RowPipeline:
             if streamed:
                 shape = (tiling.output_channel_tile, *shape[1:])
             role = "kernel" if held.tensor == layer.weight else "constants"
-            self.buffers[held] = self.emit.place(f"{layer.name}: {role}", shape, tensor.bits, at)
+            self.buffers[held] = self.emit.place(
+                f"{layer.name}: {role}", shape, tensor.local_bits, at
+            )
             if not streamed:
                 box = whole(shape)
                 self.emit.instructions.append(Load(held.tensor, box, self.buffers[held], ORIGIN))

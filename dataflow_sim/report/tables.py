@@ -70,6 +70,10 @@ def summary_table(result: RunResult) -> Table:
         ("groups", _groups(result)),
         ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
     ]
+    if result.accumulator_capacity_bytes:
+        used = format_capacity(result.accumulator_peak_bytes)
+        there = format_capacity(result.accumulator_capacity_bytes)
+        rows.insert(8, ("accumulator memory used", f"{used} of {there}"))
     if result.macs_executed != result.macs:
         rows.insert(1, ("MACs executed", f"{result.macs_executed:,}"))
     if result.required_gb_s is not None:

@@ -219,7 +219,7 @@ class Assembler:
             tuple((index, 1) for index in sorted(order[: decision.streamed_kernels])),
             decision.resident & maps,
             stored_of(decision.outputs),
-            self.memory.double_buffer,
+            self.memory.doubled,
             packed=False,
         )
 

@@ -15,7 +15,8 @@ split gives
     traffic ≥ 2·MACs / sqrt(R·S) − 2S                 [elements]
 
 and trivially traffic ≥ I + W + O, each needed element once.  With mixed widths S counts
-elements of the narrowest operand and so do the transfers, which keeps it a bound.
+elements of the narrowest operand in DRAM and so do the transfers, which keeps it a bound:
+elements are no narrower on chip.  A memory of their own for partial sums counts towards S.
 Adding "+ O" to the square root, or leaving R out for strided or small kernels, is *not* a
 bound: legal tilings beat both.
 

@@ -185,6 +185,17 @@ def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str
         local = group.resident
 
 
+def _accumulator_faults(schedule: Schedule) -> Iterator[str]:
+    """Partial sums with a memory of their own fit it."""
+    there = schedule.memory.accumulator_capacity_bytes or 0
+    for chosen in schedule.layers:
+        if not 0 <= chosen.accumulator_bytes <= there:
+            yield (
+                f"layer '{chosen.layer}': its partial sums need {chosen.accumulator_bytes:,} bytes "
+                f"of accumulator memory, there are {there:,}"
+            )
+
+
 def _place_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
     """No two things lie in the same place at the same time, all within the memory."""
     if schedule.local_bytes > schedule.memory.capacity_bytes:
@@ -226,6 +237,7 @@ def schedule_faults(
         *_layer_faults(graph, schedule, set() if sound is None else sound),
         *_whereabouts_faults(graph, schedule),
         *_place_faults(graph, schedule),
+        *_accumulator_faults(schedule),
     )
 
 

@@ -19,8 +19,15 @@ iteration of K, read back before each but the first (T_K − 1 times either way)
 
 Local memory is the sum of the buffers: input tile, weight tile, constants, output tile
 or partial sums, operands; a tile that is streamed (moved more than once) takes two
-buffers when the hardware buffers doubly.  Finished results leave through the buffer of
-their partial sums, which therefore replaces the output's.
+buffers when the hardware buffers its kind doubly.  Finished results leave through the buffer
+of their partial sums, which therefore replaces the output's.  A buffer that serves two kinds
+(sums that results leave through, an input that the output overwrites, an operand that waits
+where the output will be) is doubled where either of them is: the transfer of each may then
+go on beside the next step.
+
+Partial sums may have a memory of their own.  Their buffer then takes nothing of local memory
+and must fit there, both slots of it; a tiling whose sums do not fit is not legal.  Kernels may
+be wider in local memory than in DRAM: fetches count the one width, buffers the other.
 
 Pinned channels.  Left-over memory may hold, for the whole layer, all of the kernel of the
 first output channels, or the whole plane of the first input channels: fetched once, before the
@@ -84,12 +91,14 @@ class Costs:
 
     `input_elements` are those read of each channel that is not pinned, halos included,
     `kernel_elements` all that are fetched; passes count how often a whole tensor is read.
-    `input_bytes` and `kernel_bytes` are those of the buffers of their tiles.
+    `input_bytes` and `kernel_bytes` are those of the buffers of their tiles,
+    `accumulator_bytes` what partial sums take of a memory of their own.
     """
 
     local_bytes: Ints
     input_bytes: Ints
     kernel_bytes: Ints
+    accumulator_bytes: Ints
     dram_bits: Ints
     macs: Ints
     steps: Ints
@@ -172,7 +181,8 @@ def evaluate(
 
     `sums` NONE is legal where the reduction is not split, KEPT and SPILLED where it is;
     SPILLED only where K encloses more than one output tile; tiles that recompute the
-    body for overlapping pooling windows keep K inside P.
+    body for overlapping pooling windows keep K inside P; partial sums with a memory of
+    their own fit it.
     """
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
@@ -202,6 +212,9 @@ def evaluate(
         + sum(_operand_area(problem, o) * o.fetched_bits for o in problem.operands)
     )
     buffers = _buffers(problem, sums, tiles, nest)
+    apart = np.zeros((), np.int64)
+    if problem.sums_apart:
+        apart = buffers.pop("partial sums", apart)
     local_bytes = np.asarray(sum(buffers.values()), np.int64)
     macs = channels_out * problem.input_channels * tiles.plane.multiplications * problem.has_kernel
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
@@ -212,6 +225,7 @@ def evaluate(
         local_bytes,
         buffers.get("input", nothing),
         buffers.get("kernel", nothing),
+        apart,
         dram_bits,
         macs,
         steps,
@@ -221,9 +235,10 @@ def evaluate(
         output_vector_passes,
         partial_sum_bits,
     )
-    shape = np.broadcast_shapes(local_bytes.shape, dram_bits.shape, steps.shape)
+    shape = np.broadcast_shapes(local_bytes.shape, apart.shape, dram_bits.shape, steps.shape)
     costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in arrays))
-    legal = _legal(problem, sums, nest) & _may_pin(problem, tiles, nest)
+    fits = apart <= (problem.memory.accumulator_capacity_bytes or 0)
+    legal = _legal(problem, sums, nest) & _may_pin(problem, tiles, nest) & fits
     return costs, np.broadcast_to(legal, shape)
 
 
@@ -303,7 +318,10 @@ def rows_roll(problem: LayerProblem, order: str, tiles: TileArrays) -> Bools:
 def buffer_bytes(
     problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays
 ) -> dict[str, Ints]:
-    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself."""
+    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself.
+
+    Partial sums are among them, whichever memory they lie in.
+    """
     return _buffers(problem, sums, tiles, _Nest(order, _trips(problem, tiles)))
 
 
@@ -311,10 +329,10 @@ def _buffers(
     problem: LayerProblem, sums: PartialSums, tiles: TileArrays, nest: _Nest
 ) -> dict[str, Ints]:
     plane, trips = tiles.plane, nest.trips
-    double = problem.memory.double_buffer
+    doubled = problem.memory.doubled
     group_trips = -(-problem.groups // tiles.group)
 
-    def slots(moves: Ints) -> Ints:
+    def slots(double: bool, moves: Ints) -> Ints:
         return np.where(moves > 1, 2, 1) if double else np.ones((), np.int64)
 
     channels_in = tiles.group * tiles.input_channels
@@ -327,7 +345,7 @@ def _buffers(
         left = _left(tiles.input_channels, tiles.pinned_inputs, problem.input_channels)
         fetched = np.minimum(tiles.group * left, problem.input_dram_channels)
         one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
-        if double:
+        if problem.input_doubled:
             ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
             two = np.where(source.rows_roll() & plane.common, ring, 2 * one)
             one = np.where(input_moves > 1, two, one)
@@ -339,27 +357,28 @@ def _buffers(
         left = _left(tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
         kernel = tiles.group * left * tiles.input_channels * problem.kernel_area
         moves = group_trips * weights.trips["M"] * trips["K"] * weights.passes("MK")
-        found["kernel"] = _ceil_bytes(kernel, problem.kernel_bits) * slots(moves)
+        size = _ceil_bytes(kernel, problem.kernel_local_bits)
+        found["kernel"] = size * slots(doubled.weights, moves)
         pinned = tiles.pinned_outputs * problem.input_channels * problem.kernel_area
-        found["pinned kernel"] = _ceil_bytes(pinned, problem.kernel_bits)
+        found["pinned kernel"] = _ceil_bytes(pinned, problem.kernel_local_bits)
     if problem.input_vectors:
         moves = group_trips * trips["K"] * nest.passes("K")
         size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)
-        found["input vectors"] = size * slots(moves)
+        found["input vectors"] = size * slots(doubled.weights, moves)
     if problem.output_vectors:
         moves = group_trips * trips["M"] * nest.passes("M", loops="MP")
         size = _ceil_bytes(problem.output_vectors * channels_out, problem.vector_bits)
-        found["output vectors"] = size * slots(moves)
+        found["output vectors"] = size * slots(doubled.weights, moves)
     if sums is not PartialSums.NONE:
         kept = sums is PartialSums.KEPT
         extent, changes = _sums_extent(problem, tiles, nest, kept)
         if not kept:
             changes = changes * trips["K"]
         size = _ceil_bytes(tiles.group * extent, problem.memory.accumulator_bits)
-        found["partial sums"] = size * slots(group_trips * changes)
+        found["partial sums"] = size * slots(problem.sums_doubled, group_trips * changes)
     elif not (problem.input_in_place or problem.output_resident):
         size = _ceil_bytes(channels_out * plane.output_largest, problem.output_bits)
-        found["output"] = size * slots(output_moves)
+        found["output"] = size * slots(problem.output_doubled, output_moves)
     for index, operand in enumerate(problem.operands):
         in_place = sums is PartialSums.NONE and problem.operand_in_place(index)
         if in_place or not operand.dram_channels:
@@ -372,5 +391,5 @@ def _buffers(
                 parts, fetched = problem.output_channels * trips["P"], np.ones((), np.int64)
         moves = group_trips * parts
         size = _ceil_bytes(np.minimum(fetched, operand.dram_channels) * area, operand.bits)
-        found[f"operand {index}"] = size * slots(moves)
+        found[f"operand {index}"] = size * slots(doubled.inputs, moves)
     return found

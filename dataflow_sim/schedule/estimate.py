@@ -23,6 +23,7 @@ from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
     MemoryOptions,
+    PartialSums,
 )
 from dataflow_sim.traffic import Reason, TrafficKey
 
@@ -119,6 +120,12 @@ class TrafficHistory:
         return (int(mask.sum()) - before) * tensor.shape[0]
 
 
+def dma_bits(graph: NetworkGraph, bits: Mapping[TrafficKey, int]) -> int:
+    """Bits that transfers of network tensors write to and read from local memory."""
+    tensors = [(graph.tensors[key.tensor], value) for key, value in bits.items()]
+    return sum(value // tensor.bits * tensor.local_bits for tensor, value in tensors)
+
+
 class LayerTraffic:
     """Collects the traffic of one layer, some of whose maps are resident."""
 
@@ -200,13 +207,13 @@ def _stream_schedule(
     for region in stream_regions(graph, layer):
         name = region.tensor
         n, c, h, w = region.shape(graph)
-        step += n * c * h * w * graph.tensors[name].bits
+        step += n * c * h * w * graph.tensors[name].local_bits
         if name not in layer.outputs and name not in traffic.resident:
             span = (region.start, region.stop)
             traffic.note(name, Reading(span, None, None, n * h * w, n * h * w))
     bits = traffic.settle()
     # every region is read or written once by the steps
-    local_bits = sum(bits.values()) + step
+    local_bits = dma_bits(graph, bits) + step
     return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
 
 
@@ -215,7 +222,8 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
 
     Every step reads its input tile, kernel tile and constants once; unfinished sums are
     written after each but the last step of a reduction and read before each but the
-    first; a finished tile's operands are read and its result written once.
+    first; a finished tile's operands are read and its result written once.  What lies in an
+    accumulator memory, results that leave through it among it, is not counted.
     """
     plane = one_plane_tile(
         problem.batch,
@@ -231,7 +239,7 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
     bits = trips_m * int(plane.input_sum[0]) * problem.input_read_bits
     if problem.has_kernel:
         kernel = channels_out * problem.input_channels * problem.kernel_area
-        bits += trips_p * kernel * problem.kernel_bits
+        bits += trips_p * kernel * problem.kernel_local_bits
     bits += trips_m * trips_p * problem.input_vectors * channels_in * problem.vector_bits
     bits += trips_p * problem.output_vectors * channels_out * problem.vector_bits
     spatial_trips = trips_p // -(-problem.batch // tiling.batch_tile)
@@ -239,13 +247,26 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
         area = problem.rows.body_size * problem.columns.body_size
         reads = spatial_trips if operand.per_channel else area
         bits += problem.batch * reads * operand.read_bits
-    splits = trips_k - 1
-    if splits and problem.finishes_by_channel:
-        splits += 1  # the steps that finish sums read them once more
-    unfinished = splits * channels_out * int(plane.body_sum[0])
-    bits += 2 * unfinished * problem.memory.accumulator_bits
+    if not problem.sums_apart:
+        splits = trips_k - 1
+        if splits and problem.finishes_by_channel:
+            splits += 1  # the steps that finish sums read them once more
+        unfinished = splits * channels_out * int(plane.body_sum[0])
+        bits += 2 * unfinished * problem.memory.accumulator_bits
+    return bits + (0 if leaves_from_accumulators(problem, tiling) else result_bits(problem))
+
+
+def leaves_from_accumulators(problem: LayerProblem, tiling: LayerTiling) -> bool:
+    """Whether results go to DRAM from an accumulator memory, past local memory."""
+    split = tiling.partial_sums is not PartialSums.NONE
+    return split and problem.sums_apart and not problem.output_resident
+
+
+def result_bits(problem: LayerProblem) -> int:
+    """Bits of a layer's output."""
     area = problem.rows.output_size * problem.columns.output_size
-    return bits + problem.batch * channels_out * area * problem.output_bits
+    channels = problem.groups * problem.output_channels
+    return problem.batch * channels * area * problem.output_bits
 
 
 def layer_schedule(
@@ -291,10 +312,14 @@ def layer_schedule(
     traffic.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
     traffic.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
     bits = traffic.settle()
+    local_bits = dma_bits(graph, bits) + step_bits(problem, tiling)
+    if leaves_from_accumulators(problem, tiling) and problem.output_stored:
+        local_bits -= result_bits(problem)
     half = int(costs.partial_sum_bits[0]) // 2
     if half:
         name = f"{layer.name}.partial_sums"
         bits[TrafficKey(name, Reason.PARTIAL_SUM_SPILL)] = half
         bits[TrafficKey(name, Reason.PARTIAL_SUM_FILL)] = half
-    local_bits = sum(bits.values()) + step_bits(problem, tiling)
-    return LayerSchedule(layer.name, tiling, bits, int(costs.macs[0]), local_bits)
+        local_bits += 0 if problem.sums_apart else 2 * half
+    accumulators = int(costs.accumulator_bytes[0])
+    return LayerSchedule(layer.name, tiling, bits, int(costs.macs[0]), local_bits, accumulators)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.estimate import LayerTraffic, Reading, TrafficHistory
+from dataflow_sim.schedule.estimate import LayerTraffic, Reading, TrafficHistory, dma_bits
 from dataflow_sim.schedule.footprints import layer_axes
 from dataflow_sim.schedule.layout import GroupRun
 from dataflow_sim.schedule.rows import LayerRows, column_span
@@ -50,7 +50,7 @@ def merged_schedules(
         channels = layer.output_shape[1]
         steps_a_row = -(-channels // streamed) if streamed else 1
         tiling = RowTiling(bool(streamed), streamed or channels, firings, rows.rows * steps_a_row)
-        moved = sum(bits.values()) + _step_bits(graph, layer, rows, steps_a_row)
+        moved = dma_bits(graph, bits) + _step_bits(graph, layer, rows, steps_a_row)
         schedules.append(LayerSchedule(layer.name, tiling, bits, _macs(layer), moved))
     return tuple(schedules)
 
@@ -103,6 +103,6 @@ def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: 
     for name, times in weights:
         if name is not None:
             tensor = graph.tensors[name]
-            bits += times * rows.rows * tensor.elements * tensor.bits
+            bits += times * rows.rows * tensor.elements * tensor.local_bits
     output = graph.tensors[layer.output]
     return bits + output.elements * output.bits

@@ -44,7 +44,7 @@ from dataflow_sim.schedule.frontier import (
 )
 from dataflow_sim.schedule.nest import nest_loops, nest_name, rows_stay, stationary
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
-from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, LayerSchedule, LayerTiling, MemoryOptions
 from dataflow_sim.traffic import Reason
 
 _FIRST = frozenset(
@@ -191,7 +191,7 @@ def stream_buffers(
     graph: NetworkGraph, layer: Layer, problem: StreamProblem, steps: int
 ) -> tuple[Buffer, ...]:
     """The slices of a streamed layer, tensor by tensor."""
-    once = replace(problem, memory=replace(problem.memory, double_buffer=False))
+    once = replace(problem, memory=replace(problem.memory, doubled=SINGLE))
     found = []
     for region, tensor in zip(stream_regions(graph, layer), problem.tensors, strict=True):
         size = stream_local_bytes(replace(problem, tensors=(tensor,)), steps)

@@ -281,7 +281,7 @@ class PlaneTiles:
 
 
 def plane_tiles(
-    batch: int, row_axis: Axis, column_axis: Axis, double_buffer: bool = True
+    batch: int, row_axis: Axis, column_axis: Axis, input_doubled: bool = True
 ) -> PlaneTiles:
     """All useful (batch, row, column) tiles, the dominated ones left out.
 
@@ -303,7 +303,7 @@ def plane_tiles(
     c = np.concatenate([c, np.full(len(more), whole_plane[1])])
     b = np.concatenate([b, more])
     turned = row_axis.transposed or column_axis.transposed
-    return _undominated(_combine(batch, b, rows, r, columns, c), double_buffer, turned)
+    return _undominated(_combine(batch, b, rows, r, columns, c), input_doubled, turned)
 
 
 def _combine(
@@ -344,7 +344,7 @@ def one_plane_tile(
     return _combine(batch, np.array([tile[0]], np.int64), rows, first, columns, first)
 
 
-def _undominated(tiles: PlaneTiles, double_buffer: bool, transposed: bool) -> PlaneTiles:
+def _undominated(tiles: PlaneTiles, input_doubled: bool, transposed: bool) -> PlaneTiles:
     columns = [
         tiles.input_largest,
         tiles.body_largest,
@@ -356,7 +356,7 @@ def _undominated(tiles: PlaneTiles, double_buffer: bool, transposed: bool) -> Pl
     ]
     if transposed:  # else they go with the body
         columns.append(tiles.multiplications)
-    if double_buffer:
+    if input_doubled:
         # two slots round up to bytes one by one, so that they never stand in for a ring
         columns += [tiles.two_once, tiles.two_again, (~tiles.common).astype(np.int64)]
     costs = np.stack(columns, axis=1)

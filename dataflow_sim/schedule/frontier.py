@@ -8,7 +8,8 @@ steps.  With more memory, but not enough for the next point, a tiling of the sam
 that computes less or in fewer steps takes over; the *ladder* holds all of these.
 
 A layer with a resident map does not split its reduction: with its input in local memory it
-is at its floor already, and partial sums would only take room.
+is at its floor already, and partial sums would only take room.  (In an accumulator memory they
+would take none, and a smaller kernel tile would do; that is not searched.)
 
 Left out by dominance, never for speed alone: tile sizes that need more memory for the
 same trip count; spatial tiles dominated in all of their costs (`footprints.plane_tiles`); and,
@@ -109,7 +110,7 @@ def blocks(problem: LayerProblem, coarse: bool = False) -> Iterator[Block]:
 
     Where sums are kept only those with the smallest tile of input channels, or with `coarse` all.
     """
-    plane = plane_tiles(problem.batch, problem.rows, problem.columns, problem.memory.double_buffer)
+    plane = plane_tiles(problem.batch, problem.rows, problem.columns, problem.input_doubled)
     full_out = np.array([problem.output_channels], np.int64)
     full_in = np.array([problem.input_channels], np.int64)
     one = np.ones((1, 1, 1), np.int64)
@@ -294,9 +295,9 @@ def choice_at(block: Block, place: int) -> Choice:
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
     """Local bytes of a streamed layer whose tensors are each cut into at most `steps` slices."""
-    slots = 2 if problem.memory.double_buffer and steps > 1 else 1
     return sum(
-        -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.bits) // 8) * slots
+        -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.local_bits) // 8)
+        * (2 if tensor.doubled and steps > 1 else 1)
         for tensor in problem.tensors
         if not tensor.resident
     )

@@ -16,6 +16,7 @@ import numpy as np
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, pack, rings
 from dataflow_sim.schedule.timetable import MapRows, RowTables, Timetable
+from dataflow_sim.schedule.types import Buffering
 
 
 class Held(NamedTuple):
@@ -41,7 +42,7 @@ class GroupRun:
     tiles: tuple[tuple[int, int], ...]
     resident: frozenset[str]
     stored: frozenset[str]
-    double_buffer: bool
+    doubled: Buffering
     packed: bool = True
 
 
@@ -87,8 +88,8 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
         if layer.weight is not None and index in streamed:
             kernel = graph.tensors[layer.weight]
             channels = streamed[index]
-            size = -(-(kernel.elements // kernel.shape[0]) * channels * kernel.bits // 8)
-            slots = 2 if run.double_buffer and channels < kernel.shape[0] else 1
+            size = -(-(kernel.elements // kernel.shape[0]) * channels * kernel.local_bits // 8)
+            slots = 2 if run.doubled.weights and channels < kernel.shape[0] else 1
             for moment in np.searchsorted(firings, table.firings[place]).tolist():
                 for slot in range(slots):
                     held.append(Held(layer.weight, index, slot, moment))
@@ -109,8 +110,8 @@ def row_lives(
     found: MapRows, run: GroupRun, firings: np.ndarray, held: list[Held], lives: list[Life]
 ) -> None:
     """Buffers of the rows of one map that is not resident."""
-    crosses = found.producer is None or found.name in run.stored
-    birth, death = found.lives(run.double_buffer and crosses)
+    comes, goes = found.producer is None, found.name in run.stored
+    birth, death = found.lives(run.doubled.inputs if comes else run.doubled.outputs and goes)
     first, last = np.searchsorted(firings, birth), np.searchsorted(firings, death)
     for row, one, other in zip(found.needed.tolist(), first.tolist(), last.tolist(), strict=True):
         held.append(Held(found.name, -1, row, 0))
@@ -119,4 +120,4 @@ def row_lives(
 
 def _weight_bytes(graph: NetworkGraph, name: str) -> int:
     tensor = graph.tensors[name]
-    return -(-tensor.elements * tensor.bits // 8)
+    return -(-tensor.elements * tensor.local_bits // 8)

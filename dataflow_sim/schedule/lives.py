@@ -77,7 +77,9 @@ class MapLives:
     def size_bytes(self) -> dict[str, int]:
         """Bytes of each map, whole."""
         tensors = self.graph.tensors
-        return {name: -(-tensors[name].elements * tensors[name].bits // 8) for name in tensors}
+        return {
+            name: -(-tensors[name].elements * tensors[name].local_bits // 8) for name in tensors
+        }
 
     def readers_from(self, name: str, position: int) -> list[int]:
         """Layers from `position` on that read a map, ascending."""
@@ -103,7 +105,7 @@ class MapLives:
         for place, name in enumerate(self.live[position]):
             tensor = self.graph.tensors[name]
             readings = tuple(r for r in self.readings[name] if r.layer >= position)
-            key = (tensor.kind, tensor.shape, tensor.bits, readings)
+            key = (tensor.kind, tensor.shape, tensor.bits, tensor.local_bits, readings)
             classes.setdefault(key, []).append(place)
         return [places for places in classes.values() if len(places) > 1]
 
@@ -133,7 +135,7 @@ class MapLives:
             name = view.segments[0].tensor
             tensor = self.graph.tensors[name]
             fits = len(view.segments) == 1 and tensor.shape == view.shape == output.shape
-            if not fits or tensor.bits != output.bits or name not in resident:
+            if not fits or tensor.local_bits != output.bits or name not in resident:
                 continue
             alone = [r.view for r in self.readings[name] if r.layer == index] == [number]
             dies = self.last_reader[name] == index

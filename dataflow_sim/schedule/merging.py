@@ -7,6 +7,9 @@ Model.  The rows that live are those of the `timetable`.  A group's local memory
                                 + the kernel tile of the layer that fires, if it streams
     + kernels that stay           + per-channel constants, which always do
 
+A row of a map that comes from DRAM, one of a map that goes there and a kernel tile have a
+second buffer each where the hardware buffers inputs, outputs and weights doubly.
+
 Maps that are resident (whole in local memory, before or behind the group) are counted by
 whoever keeps them, not here.
 
@@ -34,6 +37,7 @@ from dataflow_sim.graph.layer import Layer, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetable, live_sums
+from dataflow_sim.schedule.types import Buffering
 
 Bools = npt.NDArray[np.bool_]
 
@@ -50,16 +54,16 @@ class KernelSizes:
     can_stream: bool
 
 
-def kernel_sizes(graph: NetworkGraph, layer: Layer, double_buffer: bool) -> KernelSizes:
+def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> KernelSizes:
     """Sizes of a layer's weights.  Kernels of grouped convolutions always stay."""
     vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
     bits = bytes_ = tile = 0
     if layer.weight is not None:
         kernel = graph.tensors[layer.weight]
         bits = kernel.elements * kernel.bits
-        bytes_ = -(-bits // 8)
-        tile = -(-(kernel.elements // kernel.shape[0]) * kernel.bits // 8)
-        tile *= 2 if double_buffer and kernel.shape[0] > 1 else 1
+        bytes_ = -(-kernel.elements * kernel.local_bits // 8)
+        tile = -(-(kernel.elements // kernel.shape[0]) * kernel.local_bits // 8)
+        tile *= 2 if weights_doubled and kernel.shape[0] > 1 else 1
     return KernelSizes(
         kernel_bytes=bytes_,
         kernel_bits=bits,
@@ -94,14 +98,14 @@ class MergedGroup:
         readers: dict[str, int],
         start: int,
         height: int | None,
-        double_buffer: bool,
+        doubled: Buffering,
     ) -> None:
         self.timetable = Timetable(tables, start, height)
         self.height = height
         self._graph = tables.graph
         self._kernels = kernels
         self._last_reader = readers
-        self._double = double_buffer
+        self._doubled = doubled
         self._weights: tuple[int, tuple[Ints, Ints, Ints]] | None = None
 
     def extend(self) -> bool:
@@ -158,8 +162,8 @@ class MergedGroup:
         inner = [found for found in self.timetable.produced() if found.name not in names]
         firings = np.sort(np.concatenate(self.timetable.firings))
         inside = live_sums(inner, False, firings, apart=False)
-        rows_in = live_sums(sources, self._double, firings, apart=True)
-        rows_out = live_sums(targets, self._double, firings, apart=True)
+        rows_in = live_sums(sources, self._doubled.inputs, firings, apart=True)
+        rows_out = live_sums(targets, self._doubled.outputs, firings, apart=True)
         # products of small integers: exact in float64
         live = inside + (~outside).astype(float) @ rows_in
         live_out = (~going[:, :, 0]).astype(float) @ rows_out

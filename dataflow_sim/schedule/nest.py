@@ -28,7 +28,7 @@ from dataflow_sim.schedule.closed_form import buffer_bytes, rows_roll
 from dataflow_sim.schedule.estimate import tile_arrays
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.problem import LayerProblem
-from dataflow_sim.schedule.types import LayerTiling, PartialSums
+from dataflow_sim.schedule.types import SINGLE, LayerTiling, PartialSums
 
 SPACE = ("batch", "columns", "rows")
 _CHANNELS = {"M": "output channels", "K": "input channels"}
@@ -145,7 +145,7 @@ def rows_stay(problem: LayerProblem, tiling: LayerTiling) -> bool:
 def nest_buffers(problem: LayerProblem, tiling: LayerTiling) -> tuple[Buffer, ...]:
     """All buffers of a tiling; their bytes add up to its local bytes."""
     tiles = tile_arrays(problem, tiling)
-    once = replace(problem, memory=replace(problem.memory, double_buffer=False))
+    once = replace(problem, memory=replace(problem.memory, doubled=SINGLE))
     single = buffer_bytes(once, tiling.order, tiling.partial_sums, tiles)
     shapes = {role: tile.shape for role, tile in _tiles(problem, tiling).items()}
     found = []

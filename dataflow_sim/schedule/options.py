@@ -82,7 +82,7 @@ class Options:
         """Look at every layer once."""
         self.tables = RowTables(self.graph)
         layers = self.graph.layers
-        double = self.memory.double_buffer
+        double = self.memory.doubled.weights
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
         self.reads = [layer_reads(layer) for layer in layers]
         self._pieces = []
@@ -94,9 +94,9 @@ class Options:
 
     def group(self, start: int, height: int | None) -> MergedGroup:
         """An empty merged group."""
-        double = self.memory.double_buffer
+        doubled = self.memory.doubled
         readers = self.lives.last_reader
-        return MergedGroup(self.tables, self.kernels, readers, start, height, double)
+        return MergedGroup(self.tables, self.kernels, readers, start, height, doubled)
 
     def alone_frontier(
         self, index: int, resident: frozenset[str], stored: frozenset[str]

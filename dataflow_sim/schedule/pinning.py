@@ -63,12 +63,14 @@ class _Side:
         self.on_input = on_input
         if on_input:
             self.channels = problem.input_channels
-            self.tile, self.width = tiles.input_channels, problem.input_bits
+            self.tile = tiles.input_channels
+            self.fetched_bits = self.local_bits = problem.input_bits
             self.elements = pinned_plane(problem)
             self.open = tiles.plane.input_largest
         else:
             self.channels = problem.output_channels
-            self.tile, self.width = tiles.output_channels, problem.kernel_bits
+            self.tile = tiles.output_channels
+            self.fetched_bits, self.local_bits = problem.kernel_bits, problem.kernel_local_bits
             self.elements = problem.input_channels * problem.kernel_area
             self.open = tiles.input_channels * problem.kernel_area
 
@@ -78,7 +80,7 @@ class _Side:
             fetched = costs.input_elements
         else:
             fetched = costs.kernel_elements // self.channels
-        return np.maximum(0, fetched - self.elements) * self.width
+        return np.maximum(0, fetched - self.elements) * self.fetched_bits
 
 
 def _useful(problem: LayerProblem, tiles: TileArrays, bits: Ints) -> Bools:
@@ -160,8 +162,8 @@ def _below(side: _Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) 
     def undercut(which: Ints, first: Ints, last: Ints) -> Bools:
         """Whether the frontier is no worse than the memory of `first` with the bits of `last`."""
         left = np.minimum(tile[which], side.channels - first) * open_elements[which]
-        least = rest[which] + -(-left * side.width // 8) * (first < side.channels)
-        least += first * side.elements * side.width // 8
+        least = rest[which] + -(-left * side.local_bits // 8) * (first < side.channels)
+        least += first * side.elements * side.local_bits // 8
         fewest = bits[which] - last * saved[which]
         place = np.searchsorted(local_bytes, least, "right") - 1
         return np.asarray((place >= 0) & (dram_bits[place] <= fewest), bool)

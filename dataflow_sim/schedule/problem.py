@@ -6,7 +6,7 @@ of the same shape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from dataflow_sim.graph.layer import Layer, LayerKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.schedule.footprints import Axis, layer_axes
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import Buffering, MemoryOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,12 @@ class Operand:
 class LayerProblem:
     """One layer as numbers: extents, windows, widths, and what may be split.
 
-    Widths are bits per element; `*_vectors` count the per-channel constants on either
-    side.  Of the input view `input_dram_channels` come from DRAM, the rest is resident in
-    local memory; `input_fetched_bits` and `input_read_bits` are the bits of one element of
-    all those channels in DRAM, and of all channels in local memory.  The output is
-    resident, stored to DRAM, or both.
+    Widths are bits per element, `kernel_bits` in DRAM and `kernel_local_bits` in local
+    memory; `*_vectors` count the per-channel constants on either side.  Of the input view
+    `input_dram_channels` come from DRAM, the rest is resident in local memory;
+    `input_fetched_bits` and `input_read_bits` are the bits of one element of all those
+    channels in DRAM, and of all channels in local memory.  The output is resident, stored to
+    DRAM, or both.
     """
 
     kind: LayerKind
@@ -59,6 +60,7 @@ class LayerProblem:
     input_read_bits: int
     input_bits: int
     kernel_bits: int
+    kernel_local_bits: int
     output_bits: int
     vector_bits: int
     input_vectors: int
@@ -126,20 +128,46 @@ class LayerProblem:
         ]
         return bool(fits) and fits[0] == index
 
+    @property
+    def input_doubled(self) -> bool:
+        """Whether input tiles have two buffers, in which the output may lie too."""
+        doubled = self.memory.doubled
+        return doubled.inputs or (self.input_in_place and doubled.outputs)
+
+    @property
+    def output_doubled(self) -> bool:
+        """Whether output tiles have two buffers, in which an operand may wait."""
+        doubled = self.memory.doubled
+        waits = any(self.operand_in_place(index) for index in range(len(self.operands)))
+        return doubled.outputs or (waits and doubled.inputs)
+
+    @property
+    def sums_doubled(self) -> bool:
+        """Whether partial sums, which the results leave through, have two buffers."""
+        return self.memory.doubled.partial_sums or self.memory.doubled.outputs
+
+    @property
+    def sums_apart(self) -> bool:
+        """Whether partial sums have a memory of their own."""
+        return self.memory.accumulator_capacity_bytes is not None
+
 
 @dataclass(frozen=True, slots=True)
 class StreamedTensor:
-    """A region that a streamed layer moves: its longest extent, elements of a slice, bits of one.
+    """A region that a streamed layer moves: its longest extent, elements of a slice, its widths.
 
-    `resident` says that it is whole in local memory, `moved` that it crosses the DRAM
-    interface.
+    `bits` is the width in DRAM, `local_bits` that in local memory.  `resident` says that it
+    is whole in local memory, `moved` that it crosses the DRAM interface, `doubled` that its
+    slices have two buffers.
     """
 
     extent: int
     slice_elements: int
     bits: int
+    local_bits: int
     resident: bool
     moved: bool
+    doubled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +199,11 @@ def longest_axis(shape: tuple[int, ...]) -> int:
 def _shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[int, int, int, int]:
     """Of a view: its width in buffers, channels from DRAM, their bits, bits read locally."""
     tensors = graph.tensors
-    width = max(tensors[s.tensor].bits for s in view.segments)
+    width = max(tensors[s.tensor].local_bits for s in view.segments)
     away = [s for s in view.segments if s.tensor not in resident]
     fetched = sum(s.channels * tensors[s.tensor].bits for s in away)
     read = sum(
-        s.channels * (tensors[s.tensor].bits if s.tensor in resident else width)
+        s.channels * (tensors[s.tensor].local_bits if s.tensor in resident else width)
         for s in view.segments
     )
     return width, sum(s.channels for s in away), fetched, read
@@ -230,6 +258,7 @@ def layer_problem(
         input_read_bits=read,
         input_bits=width,
         kernel_bits=tensors[layer.weight].bits if layer.weight else 0,
+        kernel_local_bits=tensors[layer.weight].local_bits if layer.weight else 0,
         output_bits=tensors[layer.output].bits,
         vector_bits=tensors[named[0]].bits if named else 0,
         input_vectors=vectors(layer.input_vectors),
@@ -261,6 +290,13 @@ def stream_regions(graph: NetworkGraph, layer: Layer) -> tuple[StreamRegion, ...
     return (*regions, *(StreamRegion(name, 0, graph.tensors[name].shape[1]) for name in whole))
 
 
+def region_doubled(layer: Layer, name: str, doubled: Buffering) -> bool:
+    """Whether the slices of a tensor that a streamed layer moves have two buffers."""
+    if name in layer.outputs:
+        return doubled.outputs
+    return doubled.weights if name in layer.weights else doubled.inputs
+
+
 def stream_problem(
     graph: NetworkGraph,
     layer: Layer,
@@ -277,8 +313,18 @@ def stream_problem(
         moved = not local
         if region.tensor in layer.outputs:
             moved = stored is None or region.tensor in stored
-        bits = graph.tensors[region.tensor].bits
-        rows.append(StreamedTensor(extent, prod(shape) // extent, bits, local, moved))
+        tensor = graph.tensors[region.tensor]
+        rows.append(
+            StreamedTensor(
+                extent=extent,
+                slice_elements=prod(shape) // extent,
+                bits=tensor.bits,
+                local_bits=tensor.local_bits,
+                resident=local,
+                moved=moved,
+                doubled=region_doubled(layer, region.tensor, memory.doubled),
+            )
+        )
     return StreamProblem(tuple(rows), memory)
 
 
@@ -294,7 +340,7 @@ def any_problem(
     `resident` names the maps that are whole in local memory while it runs; of its outputs
     those in `stored` go to DRAM, or all of them.
     """
-    anywhere = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
+    anywhere = replace(memory, capacity_bytes=0)
     if layer.kind is LayerKind.STREAMED:
         return stream_problem(graph, layer, anywhere, resident, stored)
     kept = stored is None or layer.output in stored

@@ -22,8 +22,8 @@ A *firing* is a pair (stripe, layer); firings are ordered by it.  A row lives
 
 both included: while K rows are read all K live, and a dead row is gone before the next
 one comes.  Whatever is streamed from or to DRAM stays one firing longer where the
-hardware buffers doubly: it is loaded while the row before it is used, and stored while the
-one behind it is made.
+hardware buffers inputs, or outputs, doubly: it is loaded while the row before it is used, and
+stored while the one behind it is made.
 
 Assumed: rows are whole (all columns, all channels, all images of the batch); every row is
 computed once, whether someone needs it or not.  Ignored: tiles of columns.

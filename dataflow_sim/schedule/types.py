@@ -35,8 +35,10 @@ class PartialSums(StrEnum):
     """Where unfinished sums live while a reduction is split across steps.
 
     NONE     the reduction is finished within a step, in the array's own accumulators
-    KEPT     in local memory, for all output tiles that the K loop encloses
-    SPILLED  one tile in local memory; written to DRAM and read back between K steps
+    KEPT     on chip, for all output tiles that the K loop encloses
+    SPILLED  one tile on chip; written to DRAM and read back between K steps
+
+    On chip is the accumulator memory where there is one, else local memory.
     """
 
     NONE = "none"
@@ -89,7 +91,8 @@ class LayerSchedule:
 
     `traffic_bits` are the DRAM bits by tensor and reason, `macs_executed` includes rows
     recomputed for overlapping pooling windows; `local_bits` are the bits in and out of
-    local memory, by DMA and by steps.
+    local memory, by DMA and by steps; `accumulator_bytes` are what its partial sums take of
+    an accumulator memory.
     """
 
     layer: str
@@ -97,6 +100,7 @@ class LayerSchedule:
     traffic_bits: Mapping[TrafficKey, int]
     macs_executed: int
     local_bits: int
+    accumulator_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +143,34 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
+class Buffering:
+    """Whose tiles take two buffers where more than one passes through.
+
+    Constants per channel are weights; operands and all other maps read are inputs.
+    """
+
+    inputs: bool
+    weights: bool
+    outputs: bool
+    partial_sums: bool
+
+
+SINGLE = Buffering(inputs=False, weights=False, outputs=False, partial_sums=False)
+DOUBLE = Buffering(inputs=True, weights=True, outputs=True, partial_sums=True)
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryOptions:
-    """What a schedule needs to know of the hardware's local memory."""
+    """What a schedule needs to know of the hardware's memory on chip.
+
+    `doubled` says which buffers are double; `accumulator_capacity_bytes` is the memory of its
+    own that partial sums have, None where they lie in local memory.
+    """
 
     capacity_bytes: int
-    double_buffer: bool
+    doubled: Buffering
     accumulator_bits: int
+    accumulator_capacity_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +197,11 @@ class Schedule:
         groups = max(group.address + group.local_bytes for group in self.groups)
         maps = max((r.address + r.size_bytes for r in self.residents), default=0)
         return max(groups, maps)
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """The accumulator memory in use."""
+        return max(layer.accumulator_bytes for layer in self.layers)
 
     @property
     def steps(self) -> int:

@@ -10,6 +10,10 @@ why a byte moves:
                  partial sums                partial_sum_fill
     a store of   a network output, a map, partial sums: output_write, map_spill, partial_sum_spill
 
+Bits in and out of local memory are those of the transfers and of the steps, in the width that a
+tensor has there.  Buffers in the accumulator memory hold partial sums and the results that they
+become; what passes through these is not local.
+
 The consuming layer of a load is that of the first later step which reads its buffer; the
 producing layer of a store is that of the last step which wrote it.  Elements are tracked
 on a grid of all region borders that occur (coordinate compression), exactly.
@@ -33,7 +37,17 @@ from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.layer import TensorKind, Window
 from dataflow_sim.graph.region import Box, Span
-from dataflow_sim.program.instructions import Alloc, Compute, Free, Load, Program, Store, Stream
+from dataflow_sim.program.instructions import (
+    Alloc,
+    Compute,
+    Free,
+    Load,
+    Memory,
+    Program,
+    Slice,
+    Store,
+    Stream,
+)
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _FIRST_AGAIN = {
@@ -162,7 +176,7 @@ class _Counter:
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
     pending: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
-    widths: dict[int, int] = field(default_factory=dict)
+    buffers: dict[int, Alloc] = field(default_factory=dict)
     writer: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -189,14 +203,11 @@ class _Counter:
             elif isinstance(instruction, Stream):
                 self._stream(instruction)
             elif isinstance(instruction, Alloc):
-                self.widths[instruction.buffer] = instruction.bits
+                self.buffers[instruction.buffer] = instruction
             else:
                 self._free(instruction)
         self._check_outputs()
         self._count_stated_macs()
-        for (layer, key), bits in self.traffic.items():
-            if key.reason not in _STORE.values():
-                self.writes[layer] += bits
         return Ledger(
             dict(self.traffic),
             tuple(self.reads),
@@ -209,31 +220,60 @@ class _Counter:
         """Operands are read once; unfinished sums are written, and read unless just begun."""
         layer = step.layer
         for part in step.reads:
-            self._consume(part.buffer, layer)
-            self.reads[layer] += part.box.elements * self.widths[part.buffer]
+            self._read(part, layer)
         sums = step.sums
         if sums is not None:
             self._consume(sums.buffer, layer)
-            bits = sums.box.elements * self.widths[sums.buffer]
-            self.reads[layer] += 0 if step.first else bits
-            self.writes[layer] += 0 if step.last else bits
+            if self._is_local(sums.buffer):
+                bits = sums.box.elements * self.buffers[sums.buffer].bits
+                self.reads[layer] += 0 if step.first else bits
+                self.writes[layer] += 0 if step.last else bits
         self.writer[(sums or step.result).buffer] = layer
         if step.last:
             output = self.program.tensors[self.program.layers[layer].output]
-            self.writes[layer] += step.result.box.elements * output.bits
+            if self._is_local(step.result.buffer):
+                self.writes[layer] += step.result.box.elements * output.local_bits
+            elif sums is None or sums.buffer != step.result.buffer:
+                raise ProgramError(f"a result of '{output.name}' lies where no partial sums were")
             self.made[layer] += step.result.box.elements
         self.macs[layer] += self._macs(step)
         self.steps[layer] += 1
 
     def _stream(self, step: Stream) -> None:
         for part in step.reads:
-            self._consume(part.buffer, step.layer)
-            self.reads[step.layer] += part.box.elements * self.widths[part.buffer]
+            self._read(part, step.layer)
         for part in step.writes:
+            self._check_local(part.buffer)
             self.writer[part.buffer] = step.layer
-            self.writes[step.layer] += part.box.elements * self.widths[part.buffer]
+            self.writes[step.layer] += part.box.elements * self.buffers[part.buffer].bits
             self.made[step.layer] += part.box.elements
         self.steps[step.layer] += 1
+
+    def _is_local(self, buffer: int) -> bool:
+        return self.buffers[buffer].memory is Memory.LOCAL
+
+    def _check_local(self, buffer: int) -> None:
+        if not self._is_local(buffer):
+            label = self.buffers[buffer].label
+            raise ProgramError(f"'{label}' lies in the accumulators, which hold partial sums only")
+
+    def _read(self, part: Slice, layer: int) -> None:
+        """A step reads part of a buffer in local memory once."""
+        self._check_local(part.buffer)
+        self._consume(part.buffer, layer)
+        self.reads[layer] += part.box.elements * self.buffers[part.buffer].bits
+
+    def _write_local(self, load: Load, layer: int) -> None:
+        """The DMA writes what it has loaded for a layer, unpacked where that is wider."""
+        tensor, buffer = self.program.tensors[load.tensor], self.buffers[load.buffer]
+        if buffer.bits < tensor.local_bits:
+            raise ProgramError(
+                f"'{tensor.name}' has {tensor.local_bits} bits on chip, its buffer {buffer.bits}"
+            )
+        if tensor.kind is not TensorKind.PARTIAL_SUM:
+            self._check_local(load.buffer)
+        if buffer.memory is Memory.LOCAL:
+            self.writes[layer] += load.box.elements * tensor.local_bits
 
     def _free(self, instruction: Free) -> None:
         left = self.pending.pop(instruction.buffer, [])
@@ -251,6 +291,7 @@ class _Counter:
             tensor = self.program.tensors[load.tensor]
             grid = self.grids[load.tensor]
             cells = grid.cells(load.box)
+            self._write_local(load, layer)
             if tensor.kind is TensorKind.PARTIAL_SUM:
                 self._check_written(load, cells)
                 self._add(layer, tensor.name, Reason.PARTIAL_SUM_FILL, load.box.elements)
@@ -283,7 +324,8 @@ class _Counter:
         written[cells] = True
         layer = self.writer[store.buffer]
         self._add(layer, store.tensor, _STORE[tensor.kind], store.box.elements)
-        self.reads[layer] += store.box.elements * tensor.bits
+        if self._is_local(store.buffer):
+            self.reads[layer] += store.box.elements * tensor.local_bits
 
     def _macs(self, step: Compute) -> int:
         """MACs of a step: one for each body element, input channel and kernel tap.

@@ -1,7 +1,8 @@
-"""Local memory over time: who occupies which addresses, and that nobody overlaps.
+"""Memory on chip over time: who occupies which addresses, and that nobody overlaps.
 
-Every buffer occupies [address, address + size) from its Alloc to its Free.  The peak
-height is the highest address in use at any time: it, not the sum of sizes, has to fit.
+Every buffer occupies [address, address + size) of its memory from its Alloc to its Free.  The
+peak height of a memory is the highest address in use at any time: it, not the sum of sizes,
+has to fit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.program.instructions import Alloc, Free, Program
+from dataflow_sim.program.instructions import Alloc, Free, Memory, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,43 +24,47 @@ class Residency:
     stop: int
     address: int
     size_bytes: int
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """Local memory over a program.
+    """Memory on chip over a program.
 
-    `peak_bytes` is the allocated height; `residencies` are in order of allocation.
+    `peak_bytes` is the allocated height of local memory, `accumulator_peak_bytes` that of the
+    accumulators; `residencies` are those of both, in order of allocation.
     """
 
     peak_bytes: int
+    accumulator_peak_bytes: int
     residencies: tuple[Residency, ...]
 
 
 def occupancy(program: Program) -> Occupancy:
-    """Follow all buffers.  Raises ProgramError when two overlap or one leaves the memory."""
+    """Follow all buffers.  Raises ProgramError when two overlap or one leaves its memory."""
     live: dict[int, tuple[int, Alloc]] = {}
-    addresses: list[tuple[int, int]] = []  # (address, buffer), sorted
-    peak = 0
+    # (address, buffer) of each memory, sorted
+    addresses: dict[Memory, list[tuple[int, int]]] = {memory: [] for memory in Memory}
+    peak = dict.fromkeys(Memory, 0)
     stays = []
     for index, instruction in enumerate(program.instructions):
         if isinstance(instruction, Alloc):
-            _check_place(program, instruction, addresses, live)
+            memory = instruction.memory
+            _check_place(program, instruction, addresses[memory], live)
             live[instruction.buffer] = (index, instruction)
-            insort(addresses, (instruction.address, instruction.buffer))
-            peak = max(peak, instruction.address + instruction.size_bytes)
+            insort(addresses[memory], (instruction.address, instruction.buffer))
+            peak[memory] = max(peak[memory], instruction.address + instruction.size_bytes)
         elif isinstance(instruction, Free):
             if instruction.buffer not in live:
                 raise ProgramError(f"buffer {instruction.buffer} is freed but not allocated")
             start, alloc = live.pop(instruction.buffer)
-            addresses.remove((alloc.address, alloc.buffer))
-            stays.append(
-                Residency(alloc.buffer, alloc.label, start, index, alloc.address, alloc.size_bytes)
-            )
+            addresses[alloc.memory].remove((alloc.address, alloc.buffer))
+            place = (alloc.address, alloc.size_bytes, alloc.memory)
+            stays.append(Residency(alloc.buffer, alloc.label, start, index, *place))
     if live:
         raise ProgramError(f"{len(live)} buffers are never freed, first {min(live)}")
     stays.sort(key=lambda stay: (stay.start, stay.buffer))
-    return Occupancy(peak, tuple(stays))
+    return Occupancy(peak[Memory.LOCAL], peak[Memory.ACCUMULATORS], tuple(stays))
 
 
 def _check_place(
@@ -69,10 +74,13 @@ def _check_place(
     live: dict[int, tuple[int, Alloc]],
 ) -> None:
     end = alloc.address + alloc.size_bytes
-    if alloc.address < 0 or end > program.capacity_bytes:
+    local = alloc.memory is Memory.LOCAL
+    capacity = program.capacity_bytes if local else program.accumulator_capacity_bytes
+    if alloc.address < 0 or end > capacity:
+        memory = "local" if local else "accumulator"
         raise ProgramError(
-            f"buffer '{alloc.label}' at {alloc.address} to {end} leaves the local memory of "
-            f"{program.capacity_bytes} bytes"
+            f"buffer '{alloc.label}' at {alloc.address} to {end} leaves the {memory} memory of "
+            f"{capacity} bytes"
         )
     place = bisect_left(addresses, (alloc.address, alloc.buffer))
     for neighbour in addresses[max(0, place - 1) : place + 1]:

@@ -1,12 +1,12 @@
 """The replay: a program executed with numpy on real tensors, in exactly S bytes.
 
-The local memory is a bytearray of the program's capacity; a buffer is a window on its
-bytes at the address that the program gave it.  Loads and stores copy between it and a
-DRAM of named tensors, and steps compute from it alone.  Fresh and freed bytes hold NaN, so
-that reading what was never loaded poisons the result.  Beside every buffer stands a shadow
-that remembers which element of which tensor each place holds: reading or storing anything
-else than the instruction says is an error, even where stale bytes happen to be equal.  A
-step that lacks a row or column it needs says which.
+The local memory is a bytearray of the program's capacity, the accumulator memory another; a
+buffer is a window on the bytes of one at the address that the program gave it.  Loads and
+stores copy between it and a DRAM of named tensors, and steps compute from it alone.  Fresh and
+freed bytes hold NaN, so that reading what was never loaded poisons the result.  Beside every
+buffer stands a shadow that remembers which element of which tensor each place holds: reading
+or storing anything else than the instruction says is an error, even where stale bytes happen
+to be equal.  A step that lacks a row or column it needs says which.
 
 Numbers are float32, so the program must have been made for 32-bit weights, maps and
 accumulators.  Per-channel constants travel as their channel number: what a step finds in
@@ -33,6 +33,7 @@ from dataflow_sim.program.instructions import (
     Compute,
     Free,
     Load,
+    Memory,
     Program,
     Slice,
     Store,
@@ -51,7 +52,7 @@ from dataflow_sim.simulate.pointwise import pointwise
 
 _BITS = 32
 _NOTHING = -1  # the shadow of a place that holds no element
-Memory = npt.NDArray[np.float32]
+Window = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
 Number = TypeVar("Number", np.float32, np.int64)
@@ -129,15 +130,18 @@ class _Machine:
     program: Program
     constants: Mapping[str, npt.NDArray[np.generic]]
     dram: dict[str, npt.NDArray[np.float32]]
-    memory: bytearray = field(init=False)
-    buffers: dict[int, Memory] = field(default_factory=dict)
+    memory: dict[Memory, bytearray] = field(init=False)
+    buffers: dict[int, Window] = field(default_factory=dict)
     shadows: dict[int, Ids] = field(default_factory=dict)
     spilled: dict[str, Ids] = field(default_factory=dict)
     first_id: dict[str, int] = field(default_factory=dict)
     moved_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.memory = bytearray(self.program.capacity_bytes)
+        self.memory = {
+            Memory.LOCAL: bytearray(self.program.capacity_bytes),
+            Memory.ACCUMULATORS: bytearray(self.program.accumulator_capacity_bytes),
+        }
         start = 0
         for name, tensor in self.program.tensors.items():
             self.first_id[name] = start
@@ -184,7 +188,8 @@ class _Machine:
             if instruction.bits != _BITS:
                 raise ProgramError(f"buffer of {instruction.bits} bits; a replay needs {_BITS}")
             count = int(np.prod(instruction.shape))
-            flat = np.frombuffer(self.memory, np.float32, count, instruction.address)
+            place = self.memory[instruction.memory]
+            flat = np.frombuffer(place, np.float32, count, instruction.address)
             self.buffers[instruction.buffer] = flat.reshape(instruction.shape)
             flat[...] = np.nan
             self.shadows[instruction.buffer] = np.full(instruction.shape, _NOTHING, np.int64)

@@ -20,7 +20,7 @@ from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from tests.support.plain_search import plain_frontier
 from tests.support.runs import built_in, scheduled, single_convolution
@@ -37,7 +37,7 @@ def test_reading(benchmark: Benchmark, name: str) -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "vgg16", "densenet121"])
 def test_all_frontiers_of_a_network(benchmark: Benchmark, name: str) -> None:
     graph = built_in(name)
-    problems = [layer_problem(graph, x, MemoryOptions(0, False, 32)) for x in graph.layers]
+    problems = [layer_problem(graph, x, MemoryOptions(0, SINGLE, 32)) for x in graph.layers]
 
     def search() -> None:
         layer_frontier.cache_clear()
@@ -50,7 +50,7 @@ def test_all_frontiers_of_a_network(benchmark: Benchmark, name: str) -> None:
 def test_frontiers_of_three_networks_within_two_seconds(benchmark: Benchmark) -> None:
     """From a cold start, on one core."""
     problems = [
-        layer_problem(graph, layer, MemoryOptions(0, False, 8))
+        layer_problem(graph, layer, MemoryOptions(0, SINGLE, 8))
         for graph in map(built_in, ("mobilenet_v2", "resnet50", "vgg16"))
         for layer in graph.layers
     ]
@@ -71,7 +71,7 @@ def test_frontiers_of_three_networks_within_two_seconds(benchmark: Benchmark) ->
 def test_the_search_is_a_hundred_times_faster_than_plain_python(benchmark: Benchmark) -> None:
     """On the same space of one layer, pinning included, with the same frontier."""
     graph = single_convolution((1, 24, 14, 14), 32, Window((3, 3), pad=(1, 1)))
-    problem = layer_problem(graph, graph.layers[0], MemoryOptions(0, False, 8))
+    problem = layer_problem(graph, graph.layers[0], MemoryOptions(0, SINGLE, 8))
     start = time.process_time()
     slow = plain_frontier(problem)
     plain_seconds = time.process_time() - start

@@ -14,7 +14,7 @@ from dataflow_sim.ingest import read_network
 from dataflow_sim.pipeline import RunOptions, run
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.search import POLICIES, budget_curve
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from tests.support.curves import policies_are_ordered
 from tests.support.models import LIGHT, NAMES, at_8_bit, read, references
 from tests.support.runs import CLASSIC, built_in
@@ -59,7 +59,7 @@ def test_every_policy_runs(name: str, shared: Path) -> None:
 
 
 def reaches_the_floor(graph: NetworkGraph) -> None:
-    points = budget_curve(graph, MemoryOptions(0, False, 32), "merged").points
+    points = budget_curve(graph, MemoryOptions(0, SINGLE, 32), "merged").points
     assert points[-1].dram_bytes == compulsory_bytes(graph)
     assert points[-1].local_bytes <= LARGE
 
@@ -78,7 +78,7 @@ def stays_above_the_floor_by_shared_kernels(graph: NetworkGraph) -> None:
     users = Counter(layer.weight for layer in graph.layers if layer.weight)
     again = sum(graph.tensors[name].elements * (n - 1) for name, n in users.items())
     assert again > 0
-    points = budget_curve(graph, MemoryOptions(0, False, 32), "merged").points
+    points = budget_curve(graph, MemoryOptions(0, SINGLE, 32), "merged").points
     assert points[-1].dram_bytes == compulsory_bytes(graph) + again
 
 

@@ -54,7 +54,9 @@ of their tiles that are not pinned; a tile without such elements is no tile of t
 Of a tensor with pinned channels no tile may be left or two, but not one alone.
 
 Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles' extents, in
-whole bytes, times two if tiles are double-buffered and the buffer sees more than one identity.
+whole bytes, times two if it is double-buffered and sees more than one identity.  Tiles are of
+four kinds, each double-buffered or not: inputs (operands among them), weights (constant vectors
+among them), outputs, sums.  A buffer is double-buffered if tiles of some such kind pass through it.
 The input's buffer is a ring of rows if ever an element was not loaded again: as many rows as the
 largest tile has, or, double-buffered, as any tile and the rows loaded for the next one have
 together; the rows of a tile without columns count.
@@ -64,6 +66,11 @@ K, else the body tile (identity group and whichever of m, p is outside K).  Outp
 tile (identity group, m, p), absent if the sums have a buffer or the layer is elementwise in place
 (no kernel, no pool, kernel = stride = 1, pads 0, input_bits == output_bits).  If neither holds,
 the first full operand of output_bits has no buffer of its own: it uses the output's.
+Outputs pass through the sums' buffer if there is one, and through the input's if in place.
+
+Sums may lie apart, in a memory that is not local.  Whatever passes through their buffer then
+neither takes local bytes nor moves local bits.  Kernel elements are kernel_local_bits wide in
+local memory, and written to it and read from it at that width.
 """
 
 from collections import Counter
@@ -298,7 +305,7 @@ def _pinned(spec: LayerSpec, tiling: NestTiling) -> tuple[set[Element], int]:
 
 
 def legal(spec: LayerSpec, tiling: NestTiling) -> bool:
-    """Whether the model allows this tiling of this layer."""
+    """Whether the model allows this tiling of this layer, whatever the memory."""
     if tiling.order not in ORDERS or tiling.sums not in SUMS:
         return False
     m_tiles = len(_tiles(spec.m, tiling.m_tile))
@@ -361,6 +368,8 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     macs = 0
     steps = 0
     on_chip_bits = 0
+    sums_are_local = not tiling.chip.sums_apart
+    output_is_local = tiling.sums == "none" or sums_are_local
 
     for g_index, gs in enumerate(group_tiles):
         for indices in product(*(range(trips[loop]) for loop in tiling.order)):
@@ -396,7 +405,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                 open_ms = tuple(m for m in ms if m >= tiling.pinned_m)
                 if open_ms:
                     kernel_role.use((g_index, m_index, k_index), (gs, open_ms, ks, *taps))
-                on_chip_bits += len(set(product(gs, ms, ks, *taps))) * spec.kernel_bits
+                on_chip_bits += len(set(product(gs, ms, ks, *taps))) * spec.kernel_local_bits
             input_vector_axes: Axes = (tuple(range(spec.input_vectors)), in_channels)
             input_vector_role.use((g_index, k_index), input_vector_axes)
             on_chip_bits += len(input_vector_role.held) * spec.vector_bits
@@ -433,7 +442,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                     live_identity = tuple(identity)
                     k_tiles_added.clear()  # what the live region held before is lost
             if not first_k:
-                on_chip_bits += len(body_tile) * spec.accumulator_bits
+                on_chip_bits += len(body_tile) * spec.accumulator_bits * sums_are_local
                 if tiling.sums == "spilled":
                     sums_read += len(body_tile)
             for element in body_tile:
@@ -444,10 +453,10 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                         macs += row_products[element[2]] * column_products[element[3]]
             by_channel = len(k_tiles) > 1 and any(not o.per_channel for o in spec.operands)
             if by_channel and last_k:
-                on_chip_bits += 2 * len(body_tile) * spec.accumulator_bits
+                on_chip_bits += 2 * len(body_tile) * spec.accumulator_bits * sums_are_local
                 steps += len(out_channels)
             if not last_k:
-                on_chip_bits += len(body_tile) * spec.accumulator_bits
+                on_chip_bits += len(body_tile) * spec.accumulator_bits * sums_are_local
                 if tiling.sums == "spilled":
                     sums_written += len(body_tile)
                 continue
@@ -479,7 +488,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                 assert element not in output_written, "an output element is written twice"
                 output_written.add(element)
                 output_writes += 1
-            on_chip_bits += len(output_tile) * spec.output_bits
+            on_chip_bits += len(output_tile) * spec.output_bits * output_is_local
 
     oh, ow = spec.output_size
     whole_output = product(range(spec.n), range(spec.groups * spec.m), range(oh), range(ow))
@@ -487,23 +496,32 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     assert not k_tiles_added, "a sum is never finished"
 
     # Local memory.
-    double = tiling.double_buffer
-    local_bytes = input_role.local_bytes(spec.input_bits, double)
+    def double(*kinds: str) -> bool:
+        return any(kind in tiling.chip.double for kind in kinds)
+
+    in_place, waiting = _elementwise_in_place(spec), _operand_in_place(spec, tiling)
+    through_input = ("inputs", "outputs") if in_place else ("inputs",)
+    local_bytes = input_role.local_bytes(spec.input_bits, double(*through_input))
     if spec.has_kernel:
-        local_bytes += kernel_role.local_bytes(spec.kernel_bits, double)
-    local_bytes += input_vector_role.local_bytes(spec.vector_bits, double)
-    local_bytes += output_vector_role.local_bytes(spec.vector_bits, double)
+        local_bytes += kernel_role.local_bytes(spec.kernel_local_bits, double("weights"))
+    local_bytes += input_vector_role.local_bytes(spec.vector_bits, double("weights"))
+    local_bytes += output_vector_role.local_bytes(spec.vector_bits, double("weights"))
     for index, operand in enumerate(spec.operands):
-        if index != _operand_in_place(spec, tiling):
-            local_bytes += operand_roles[index].local_bytes(operand.bits, double)
+        if index != waiting:
+            local_bytes += operand_roles[index].local_bytes(operand.bits, double("inputs"))
+    sums_bytes = 0
     if tiling.sums != "none":
-        local_bytes += sums_buffer.local_bytes(spec.accumulator_bits, double)
-    elif not _elementwise_in_place(spec):
-        local_bytes += output_buffer.local_bytes(spec.output_bits, double)
+        both = double("sums", "outputs")
+        sums_bytes = sums_buffer.local_bytes(spec.accumulator_bits, both)
+    elif not in_place:
+        through_output = ("outputs",) if waiting is None else ("outputs", "inputs")
+        local_bytes += output_buffer.local_bytes(spec.output_bits, double(*through_output))
+    if sums_are_local:
+        local_bytes, sums_bytes = local_bytes + sums_bytes, 0
 
     # What is pinned: read once, in buffers of its own.
     local_bytes += -(-len(pinned_input) * spec.input_bits // 8)
-    local_bytes += -(-pinned_kernel * spec.kernel_bits // 8)
+    local_bytes += -(-pinned_kernel * spec.kernel_local_bits // 8)
 
     # Traffic in bits.
     dram_bits = (input_role.reads + len(pinned_input)) * spec.input_bits
@@ -512,10 +530,17 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     for operand, role in zip(spec.operands, operand_roles, strict=True):
         dram_bits += role.reads * operand.bits
     dram_bits += output_writes * spec.output_bits
-    dram_bits += (sums_written + sums_read) * spec.accumulator_bits
+    spilled_bits = (sums_written + sums_read) * spec.accumulator_bits
+    dram_bits += spilled_bits
+
+    # What the transfers of these bits write to local memory, or read from it.
+    dma_bits = dram_bits + kernel_role.reads * (spec.kernel_local_bits - spec.kernel_bits)
+    dma_bits -= 0 if sums_are_local else spilled_bits
+    dma_bits -= 0 if output_is_local else output_writes * spec.output_bits
 
     return NestCounts(
         local_bytes=local_bytes,
+        sums_bytes=sums_bytes,
         input_first=input_role.first_reads + len(pinned_input),
         input_again=input_role.repeated_reads,
         kernel_first=kernel_role.first_reads + pinned_kernel,
@@ -529,5 +554,6 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
         macs=macs,
         steps=steps,
         dram_bits=dram_bits,
-        local_bits=dram_bits + on_chip_bits,
+        step_bits=on_chip_bits,
+        local_bits=dma_bits + on_chip_bits,
     )

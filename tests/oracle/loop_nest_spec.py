@@ -29,6 +29,7 @@ class LayerSpec:
     """One layer; pairs are (rows, columns), `m` and `k` are channels per group.
 
     `up` spreads the input: up - 1 zeros behind each element.
+    A kernel element has `kernel_bits` in DRAM and `kernel_local_bits` in local memory.
     """
 
     n: int
@@ -49,6 +50,7 @@ class LayerSpec:
     operands: tuple[OperandSpec, ...] = ()
     input_bits: int = 8
     kernel_bits: int = 8
+    kernel_local_bits: int = 8
     output_bits: int = 8
     vector_bits: int = 32
     accumulator_bits: int = 32
@@ -63,6 +65,17 @@ class LayerSpec:
             raise ValueError("without a pool the output has the body's size")
         if not self.has_kernel and (self.m, self.k) != (1, 1):
             raise ValueError("without a kernel M = K = 1 and the groups are the channels")
+
+
+@dataclass(frozen=True)
+class OnChip:
+    """Which kinds of tiles are double-buffered, and whether sums lie apart from local memory.
+
+    The kinds are inputs, weights, outputs, sums.
+    """
+
+    double: frozenset[str] = frozenset()
+    sums_apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class NestTiling:
     n_tile: int
     row_tile: int
     col_tile: int
-    double_buffer: bool = False
+    chip: OnChip = OnChip()
     pinned_m: int = 0
     pinned_k: int = 0
 
@@ -92,10 +105,12 @@ class NestCounts:
     """What `simulate` counts: bytes, elements, steps and bits, as the names say.
 
     `input_first` counts an input element's first read ever in the layer, `input_again` the
-    others; the kernel's likewise.
+    others; the kernel's likewise.  `sums_bytes` are those of sums apart from local memory;
+    `step_bits` is the part of `local_bits` that steps move, the rest is transfers.
     """
 
     local_bytes: int
+    sums_bytes: int
     input_first: int
     input_again: int
     kernel_first: int
@@ -109,4 +124,5 @@ class NestCounts:
     macs: int
     steps: int
     dram_bits: int
+    step_bits: int
     local_bits: int

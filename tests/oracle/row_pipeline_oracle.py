@@ -27,8 +27,11 @@ height, rounded down; with a height the stripes end with the first input's rows.
 
 Lives, both ends included.  A row made inside: from the firing that makes it to the last that
 needs it.  A loaded row: from the first firing that needs it to the last.  With double buffers a
-loaded row begins no later than the loaded row before it is first needed, and a row of a stored
-map stays until the map's next row is made.
+loaded row begins no later than the loaded row before it is first needed (inputs), and a row of a
+stored map stays until the map's next row is made (outputs); a streamed kernel tile is there twice
+(weights).  Each of the three by itself.
+
+Kernels may be wider in local memory than in DRAM.
 """
 
 from __future__ import annotations
@@ -42,6 +45,15 @@ from dataflow_sim.graph.network import NetworkGraph
 
 ROW, COLUMN = 0, 1
 Firing = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Double:
+    """What is double-buffered."""
+
+    inputs: bool = False
+    weights: bool = False
+    outputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Group:
     graph: NetworkGraph
     start: int
     stop: int
-    double_buffer: bool
+    double: Double
     firings: list[Firing]
     maps: dict[str, MapInGroup]
     outgoing: tuple[str, ...]
@@ -259,7 +271,7 @@ def leaves(graph: NetworkGraph, name: str, stop: int) -> bool:
 
 
 def execute(
-    graph: NetworkGraph, start: int, stop: int, height: int | None, double_buffer: bool
+    graph: NetworkGraph, start: int, stop: int, height: int | None, double: Double
 ) -> Group:
     """Run layers [start, stop): who makes and who needs each row, and when.
 
@@ -288,14 +300,14 @@ def execute(
     outgoing = tuple(
         layer.output for layer in graph.layers[start:stop] if leaves(graph, layer.output, stop)
     )
-    return Group(graph, start, stop, double_buffer, firings, maps, outgoing)
+    return Group(graph, start, stop, double, firings, maps, outgoing)
 
 
-def row_lives(found: MapInGroup, stored: bool, double_buffer: bool) -> Iterator[tuple[int, int]]:
+def row_lives(found: MapInGroup, stored: bool, double: Double) -> Iterator[tuple[int, int]]:
     """First and last firing of every row of a map that is in local memory row by row."""
     for row, made in found.made.items():
         moments = {made} | found.needed.get(row, set())
-        if stored and double_buffer:
+        if stored and double.outputs:
             moments.add(found.made.get(row + 1, made))
         yield made, max(moments)
     if found.made:
@@ -303,7 +315,7 @@ def row_lives(found: MapInGroup, stored: bool, double_buffer: bool) -> Iterator[
     before: int | None = None
     for row in sorted(found.needed):
         first = min(found.needed[row])
-        early = first if before is None or not double_buffer else min(first, before)
+        early = first if before is None or not double.inputs else min(first, before)
         yield early, max(found.needed[row])
         before = first
 
@@ -322,7 +334,7 @@ def measure(group: Group, choice: Choice) -> Totals:
             continue
         if not found.made:
             dram_bits += found.row_bits * len(found.needed)
-        for first, last in row_lives(found, stored, group.double_buffer):
+        for first, last in row_lives(found, stored, group.double):
             born[first] = born.get(first, 0) + whole_bytes(found.row_bits)
             dead[last] = dead.get(last, 0) + whole_bytes(found.row_bits)
     tiles: dict[int, int] = {}
@@ -334,13 +346,14 @@ def measure(group: Group, choice: Choice) -> Totals:
                 continue
             tensor = graph.tensors[name]
             bits = tensor.elements * tensor.bits
+            local_bits = tensor.elements * tensor.local_bits
             if name == layer.weight and index in choice.streamed:
                 channels = tensor.shape[0]
-                halves = 2 if group.double_buffer and channels > 1 else 1
-                tiles[index] = halves * whole_bytes(bits // channels)
+                halves = 2 if group.double.weights and channels > 1 else 1
+                tiles[index] = halves * whole_bytes(local_bits // channels)
                 bits *= sum(1 for _, fired in group.firings if fired == index)
             else:
-                kept += whole_bytes(bits)
+                kept += whole_bytes(local_bits)
             dram_bits += bits
     living = peak = 0
     for position, (_, index) in enumerate(group.firings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from dataflow_sim.schedule.types import (
 )
 from dataflow_sim.simulate.replay import replay
 from tests.oracle.test_closed_form import tilings
-from tests.support.runs import case, outputs_of, proved
+from tests.support.runs import buffering, case, outputs_of, proved
 
 NETWORKS = ("concatenated", "depthwise", "padded_chain", "pooled_classifier", "residual")
 _MOST_STEPS = 2000
@@ -65,7 +66,7 @@ def schedule_of(
             Group(index, index + 1, False, False, None, one, nothing, stored, (), 0, size)
         )
     capacity = max(group.local_bytes for group in groups)
-    options = MemoryOptions(capacity, memory.double_buffer, memory.accumulator_bits)
+    options = replace(memory, capacity_bytes=capacity)
     return Schedule(graph.name, "layerwise", options, tuple(groups))
 
 
@@ -74,7 +75,7 @@ def schedule_of(
 @given(data=st.data())
 def test_any_tilings_of_a_network(name: str, data: st.DataObject) -> None:
     found = case(name)
-    memory = MemoryOptions(0, data.draw(st.booleans()), 32)
+    memory = MemoryOptions(0, buffering(data.draw(st.booleans())), 32)
     chosen = drawn(data, found.graph, memory)
     program = proved(found.graph, schedule_of(found.graph, chosen, memory))
     result = replay(program, found.graph, found.inputs)

@@ -14,7 +14,15 @@ from dataflow_sim.schedule.estimate import step_bits, tiling_costs
 from dataflow_sim.schedule.footprints import Axis
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import LayerProblem, Operand
-from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
+from dataflow_sim.schedule.types import (
+    DOUBLE,
+    ORDERS,
+    SINGLE,
+    Buffering,
+    LayerTiling,
+    MemoryOptions,
+    PartialSums,
+)
 from tests.oracle import loop_nest_oracle as oracle
 from tests.oracle import loop_nest_spec as spec_of
 
@@ -57,6 +65,14 @@ def axis(draw: st.DrawFn, pooled: bool, plain: bool, transposed: bool | None = N
     )
 
 
+buffering = st.one_of(
+    st.sampled_from([SINGLE, DOUBLE]),
+    st.builds(Buffering, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+)
+# bytes of a memory for partial sums, from none that is of use to more than is ever needed
+accumulators = st.sampled_from([None, None, 1, 16, 64, 256, 1024, 1 << 20])
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> LayerProblem:
     kind = draw(st.sampled_from([LayerKind.CONVOLUTION] * 3 + [LayerKind.CHANNELWISE]))
@@ -78,6 +94,7 @@ def problems(draw: st.DrawFn) -> LayerProblem:
             )
         )
     bits = draw(st.sampled_from([3, 8]))
+    kernel_bits = draw(st.sampled_from([4, 8]))
     return LayerProblem(
         kind=kind,
         batch=draw(st.integers(1, 2)),
@@ -92,13 +109,14 @@ def problems(draw: st.DrawFn) -> LayerProblem:
         input_fetched_bits=groups * input_channels * bits,
         input_read_bits=groups * input_channels * bits,
         input_bits=bits,
-        kernel_bits=draw(st.sampled_from([4, 8])),
+        kernel_bits=kernel_bits,
+        kernel_local_bits=kernel_bits + draw(st.sampled_from([0, 0, 1, 8])),
         output_bits=draw(st.sampled_from([4, 8])),
         vector_bits=32,
         input_vectors=draw(st.integers(0, 1)),
         output_vectors=draw(st.integers(0, 2)),
         operands=operands,
-        memory=MemoryOptions(0, draw(st.booleans()), 32),
+        memory=MemoryOptions(0, draw(buffering), 32, draw(accumulators)),
     )
 
 
@@ -164,12 +182,31 @@ def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
         operands=tuple(spec_of.OperandSpec(o.bits, o.per_channel) for o in problem.operands),
         input_bits=problem.input_bits,
         kernel_bits=problem.kernel_bits,
+        kernel_local_bits=problem.kernel_local_bits,
         output_bits=problem.output_bits,
         vector_bits=problem.vector_bits,
         accumulator_bits=problem.memory.accumulator_bits,
         up=(rows.up, columns.up),
         transposed=rows.transposed,
     )
+
+
+def as_chip(memory: MemoryOptions) -> spec_of.OnChip:
+    doubled = memory.doubled
+    kinds = {
+        "inputs": doubled.inputs,
+        "weights": doubled.weights,
+        "outputs": doubled.outputs,
+        "sums": doubled.partial_sums,
+    }
+    return spec_of.OnChip(
+        frozenset(kind for kind, double in kinds.items() if double),
+        memory.accumulator_capacity_bytes is not None,
+    )
+
+
+def fits(problem: LayerProblem, counted: spec_of.NestCounts) -> bool:
+    return counted.sums_bytes <= (problem.memory.accumulator_capacity_bytes or 0)
 
 
 def as_nest(problem: LayerProblem, tiling: LayerTiling) -> spec_of.NestTiling:
@@ -182,7 +219,7 @@ def as_nest(problem: LayerProblem, tiling: LayerTiling) -> spec_of.NestTiling:
         n_tile=tiling.batch_tile,
         row_tile=tiling.row_tile,
         col_tile=tiling.column_tile,
-        double_buffer=problem.memory.double_buffer,
+        chip=as_chip(problem.memory),
         pinned_m=tiling.pinned_output_channels,
         pinned_k=tiling.pinned_input_channels,
     )
@@ -195,12 +232,16 @@ def test_every_count_of_any_tiling(data: st.DataObject) -> None:
     tiling = data.draw(tilings(problem))
     spec, nest = as_spec(problem), as_nest(problem, tiling)
     costs = tiling_costs(problem, tiling)
-    assert (costs is not None) == oracle.legal(spec, nest)
-    if costs is None:
+    if not oracle.legal(spec, nest):
+        assert costs is None
         return
     counted = oracle.simulate(spec, nest)
+    assert (costs is not None) == fits(problem, counted)
+    if costs is None:
+        return
     channels_in = problem.groups * problem.input_channels
     assert int(costs.local_bytes[0]) == counted.local_bytes
+    assert int(costs.accumulator_bytes[0]) == counted.sums_bytes
     assert int(costs.dram_bits[0]) == counted.dram_bits
     assert int(costs.macs[0]) == counted.macs
     assert int(costs.steps[0]) == counted.steps == tiling.steps
@@ -211,7 +252,7 @@ def test_every_count_of_any_tiling(data: st.DataObject) -> None:
     assert int(costs.kernel_elements[0]) == counted.kernel_first + counted.kernel_again
     spilled = counted.sums_written + counted.sums_read
     assert int(costs.partial_sum_bits[0]) == spilled * problem.memory.accumulator_bits
-    assert step_bits(problem, tiling) + counted.dram_bits == counted.local_bits
+    assert step_bits(problem, tiling) == counted.step_bits
 
 
 @st.composite
@@ -241,12 +282,13 @@ def tiny_problems(draw: st.DrawFn, enlarging: bool) -> LayerProblem:
         input_read_bits=channels * 8,
         input_bits=8,
         kernel_bits=8,
+        kernel_local_bits=draw(st.sampled_from([8, 16])),
         output_bits=8,
         vector_bits=32,
         input_vectors=0,
         output_vectors=1,
         operands=(),
-        memory=MemoryOptions(0, draw(st.booleans()), 32),
+        memory=MemoryOptions(0, draw(buffering), 32, draw(accumulators)),
     )
 
 
@@ -273,7 +315,8 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
         nest = as_nest(problem, tiling)
         if oracle.legal(spec, nest):
             counted = oracle.simulate(spec, nest)
-            points.add((counted.local_bytes, counted.dram_bits))
+            if fits(problem, counted):
+                points.add((counted.local_bytes, counted.dram_bits))
     return points
 
 

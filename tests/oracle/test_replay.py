@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.program.instructions import Alloc, Compute, Load, Program
+from dataflow_sim.program.instructions import Alloc, Compute, Load, Memory, Program
+from dataflow_sim.schedule.search import schedule_network
+from dataflow_sim.schedule.types import DOUBLE, SINGLE, MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.replay import replay
-from tests.support.runs import Case, case, least_budget, outputs_of, scheduled
+from tests.support.runs import (
+    Case,
+    case,
+    least_budget,
+    least_of,
+    outputs_of,
+    proved,
+    scheduled,
+)
 
 # networks whose operators keep small integers small integers: equality is exact
 EXACT = ("padded_chain", "residual", "shuffled")
@@ -61,6 +73,39 @@ def test_in_exactly_the_least_memory(name: str) -> None:
     np.testing.assert_array_equal(replayed(found, program), found.expected)
 
 
+@pytest.mark.parametrize("sums", [8, 100, 1000])
+@pytest.mark.parametrize("double", [False, True], ids=["single", "double"])
+@pytest.mark.parametrize("name", ["padded_chain", "shuffled", "pooled_classifier"])
+def test_sums_in_a_memory_of_their_own(name: str, double: bool, sums: int) -> None:
+    found = case(name)
+    memory = MemoryOptions(0, DOUBLE if double else SINGLE, 32, sums)
+    budget = int(least_of(found.graph, memory) * 1.6)
+    schedule = schedule_network(found.graph, replace(memory, capacity_bytes=budget), "layerwise")
+    program = proved(found.graph, schedule)
+    places = [x for x in program.instructions if isinstance(x, Alloc)]
+    used = {x.memory for x in places}
+    assert (Memory.ACCUMULATORS in used) == (schedule.accumulator_bytes > 0)
+    assert Memory.ACCUMULATORS in used or sums == 8
+    output = replayed(found, program)
+    if name in EXACT:
+        np.testing.assert_array_equal(output, found.expected)
+    else:
+        scale = float(np.abs(found.expected).max())
+        np.testing.assert_allclose(output, found.expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_sums_beyond_their_memory_make_the_replay_fail() -> None:
+    found = case("padded_chain")
+    memory = MemoryOptions(0, SINGLE, 32, 64)
+    memory = replace(memory, capacity_bytes=least_of(found.graph, memory))
+    schedule = schedule_network(found.graph, memory, "layerwise")
+    program = proved(found.graph, schedule)
+    assert not fails(found, program)
+    short = replace(program, accumulator_capacity_bytes=schedule.accumulator_bytes - 1)
+    with pytest.raises(ProgramError, match=r"instruction \d+ \(Alloc\)"):
+        replay(short, found.graph, found.inputs)
+
+
 def test_constants_that_are_not_counted_still_apply() -> None:
     found = case("padded_chain", count_biases=False)
     _, program = scheduled(found.graph, 4096)
@@ -73,13 +118,7 @@ def test_constants_that_are_not_counted_still_apply() -> None:
 def with_instruction(program: Program, index: int, changed: object) -> Program:
     instructions = list(program.instructions)
     instructions[index] = changed  # type: ignore[call-overload]  # a mutation may be anything
-    return Program(
-        program.name,
-        program.capacity_bytes,
-        program.layers,
-        program.tensors,
-        tuple(instructions),
-    )
+    return replace(program, instructions=tuple(instructions))
 
 
 def halo_loads(program: Program) -> list[int]:

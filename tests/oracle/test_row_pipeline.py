@@ -18,8 +18,10 @@ from dataflow_sim.schedule.layout import GroupRun, group_layout
 from dataflow_sim.schedule.lives import MapLives
 from dataflow_sim.schedule.merging import MergedGroup, kernel_sizes, streaming_order
 from dataflow_sim.schedule.timetable import RowTables
+from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering
 from tests.oracle import row_pipeline_oracle as oracle
 from tests.oracle.row_pipeline_networks import network
+from tests.support.runs import unpacked
 from tests.support.small import SMALL
 
 HEIGHTS = (None, 2, 3, 5)
@@ -57,8 +59,10 @@ def check_layout(tables: RowTables, run: GroupRun, local_bytes: int) -> None:
 def check_group(tables: RowTables, group: MergedGroup, run: GroupRun, random: Random) -> None:
     """Compare a group with the simulation, for several residencies and streamed kernels."""
     graph = tables.graph
-    kernels = [kernel_sizes(graph, layer, run.double_buffer) for layer in graph.layers]
-    simulated = oracle.execute(graph, run.start, run.stop, run.stripe_rows, run.double_buffer)
+    kernels = [kernel_sizes(graph, layer, run.doubled.weights) for layer in graph.layers]
+    doubled = run.doubled
+    double = oracle.Double(doubled.inputs, doubled.weights, doubled.outputs)
+    simulated = oracle.execute(graph, run.start, run.stop, run.stripe_rows, double)
     names = [found.name for found in group.timetable.outside()]
     leaving = [found.name for found in group.outgoing]
     assert sorted(names) == sorted(simulated.outside)
@@ -89,24 +93,28 @@ def check_group(tables: RowTables, group: MergedGroup, run: GroupRun, random: Ra
                 tiles,
                 choice.resident,
                 choice.stored,
-                run.double_buffer,
+                run.doubled,
             )
             check_layout(tables, chosen, counted.local_bytes)
 
 
 def compare(
-    graph: NetworkGraph, start: int, height: int | None, double: bool, random: Random
+    graph: NetworkGraph, start: int, height: int | None, doubled: Buffering, random: Random
 ) -> int:
     """Let a group of at most seven layers grow from `start`; compare it after every layer."""
     tables = RowTables(graph)
-    kernels = [kernel_sizes(graph, layer, double) for layer in graph.layers]
-    group = MergedGroup(tables, kernels, MapLives(graph).last_reader, start, height, double)
+    kernels = [kernel_sizes(graph, layer, doubled.weights) for layer in graph.layers]
+    group = MergedGroup(tables, kernels, MapLives(graph).last_reader, start, height, doubled)
     stop = start
     while stop < min(len(graph.layers), start + 7) and group.extend():
         stop += 1
-        run = GroupRun(start, stop, height, (), frozenset(), frozenset(), double)
+        run = GroupRun(start, stop, height, (), frozenset(), frozenset(), doubled)
         check_group(tables, group, run, random)
     return stop - start
+
+
+def some_buffering(random: Random) -> Buffering:
+    return Buffering(*(random.random() < 0.5 for _ in range(4)))
 
 
 def two_convolutions() -> NetworkGraph:
@@ -125,13 +133,13 @@ def test_two_convolutions_by_hand() -> None:
     assert local_bytes == 7968
     graph = two_convolutions()
     stored = frozenset({"b"})
-    simulated = oracle.execute(graph, 0, 2, None, False)
+    simulated = oracle.execute(graph, 0, 2, None, oracle.Double())
     dram_bytes = 36 * 36 * 16 + 32 * 32 * 16 + 2 * 9 * 16 * 16
     assert dram_bytes == 41728
     counted = oracle.measure(simulated, oracle.Choice(stored=stored))
     assert counted == oracle.Totals(local_bytes, 8 * dram_bytes)
-    assert compare(graph, 0, None, False, Random(0)) == 2
-    run = GroupRun(0, 2, None, (), frozenset(), stored, False)
+    assert compare(graph, 0, None, SINGLE, Random(0)) == 2
+    run = GroupRun(0, 2, None, (), frozenset(), stored, SINGLE)
     assert group_layout(RowTables(graph), run).height == local_bytes
 
 
@@ -145,10 +153,10 @@ def test_rows_first_needed_out_of_order_by_hand() -> None:
     # stripe 1 of the shortcut: input rows 3 to 7, its rows 1 to 3, row 1 of the other output,
     # the kernels; it needs rows 4 and 6, and row 5 is first needed after row 6
     stored = frozenset({"short", "main"})
-    simulated = oracle.execute(graph, 0, 2, 4, True)
+    simulated = oracle.execute(graph, 0, 2, 4, oracle.Double(True, True, True))
     counted = oracle.measure(simulated, oracle.Choice(stored=stored))
     assert counted.local_bytes == 5 * 8 + 3 * 4 + 4 + 1 + 9
-    assert compare(graph, 0, 4, True, Random(0)) == 2
+    assert compare(graph, 0, 4, DOUBLE, Random(0)) == 2
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -156,14 +164,15 @@ def test_small_networks(name: str) -> None:
     graph = assign_precision(graph_from_model(SMALL[name](), name), Precision(8, 8, 32))
     random = Random(name)
     for start in range(len(graph.layers)):
-        compare(graph, start, random.choice(HEIGHTS), random.random() < 0.5, random)
+        compare(graph, start, random.choice(HEIGHTS), some_buffering(random), random)
 
 
 def check_random_network(random: Random) -> None:
     graph = network(random)
     start = random.randrange(len(graph.layers))
-    height, double = random.choice(HEIGHTS), random.randrange(2) == 1
-    compare(graph, start, height, double, random)
+    if random.random() < 0.5:
+        graph = unpacked(graph, random.choice((8, 13, 32)))
+    compare(graph, start, random.choice(HEIGHTS), some_buffering(random), random)
 
 
 @given(st.randoms(use_true_random=False))

@@ -12,7 +12,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.bounds import layer_bound_bytes, layer_floor_bytes
 from dataflow_sim.schedule.frontier import frontier
 from dataflow_sim.schedule.problem import any_problem
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from tests.support.runs import built_in
 
 NETWORKS = (
@@ -41,7 +41,7 @@ def test_every_layer_lies_between_its_bound_and_1_6_of_the_leading_term(name: st
     """8 bit, sums too, single buffers."""
     graph = built_in(name, accumulator=8)
     for layer in graph.layers:
-        found = frontier(any_problem(graph, layer, MemoryOptions(0, False, 8)))
+        found = frontier(any_problem(graph, layer, MemoryOptions(0, SINGLE, 8)))
         for budget in BUDGETS:
             choice = found.best(budget)
             assert choice is not None, f"{layer.name} does not fit {budget}"

@@ -21,13 +21,13 @@ from dataflow_sim.schedule.search import POLICIES, schedule_network
 from dataflow_sim.schedule.types import MemoryOptions
 from tests.property.test_schedules import networks
 from tests.support.curves import curve, policies_are_ordered
-from tests.support.runs import proved
+from tests.support.runs import buffering, proved
 
 EVERYTHING = 1 << 60
 
 
 def total(graph: NetworkGraph, policy: str, capacity: int, double_buffer: bool) -> int:
-    memory = MemoryOptions(capacity, double_buffer, 32)
+    memory = MemoryOptions(capacity, buffering(double_buffer), 32)
     return sum(schedule_network(graph, memory, policy).traffic_bytes().values())
 
 
@@ -163,7 +163,7 @@ def unpruned(graph: NetworkGraph, memory: MemoryOptions, baseline: Baseline) -> 
 def test_the_search_is_as_good_as_trying_everything(
     graph: NetworkGraph, double_buffer: bool
 ) -> None:
-    memory = MemoryOptions(0, double_buffer, 32)
+    memory = MemoryOptions(0, buffering(double_buffer), 32)
     baseline = Baseline(graph, memory)
     planner = Planner(graph, memory, baseline, True, EVERYTHING)
     front = planner.search(lambda done, total: None)

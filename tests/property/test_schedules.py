@@ -18,23 +18,27 @@ from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes, la
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
 from dataflow_sim.schedule.search import schedule_network
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
 from tests.support.runs import (
     CLASSIC,
+    buffering,
     built_in,
     layer_curve,
     least_budget,
+    least_of,
+    proved,
     scheduled,
     single_convolution,
+    unpacked,
 )
 
 KIB = 1024
 
 
 def total(graph: NetworkGraph, budget: int, double_buffer: bool = False) -> int:
-    memory = MemoryOptions(budget, double_buffer, 32)
+    memory = MemoryOptions(budget, buffering(double_buffer), 32)
     return sum(schedule_network(graph, memory, "layerwise").traffic_bytes().values())
 
 
@@ -51,7 +55,7 @@ def test_more_memory_never_costs_traffic(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSIC)
 def test_layer_bounds_lie_below_every_point_of_the_frontier(name: str) -> None:
     graph = built_in(name, accumulator=8)
-    memory = MemoryOptions(0, False, 8)
+    memory = MemoryOptions(0, SINGLE, 8)
     for layer in graph.layers:
         frontier = layer_frontier(layer_problem(graph, layer, memory))
         for local, bits in zip(frontier.local_bytes, frontier.dram_bits, strict=True):
@@ -63,9 +67,9 @@ def test_layer_bounds_lie_below_every_point_of_the_frontier(name: str) -> None:
 def test_the_least_memory_works_and_one_byte_less_does_not(name: str, double_buffer: bool) -> None:
     graph = built_in(name)
     least = least_budget(graph, double_buffer)
-    schedule_network(graph, MemoryOptions(least, double_buffer, 32), "layerwise")
+    schedule_network(graph, MemoryOptions(least, buffering(double_buffer), 32), "layerwise")
     with pytest.raises(DoesNotFitError) as caught:
-        schedule_network(graph, MemoryOptions(least - 1, double_buffer, 32), "layerwise")
+        schedule_network(graph, MemoryOptions(least - 1, buffering(double_buffer), 32), "layerwise")
     assert caught.value.needed_bytes == least
     assert caught.value.available_bytes == least - 1
 
@@ -119,6 +123,45 @@ def networks(draw: st.DrawFn) -> NetworkGraph:
     graph = graph_from_model(net.model(closing), "random")
     bits = draw(st.sampled_from([3, 8]))
     return assign_precision(graph, Precision(bits, bits, 32))
+
+
+@pytest.mark.parametrize("sums", [64, 4096, 1 << 20])
+def test_layer_bounds_count_the_memory_of_partial_sums(sums: int) -> None:
+    graph = unpacked(built_in("resnet50", accumulator=8), 16)
+    memory = MemoryOptions(0, SINGLE, 8, sums)
+    for layer in graph.layers:
+        frontier = layer_frontier(layer_problem(graph, layer, memory))
+        for local, bits in zip(frontier.local_bytes, frontier.dram_bits, strict=True):
+            assert layer_bound_bytes(graph, layer, int(local) + sums) * 8 <= bits
+
+
+switches = st.builds(Buffering, st.booleans(), st.booleans(), st.booleans(), st.booleans())
+
+
+@settings(max_examples=25)
+@given(
+    networks(), switches, st.sampled_from([None, 1, 40, 300, 5000]), st.integers(1, 20), st.data()
+)
+def test_random_networks_in_any_memory(
+    graph: NetworkGraph, doubled: Buffering, sums: int | None, local: int, data: st.DataObject
+) -> None:
+    graph = unpacked(graph, local)
+    memory = MemoryOptions(0, doubled, 32, sums)
+    least = least_of(graph, memory)
+    assert least <= least_of(graph, MemoryOptions(0, DOUBLE, 32, sums))
+    assert least >= least_of(graph, MemoryOptions(0, SINGLE, 32, sums))
+    factor = data.draw(st.sampled_from([1.0, 1.7, 4.0]))
+    memory = MemoryOptions(int(least * factor), doubled, 32, sums)
+    layerwise = schedule_network(graph, memory, "layerwise")
+    merged = schedule_network(graph, memory, "merged")
+    for schedule in (layerwise, merged):
+        proved(graph, schedule)
+    one, other = (sum(each.traffic_bytes().values()) for each in (layerwise, merged))
+    assert other <= one
+    if sums is not None:
+        more = MemoryOptions(memory.capacity_bytes, doubled, 32, 2 * sums)
+        schedule = schedule_network(graph, more, "layerwise")
+        assert sum(schedule.traffic_bytes().values()) <= one
 
 
 @settings(max_examples=60)

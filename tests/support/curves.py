@@ -18,6 +18,7 @@ from dataflow_sim.graph.layer import (
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.search import POLICIES, Curve, budget_curve
 from dataflow_sim.schedule.types import MemoryOptions
+from tests.support.runs import buffering
 
 _curves: dict[tuple[str, tuple[int, ...], str, bool], Curve] = {}
 
@@ -27,7 +28,7 @@ def curve(graph: NetworkGraph, policy: str, double_buffer: bool = False) -> Curv
     widths = tuple(tensor.bits for tensor in graph.tensors.values())
     key = (graph.name, widths, policy, double_buffer)
     if graph.name == "random" or key not in _curves:
-        _curves[key] = budget_curve(graph, MemoryOptions(0, double_buffer, 32), policy)
+        _curves[key] = budget_curve(graph, MemoryOptions(0, buffering(double_buffer), 32), policy)
     return _curves[key]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,7 +30,7 @@ from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.frontier import frontier, layer_frontier
 from dataflow_sim.schedule.problem import any_problem, layer_problem
 from dataflow_sim.schedule.search import schedule_network
-from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions, Schedule
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
@@ -88,9 +88,25 @@ def outputs_of(graph: NetworkGraph, dram: Arrays, like: npt.NDArray[np.float32])
     return {"output": found.astype(np.float32)}
 
 
+def buffering(double: bool) -> Buffering:
+    """Double or single buffers for all."""
+    return DOUBLE if double else SINGLE
+
+
+def unpacked(graph: NetworkGraph, bits: int) -> NetworkGraph:
+    """The graph with kernels of at least so many bits in local memory."""
+    tensors = graph.tensors.values()
+    kernels = [tensor for tensor in tensors if tensor.role is WeightRole.KERNEL]
+    return graph.with_tensors([replace(t, unpacked_bits=max(bits, t.bits)) for t in kernels])
+
+
 def least_budget(graph: NetworkGraph, double_buffer: bool) -> int:
     """The smallest local memory in which every layer has a tiling."""
-    memory = MemoryOptions(0, double_buffer, 32)
+    return least_of(graph, MemoryOptions(0, buffering(double_buffer), 32))
+
+
+def least_of(graph: NetworkGraph, memory: MemoryOptions) -> int:
+    """The smallest local memory in which every layer has a tiling, all else given."""
     problems = (any_problem(graph, layer, memory) for layer in graph.layers)
     return max(int(frontier(problem).local_bytes[0]) for problem in problems)
 
@@ -103,7 +119,7 @@ def scheduled(
     policy: str = "layerwise",
 ) -> tuple[Schedule, Program]:
     """A checked schedule and its program."""
-    memory = MemoryOptions(capacity_bytes, double_buffer, accumulator)
+    memory = MemoryOptions(capacity_bytes, buffering(double_buffer), accumulator)
     schedule = schedule_network(graph, memory, policy)
     check_schedule(graph, schedule)
     return schedule, lower(graph, schedule)
@@ -119,7 +135,9 @@ def proved(graph: NetworkGraph, schedule: Schedule) -> Program:
     assert [c.tiling.steps for c in schedule.layers] == list(ledger.steps)
     moved = zip(ledger.local_read_bits, ledger.local_write_bits, strict=True)
     assert [c.local_bits for c in schedule.layers] == [read + write for read, write in moved]
-    assert occupancy(program).peak_bytes == schedule.local_bytes
+    used = occupancy(program)
+    assert used.peak_bytes == schedule.local_bytes
+    assert used.accumulator_peak_bytes == schedule.accumulator_bytes
     assert schedule.local_bytes <= schedule.memory.capacity_bytes
     return program
 
@@ -175,6 +193,6 @@ def layer_curve(
     graph: NetworkGraph, accumulator: int = 32
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(local bytes, DRAM bits) of the only layer of a graph, single buffers."""
-    problem = layer_problem(graph, graph.layers[0], MemoryOptions(0, False, accumulator))
+    problem = layer_problem(graph, graph.layers[0], MemoryOptions(0, SINGLE, accumulator))
     found = layer_frontier(problem)
     return found.local_bytes, found.dram_bits

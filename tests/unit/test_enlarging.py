@@ -19,7 +19,7 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.schedule.bounds import layer_bound_bytes, window_reuse
 from dataflow_sim.schedule.frontier import frontier
 from dataflow_sim.schedule.problem import any_problem
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from dataflow_sim.simulate.replay import replay
 from tests.support.runs import least_budget, outputs_of, proved, scheduled
 
@@ -228,7 +228,7 @@ def test_no_tiling_beats_the_bound(kernel: int) -> None:
     graph = read(found)
     (layer,) = graph.layers
     assert window_reuse(layer) == (-(-kernel // 2)) ** 2
-    curve = frontier(any_problem(graph, layer, MemoryOptions(0, False, 32)))
+    curve = frontier(any_problem(graph, layer, MemoryOptions(0, SINGLE, 32)))
     for local, bits in zip(curve.local_bytes.tolist(), curve.dram_bits.tolist(), strict=True):
         assert bits // 8 >= layer_bound_bytes(graph, layer, local)
 

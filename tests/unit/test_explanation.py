@@ -25,7 +25,7 @@ from dataflow_sim.schedule.nest import nest_loops, nest_name
 from dataflow_sim.schedule.problem import LayerProblem, any_problem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
-from tests.support.runs import least_budget, single_convolution
+from tests.support.runs import buffering, least_budget, single_convolution
 from tests.support.small import SMALL
 
 # bytes above the least in which a network runs, with one buffer or two
@@ -203,7 +203,7 @@ def every_tiling(problem: LayerProblem) -> list[tuple[LayerTiling, int, int]]:
 @pytest.mark.parametrize("double_buffer", [False, True])
 def test_the_best_of_each_nest_is_the_best_of_all_tilings(more: int, double_buffer: bool) -> None:
     graph = single_convolution((1, 3, 5, 4), 4, Window((3, 3), pad=(1, 1)))
-    problem = any_problem(graph, graph.layers[0], MemoryOptions(0, double_buffer, 32))
+    problem = any_problem(graph, graph.layers[0], MemoryOptions(0, buffering(double_buffer), 32))
     assert isinstance(problem, LayerProblem)
     tilings = every_tiling(problem)
     capacity = min(local for _, local, _ in tilings) + more

@@ -7,7 +7,7 @@ import pytest
 from dataflow_sim.graph.layer import Window
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from tests.support.plain_search import plain_frontier
 from tests.support.runs import single_convolution
 
@@ -27,7 +27,7 @@ def test_the_frontier_is_that_of_every_tiling_one_by_one(
     shape: tuple[int, int, int, int], channels: int, window: Window, accumulator_bits: int
 ) -> None:
     graph = single_convolution(shape, channels, window)
-    memory = MemoryOptions(0, False, accumulator_bits)
+    memory = MemoryOptions(0, SINGLE, accumulator_bits)
     problem = layer_problem(graph, graph.layers[0], memory)
     found = layer_frontier(problem)
     points = zip(found.local_bytes.tolist(), found.dram_bits.tolist(), strict=True)
