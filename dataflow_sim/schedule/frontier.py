@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
 from dataflow_sim.schedule.footprints import plane_tiles, tile_sizes
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, splits_channels
-from dataflow_sim.schedule.types import ORDERS, LayerTiling, PartialSums
+from dataflow_sim.schedule.problem import LayerProblem, splits_channels
+from dataflow_sim.schedule.types import ORDERS, SWEEP_ORDERS, LayerTiling, PartialSums
 
 Ints = npt.NDArray[np.int64]
 _CHUNK_ELEMENTS = 1 << 20
@@ -79,11 +79,12 @@ class Frontier:
 
     def _choice(self, rung: int) -> Choice:
         local, bits, order, sums, *extents = self.ladder[rung].tolist()
-        tiling = LayerTiling(ORDERS[order], _SUMS[sums], *extents)
+        tiling = LayerTiling(_ORDERS[order], _SUMS[sums], *extents)
         return Choice(tiling, local, bits)
 
 
 _SUMS = tuple(PartialSums)
+_ORDERS = (*ORDERS, *SWEEP_ORDERS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,34 +215,3 @@ def _tilings(block: _Block, places: Ints) -> Ints:
     for column, extent in enumerate(extents):
         found[:, 2 + column] = np.broadcast_to(extent, block.legal.shape)[index]
     return found
-
-
-def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
-    """Local bytes of a streamed layer whose tensors are each cut into at most `steps` slices."""
-    slots = 2 if problem.memory.double_buffer and steps > 1 else 1
-    return sum(
-        -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.bits) // 8) * slots
-        for tensor in problem.tensors
-        if not tensor.resident
-    )
-
-
-@lru_cache(maxsize=1024)
-def stream_frontier(problem: StreamProblem) -> Frontier:
-    """The frontier of a streamed layer: the traffic is the same for all slices."""
-    longest = max(tensor.extent for tensor in problem.tensors)
-    bits = sum(t.extent * t.slice_elements * t.bits for t in problem.tensors if t.moved)
-    rungs: list[list[int]] = []
-    for steps in sorted({-(-longest // size) for size in tile_sizes(longest).tolist()}):
-        local_bytes = stream_local_bytes(problem, steps)
-        if not rungs or local_bytes < rungs[-1][0]:
-            rungs.append([local_bytes, bits, 0, 0, 1, 1, 1, 1, 1, 1, steps])
-    ladder = np.array(rungs[::-1], np.int64)
-    return Frontier(ladder[:1, 0], ladder[:1, 1], ladder)
-
-
-def frontier(problem: LayerProblem | StreamProblem) -> Frontier:
-    """The frontier of any layer."""
-    if isinstance(problem, StreamProblem):
-        return stream_frontier(problem)
-    return layer_frontier(problem)

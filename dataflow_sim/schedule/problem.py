@@ -159,7 +159,7 @@ def longest_axis(shape: tuple[int, ...]) -> int:
     return max(range(len(shape)), key=lambda axis: (shape[axis], -axis))
 
 
-def _shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[int, int, int, int]:
+def shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[int, int, int, int]:
     """Of a view: its width in buffers, channels from DRAM, their bits, bits read locally."""
     tensors = graph.tensors
     width = max(tensors[s.tensor].bits for s in view.segments)
@@ -173,7 +173,7 @@ def _shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[
 
 
 def _operand(graph: NetworkGraph, layer: Layer, view: View, resident: frozenset[str]) -> Operand:
-    width, channels, fetched, read = _shares(graph, view, resident)
+    width, channels, fetched, read = shares(graph, view, resident)
     return Operand(
         bits=width,
         per_channel=view.shape != layer.body_shape,
@@ -201,7 +201,7 @@ def layer_problem(
     def vectors(name: str | None) -> int:
         return tensors[name].shape[0] if name is not None else 0
 
-    width, channels, fetched, read = _shares(graph, layer.input, resident)
+    width, channels, fetched, read = shares(graph, layer.input, resident)
     row_axis, column_axis = layer_axes(layer)
     channelwise = layer.kind is LayerKind.CHANNELWISE
     groups = layer.output_shape[1] if channelwise else layer.groups
@@ -271,25 +271,6 @@ def stream_problem(
         bits = graph.tensors[region.tensor].bits
         rows.append(StreamedTensor(extent, prod(shape) // extent, bits, local, moved))
     return StreamProblem(tuple(rows), memory)
-
-
-def any_problem(
-    graph: NetworkGraph,
-    layer: Layer,
-    memory: MemoryOptions,
-    resident: frozenset[str] = frozenset(),
-    stored: frozenset[str] | None = None,
-) -> LayerProblem | StreamProblem:
-    """The numbers of any layer, the same for every capacity, so that each is solved once.
-
-    `resident` names the maps that are whole in local memory while it runs; of its outputs
-    those in `stored` go to DRAM, or all of them.
-    """
-    anywhere = MemoryOptions(0, memory.double_buffer, memory.accumulator_bits)
-    if layer.kind is LayerKind.STREAMED:
-        return stream_problem(graph, layer, anywhere, resident, stored)
-    kept = stored is None or layer.output in stored
-    return layer_problem(graph, layer, anywhere, resident, kept)
 
 
 def splits_channels(problem: LayerProblem) -> bool:

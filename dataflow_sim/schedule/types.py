@@ -26,6 +26,8 @@ from enum import StrEnum
 from dataflow_sim.traffic import TrafficKey
 
 ORDERS = ("PMK", "MPK", "PKM", "MKP", "KPM", "KMP")
+# of a sweep (`schedule.sweep`): row tiles P and column tiles N within batches and groups
+SWEEP_ORDERS = ("PN", "NP")
 
 
 class PartialSums(StrEnum):
@@ -47,8 +49,9 @@ class LayerTiling:
 
     Extents are in elements along the axis: groups, output and input channels *of a
     group*, batch, rows and columns of the layer's (pooled) output.  The last tile of an
-    axis may be smaller.  Of a streamed layer, `steps` tells into how many slices its
-    tensors are cut, and nothing else counts.
+    axis may be smaller.  Of a sweep they are the indices of its loops: groups, batch, rows
+    and columns; KEPT says that running sums wait in local memory.  Of any other streamed
+    layer, `steps` tells into how many slices its tensors are cut, and nothing else counts.
     """
 
     order: str

@@ -209,9 +209,14 @@ class _Counter:
         self.steps[layer] += 1
 
     def _stream(self, step: Stream) -> None:
+        """As above; results are made where the step writes them, whatever its running sums."""
         for part in step.reads:
             self._consume(part.buffer, step.layer)
             self.reads[step.layer] += part.box.elements * self.widths[part.buffer]
+        if step.sums is not None:
+            bits = step.sums.box.elements * self.widths[step.sums.buffer]
+            self.reads[step.layer] += 0 if step.first else bits
+            self.writes[step.layer] += 0 if step.last else bits
         for part in step.writes:
             self.writer[part.buffer] = step.layer
             self.writes[step.layer] += part.box.elements * self.widths[part.buffer]
