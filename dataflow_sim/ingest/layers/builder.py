@@ -16,7 +16,7 @@ from dataflow_sim.graph.layer import LayerKind, View
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
-from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Value, whole_view
+from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Streamed, Value, whole_view
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
@@ -232,12 +232,12 @@ class GraphBuilder:
         known: bool = True,
         data: int | None = None,
         vectors: tuple[int, ...] = (),
-    ) -> None:
+    ) -> Streamed:
         """A layer that streams every input through once and writes its results.
 
         `data` is how many of the node's inputs are data, the others only steer it; those at the
         places `vectors` are biases, scales or shifts where they are constants.  Unless `known`,
-        the operator is named in the network's warning.
+        the operator is named in the network's warning.  Returns the layer with what it reads.
         """
         if not known:
             self.unsupported[node.op] = self.unsupported.get(node.op, 0) + 1
@@ -246,16 +246,17 @@ class GraphBuilder:
             for place, name in enumerate(node.inputs)
             if place in vectors and self.is_constant(name) and self.network.constants[name].real
         ]
-        views = [
-            view
-            for name in dict.fromkeys(node.inputs[:data])
-            if name not in held
-            for view in self.streamed_views(name)
+        read = [
+            (place, value)
+            for place, name in enumerate(node.inputs[:data])
+            if name not in held and name not in node.inputs[:place]
+            for value in self.streamed_values(name)
         ]
-        draft = self.stream_views(node, views, macs)
+        draft = self.stream_views(node, [value.view for _, value in read], macs)
         for name in held:
             self.learn(name)
             draft.vectors += prod(self.constant_shape(name))
+        return Streamed(draft, tuple(read))
 
     def streamed_values(self, name: str) -> tuple[Value, ...]:
         """What a streamed layer reads a name through; nothing of what only steers it."""

@@ -99,6 +99,14 @@ class Draft:
         return self.output_shape or self.body_shape
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A streamed layer, and the values that it reads with their places among the inputs."""
+
+    draft: Draft
+    read: tuple[tuple[int, Value], ...]
+
+
 def whole_view(tensor: str, shape: Shape4) -> View:
     """The view of all of a tensor."""
     return View((Segment(tensor, 0, shape[1]),), shape)

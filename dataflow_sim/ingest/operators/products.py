@@ -257,6 +257,34 @@ def _apart(builder: GraphBuilder, node: Node) -> _Operands | None:
     return _Operands([apart[0]], [key, apart[1]], [value, apart[2]], masks)
 
 
+_STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
+
+
+def _recurrent(builder: GraphBuilder, node: Node) -> None:
+    """Time steps in order, gates by gates within each; both directions at once are streamed."""
+    macs = RECURRENT.count(node, builder.network.shapes)
+    layer = builder.stream(node, macs=macs, vectors=(3, 7))
+    places = [place for place, _ in layer.read]
+    direction = node.attributes.get("direction", "forward")
+    if direction == "bidirectional" or node.attributes.get("layout", 0) or places[:1] != [0]:
+        return
+    steps, batch, _ = builder.shape(node.inputs[0])
+    gates = builder.network.shapes[node.inputs[1]][1]
+    state = batch * builder.network.shapes[node.inputs[2]][2]
+    over = {0: {"P": -3}, 1: {"N": -2}, 2: {"N": -2}}
+    views = [Role(v.view.shape, v.axes, over.get(place, {})) for place, v in layer.read]
+    outputs = []
+    for name in builder.read_outputs(node):
+        value = builder.values[name]
+        loops = {"P": -4} if name == node.outputs[0] else {}
+        outputs.append(Role(value.view.shape, value.axes, loops))
+    waiting = Waiting(SweepKind.RECURRENT, batch * gates, state * _STATES[node.op])
+    sweep = swept(views, outputs, waiting)
+    if sweep is not None and sweep.rows == steps:
+        layer.draft.sweep = sweep
+
+
+_WEIGHTS_AGAIN = "input once; weights once where they fit, else in every time step"
 _KEYS_AGAIN = "queries once, keys and values as tiling allows, or the other way round"
 
 ROWS = (
@@ -287,7 +315,8 @@ ROWS = (
         data=2,
     ),
     streamed("Einsum", "tensor product", EINSUM),
-    streamed("LSTM", "recurrent", RECURRENT, vectors=(3, 7)),
-    streamed("GRU", "recurrent", RECURRENT, vectors=(3, 7)),
-    streamed("RNN", "recurrent", RECURRENT, vectors=(3, 7)),
+    *(
+        Operator(name, "recurrent", _recurrent, RECURRENT, _WEIGHTS_AGAIN, vectors=(3, 7))
+        for name in ("LSTM", "GRU", "RNN")
+    ),
 )
