@@ -19,7 +19,11 @@ Shape = tuple[int, ...]
 
 
 def graph_of(
-    op: str, inputs: dict[str, Shape], constants: dict[str, Shape], **attributes: int
+    op: str,
+    inputs: dict[str, Shape],
+    constants: dict[str, Shape],
+    opset: int = 21,
+    **attributes: float,
 ) -> NetworkGraph:
     """A network of one node, 8 bit."""
     initialisers = []
@@ -37,7 +41,7 @@ def graph_of(
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         initialisers,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return assign_precision(graph_from_model(model, op), Precision(8, 8, 32))
 
 
@@ -53,6 +57,18 @@ CASES = {
     "softmax of rows": (graph_of("Softmax", {"x": (2, 3, 5, 7)}, {}, axis=2), (2, 3, 7, 5)),
     "product": (graph_of("MatMul", {"a": (2, 3, 5, 4), "b": (2, 3, 4, 6)}, {}), (2, 3, 5, 6)),
     "shared factor": (graph_of("MatMul", {"a": (2, 3, 5, 4), "b": (4, 6)}, {}), (2, 3, 5, 6)),
+    "attention with a cap": (
+        graph_of(
+            "Attention",
+            {"q": (1, 5, 16), "k": (1, 7, 8), "v": (1, 7, 8)},
+            {},
+            opset=23,
+            q_num_heads=4,
+            kv_num_heads=2,
+            softcap=30.0,
+        ),
+        (1, 2, 5, 7),
+    ),
     "recurrent": (
         graph_of(
             "LSTM",

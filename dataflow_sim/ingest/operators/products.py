@@ -207,10 +207,11 @@ def _standard_attention(builder: GraphBuilder, node: Node) -> None:
     states = all(name in builder.network.inputs for name in pasts) and all(
         builder.readers.get(name) == [None] for name in presents
     )
-    if not (states and len(pasts) == len(presents) == 2 and len(node.outputs) == 3):
+    grows = states and len(pasts) == len(presents) == 2 and len(node.outputs) == 3
+    fresh = not any(node.inputs[4:]) and builder.read_outputs(node) == node.outputs[:1]
+    if not (grows or fresh):
         builder.stream(node, macs=macs)
         return
-    new = [builder.value(name) for name in node.inputs[1:3]]
     alone = replace(node, outputs=node.outputs[:1])
     operands = _apart(builder, node)
     shape, axes = builder.usual(node.outputs[0])
@@ -219,8 +220,9 @@ def _standard_attention(builder: GraphBuilder, node: Node) -> None:
         builder.stream(alone, macs=macs)
     else:
         _attend(builder, alone, operands, macs, Role(shape, result.axes, _QUERY))
-    for past, part, present in zip(pasts, new, presents, strict=True):
-        builder.joined[present] = JoinedValue((builder.value(past), part))
+    if grows:
+        for past, name, present in zip(pasts, node.inputs[1:3], presents, strict=True):
+            builder.joined[present] = JoinedValue((builder.value(past), builder.value(name)))
 
 
 def _heads(node: Node, place: int) -> int | None:
@@ -249,12 +251,12 @@ def _apart(builder: GraphBuilder, node: Node) -> _Operands | None:
         if found is None:
             return None
         apart.append(found)
-    pasts = [builder.streamed_values(name) for name in node.inputs[4:6]]
+    pasts = [list(builder.streamed_values(name)) for name in node.inputs[4:6] if name]
     if any(len(each) != 1 for each in pasts):
         return None
-    masks = list(builder.streamed_values(node.inputs[3])) if node.inputs[3] else []
-    (key,), (value,) = pasts
-    return _Operands([apart[0]], [key, apart[1]], [value, apart[2]], masks)
+    masks = list(builder.streamed_values(name)) if (name := optional_input(node, 3)) else []
+    before = pasts or [[], []]
+    return _Operands([apart[0]], [*before[0], apart[1]], [*before[1], apart[2]], masks)
 
 
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
