@@ -14,12 +14,14 @@ from dataflow_sim.inspection import folded
 from dataflow_sim.pipeline import RunOptions, memory_options, prepare
 from dataflow_sim.results_of_explanation import (
     Alternative,
+    Buffer,
     ExplainedLayer,
     ExplainResult,
     InPlace,
     Loop,
     Move,
 )
+from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.bounds import (
     layer_bound_bytes,
     layer_floor_bytes,
@@ -33,7 +35,6 @@ from dataflow_sim.schedule.explanation import (
     stream_buffers,
     tensor_traffic,
 )
-from dataflow_sim.schedule.frontier import frontier
 from dataflow_sim.schedule.nest import (
     in_place,
     nest_buffers,
@@ -42,7 +43,7 @@ from dataflow_sim.schedule.nest import (
     nest_name,
     stationary,
 )
-from dataflow_sim.schedule.problem import StreamProblem, any_problem
+from dataflow_sim.schedule.problem import LayerProblem, StreamProblem
 
 _NEXT_STEPS = 3
 _NEAREST = 3
@@ -72,9 +73,10 @@ def explain(
     moves: tuple[Move, ...] = ()
     shared: tuple[InPlace, ...] = ()
     others: tuple[Alternative, ...] = ()
+    buffers: tuple[Buffer, ...] = ()
     if isinstance(problem, StreamProblem):
         buffers = stream_buffers(graph, layer, problem, tiling.steps)
-    else:
+    elif isinstance(problem, LayerProblem):
         loops, moves = nest_loops(problem, tiling), nest_moves(problem, tiling)
         buffers, shared = nest_buffers(problem, tiling), in_place(problem, tiling)
         others = alternatives(graph, index, problem, chosen, memory)
@@ -88,7 +90,7 @@ def explain(
         layer=_explained(graph, index, memory.accumulator_bits, chosen.macs_executed),
         tiling=asdict(tiling),
         nest=nest,
-        stationary="" if isinstance(problem, StreamProblem) else stationary(problem, nest),
+        stationary=stationary(problem, nest) if isinstance(problem, LayerProblem) else "",
         steps=tiling.steps,
         loops=loops,
         moves=moves,

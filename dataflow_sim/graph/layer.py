@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.region import Shape4
+from dataflow_sim.graph.sweep import Sweep
 
 
 class TensorKind(StrEnum):
@@ -99,7 +100,7 @@ class LayerKind(StrEnum):
     CONVOLUTION  reduces over the input channels of each group: all axes split
     CHANNELWISE  each channel by itself (pooling, elementwise): channels and space split
     PIXELWISE    each pixel needs all its channels (softmax, LRN, shuffle): space splits
-    STREAMED     every tensor is streamed through once; its MACs are stated
+    STREAMED     rows against columns (`Sweep`), or every tensor once; its MACs are stated
     """
 
     CONVOLUTION = "convolution"
@@ -161,7 +162,8 @@ class Layer:
     rows, kernel columns).  `operands` are further maps: of the output's shape, or one value per
     (batch, channel).  `input_vectors` and `output_vectors` name the counted per-channel
     constants of `pre` and of `post`.  `stated_macs` are those of a streamed layer, which has
-    no kernel to count them from.
+    no kernel to count them from; `sweep` says how it walks its maps, None that it takes every
+    element once.
     """
 
     name: str
@@ -186,6 +188,7 @@ class Layer:
     bias_constant: str | None = None
     attributes: tuple[tuple[str, Attribute], ...] = ()
     stated_macs: int = 0
+    sweep: Sweep | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:

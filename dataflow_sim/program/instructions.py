@@ -120,11 +120,18 @@ class Compute(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """One step of a streamed layer: the contents of `reads` become those of `writes`."""
+    """One step of a streamed layer: the contents of `reads` become those of `writes`.
+
+    `sums` holds what a sweep has not finished: running sums, statistics, a state.  `first`
+    starts them, without reading; `last` no longer changes them.
+    """
 
     layer: int
     reads: tuple[Slice, ...]
     writes: tuple[Slice, ...]
+    sums: Slice | None = None
+    first: bool = True
+    last: bool = True
 
 
 Instruction = Alloc | Free | Load | Store | Compute | Stream

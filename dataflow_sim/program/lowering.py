@@ -19,15 +19,17 @@ from dataflow_sim.program.instructions import Free, Load, Program, Slice, Store,
 from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name
 from dataflow_sim.program.planes import tiles
 from dataflow_sim.program.row_pipeline import RowPipeline
+from dataflow_sim.program.sweep import SweepNest
+from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.layout import GroupRun, group_layout
 from dataflow_sim.schedule.problem import (
     StreamProblem,
     StreamRegion,
-    any_problem,
     longest_axis,
     region_doubled,
     stream_regions,
 )
+from dataflow_sim.schedule.sweep import SweepProblem
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import (
     Buffering,
@@ -44,7 +46,7 @@ from dataflow_sim.schedule.types import (
 def _lower_stream(
     graph: NetworkGraph, index: int, steps: int, emitter: Emitter, group: Group, doubled: Buffering
 ) -> None:
-    """A streamed layer: every region is cut along its longest axis and streamed through."""
+    """One pass: every region is cut along its longest axis and streamed through."""
     layer = graph.layers[index]
     cuts: dict[StreamRegion, list[Box]] = {}
     slots: dict[StreamRegion, Slots] = {}
@@ -178,6 +180,8 @@ def _lower_alone(
     problem = any_problem(graph, layer, memory, group.resident, group.stored)
     if isinstance(problem, StreamProblem):
         _lower_stream(graph, group.start, tiling.steps, emitter, group, memory.doubled)
+    elif isinstance(problem, SweepProblem):
+        SweepNest(group.start, layer, problem, tiling, emitter, group.stored).lower()
     else:
         LoopNest(group.start, layer, problem, tiling, emitter).lower()
     if tiling.partial_sums is PartialSums.SPILLED:

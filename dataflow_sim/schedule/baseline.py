@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.frontier import frontier
-from dataflow_sim.schedule.problem import any_problem
+from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import MemoryOptions
 

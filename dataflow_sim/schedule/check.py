@@ -15,6 +15,8 @@ from dataflow_sim.errors import ScheduleError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.sweep import Sweep
+from dataflow_sim.schedule.sweep import steps_of, tile_extents
 from dataflow_sim.schedule.types import (
     ORDERS,
     LayerSchedule,
@@ -93,6 +95,27 @@ def _order_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
             yield "a pooled layer recomputes its body: its spatial loop must enclose K"
 
 
+def _sweep_faults(sweep: Sweep, tiling: LayerTiling) -> Iterator[str]:
+    """Tiles within the loops; several batches only with all groups; sums where columns split."""
+    sizes = []
+    for name, limit in tile_extents(sweep):
+        value = getattr(tiling, name)
+        sizes.append(value)
+        if not 1 <= value <= limit:
+            yield f"{name} is {value}, legal is 1 to {limit}"
+            return
+    if tiling.order not in sweep.orders:
+        yield f"order '{tiling.order}' is none of {', '.join(sweep.orders)}"
+    if tiling.batch_tile > 1 and tiling.group_tile < sweep.groups:
+        yield "several batches in one tile, but not all of their groups"
+    waits = bool(sweep.sums) and tiling.column_tile < sweep.columns
+    if tiling.partial_sums is not (PartialSums.KEPT if waits else PartialSums.NONE):
+        yield f"running sums are '{tiling.partial_sums}', results wait for columns: {waits}"
+    steps = steps_of(sweep, (sizes[0], sizes[1], sizes[2], sizes[3]))
+    if tiling.steps != steps:
+        yield f"{tiling.steps} steps stated, the tiles make {steps}"
+
+
 def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
     if layer.kind is LayerKind.STREAMED:
         yield "a streamed layer cannot run by rows"
@@ -147,6 +170,8 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> I
             found: list[str] = []
             if isinstance(chosen.tiling, RowTiling):
                 found.extend(_row_faults(layer, chosen.tiling))
+            elif layer.sweep is not None:
+                found.extend(_sweep_faults(layer.sweep, chosen.tiling))
             elif layer.kind is not LayerKind.STREAMED:
                 found.extend(_extent_faults(layer, chosen.tiling))
                 found.extend(_order_faults(layer, chosen.tiling))

@@ -16,9 +16,13 @@ import numpy.typing as npt
 
 from dataflow_sim.graph.layer import Layer, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate, pinned_plane
 from dataflow_sim.schedule.footprints import Axis, one_plane_tile
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, any_problem, stream_regions
+from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
+from dataflow_sim.schedule.sweep import SweepProblem, tile_extents
+from dataflow_sim.schedule.sweep import step_bits as sweep_step_bits
+from dataflow_sim.schedule.sweep import tiling_costs as sweep_costs
 from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
@@ -217,6 +221,22 @@ def _stream_schedule(
     return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
 
 
+def _sweep_schedule(
+    layer: Layer, problem: SweepProblem, tiling: LayerTiling, traffic: LayerTraffic
+) -> LayerSchedule:
+    batch, groups, rows, columns = (getattr(tiling, n) for n, _ in tile_extents(problem.sweep))
+    sizes = (batch, groups, rows, columns)
+    costs = sweep_costs(problem, tiling.order, sizes)
+    for view, tensor, passes in zip(layer.views, problem.inputs, costs.passes, strict=True):
+        elements = tensor.area * int(passes[0])
+        traffic.read(view, Reading((0, 0), None, None, elements, tensor.area))
+    for name in layer.weights:
+        traffic.weight(name, 1)
+    bits = traffic.settle()
+    local_bits = sum(bits.values()) + sweep_step_bits(problem, tiling.order, sizes)
+    return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
+
+
 def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
     """Bits that all steps of a layer read from and write to local memory.
 
@@ -292,6 +312,8 @@ def layer_schedule(
     problem = any_problem(graph, layer, memory, resident, stored)
     if isinstance(problem, StreamProblem):
         return _stream_schedule(graph, layer, tiling, traffic)
+    if isinstance(problem, SweepProblem):
+        return _sweep_schedule(layer, problem, tiling, traffic)
     costs = tiling_costs(problem, tiling)
     assert costs is not None, f"{layer.name}: the search chose an illegal tiling"
     rows = _touched(problem.rows, tiling.row_tile)

@@ -32,6 +32,7 @@ from dataflow_sim.results_of_explanation import (
     Repeat,
     TensorTraffic,
 )
+from dataflow_sim.schedule.alone import AnyProblem, stream_local_bytes
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule, tile_arrays
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.frontier import (
@@ -40,7 +41,6 @@ from dataflow_sim.schedule.frontier import (
     Frontier,
     blocks,
     choice_at,
-    stream_local_bytes,
 )
 from dataflow_sim.schedule.nest import nest_loops, nest_name, rows_stay, stationary
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
@@ -107,7 +107,7 @@ def _roles(layer: Layer) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
 
 
 def tensor_traffic(
-    graph: NetworkGraph, layer: Layer, problem: LayerProblem | StreamProblem, chosen: LayerSchedule
+    graph: NetworkGraph, layer: Layer, problem: AnyProblem, chosen: LayerSchedule
 ) -> tuple[TensorTraffic, ...]:
     """What each tensor of a layer costs; the bytes add up to those of the layer."""
     tiling = chosen.tiling
@@ -145,11 +145,9 @@ def tensor_traffic(
     return tuple(found)
 
 
-def _repeats(
-    problem: LayerProblem | StreamProblem, tiling: LayerTiling, role: str
-) -> tuple[Repeat, ...]:
+def _repeats(problem: AnyProblem, tiling: LayerTiling, role: str) -> tuple[Repeat, ...]:
     """The loops that make a tensor move whole once for each of their trips."""
-    if isinstance(problem, StreamProblem) or role not in _SELECTED_BY:
+    if not isinstance(problem, LayerProblem) or role not in _SELECTED_BY:
         return ()
     trips = {
         "M": -(-problem.output_channels // tiling.output_channel_tile),
@@ -167,14 +165,12 @@ def _repeats(
     return tuple(found)
 
 
-def _halo(
-    problem: LayerProblem | StreamProblem, tiling: LayerTiling
-) -> tuple[float, tuple[str, ...], bool]:
+def _halo(problem: AnyProblem, tiling: LayerTiling) -> tuple[float, tuple[str, ...], bool]:
     """What a pass over the input reads beyond what is needed, as a share; along which axes.
 
     And whether rows that two tiles have in common stay.
     """
-    if isinstance(problem, StreamProblem):
+    if not isinstance(problem, LayerProblem):
         return _NO_HALO
     plane, stay = tile_arrays(problem, tiling).plane, rows_stay(problem, tiling)
     a_pass = int((plane.input_rolled if stay else plane.input_sum)[0])

@@ -30,8 +30,8 @@ import numpy.typing as npt
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
 from dataflow_sim.schedule.footprints import plane_tiles, tile_sizes
 from dataflow_sim.schedule.pinning import pinned_tilings
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, splits_channels
-from dataflow_sim.schedule.types import ORDERS, LayerTiling, PartialSums
+from dataflow_sim.schedule.problem import LayerProblem, splits_channels
+from dataflow_sim.schedule.types import ORDERS, SWEEP_ORDERS, LayerTiling, PartialSums
 
 Ints = npt.NDArray[np.int64]
 _CHUNK_ELEMENTS = 1 << 20
@@ -86,12 +86,13 @@ class Frontier:
 
 
 _SUMS = tuple(PartialSums)
+_ORDERS = (*ORDERS, *SWEEP_ORDERS)
 
 
 def _choice(rung: list[int]) -> Choice:
     """A row of a ladder."""
     local, bits, order, sums, *extents = rung
-    return Choice(LayerTiling(ORDERS[order], _SUMS[sums], *extents), local, bits)
+    return Choice(LayerTiling(_ORDERS[order], _SUMS[sums], *extents), local, bits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -291,34 +292,3 @@ def choice_at(block: Block, place: int) -> Choice:
     """The tiling at one place of a block, counted as if its arrays were flat."""
     local, bits = block.costs.local_bytes.flat[place], block.costs.dram_bits.flat[place]
     return _choice([int(local), int(bits), *_tilings(block, np.array([place]))[0].tolist()])
-
-
-def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
-    """Local bytes of a streamed layer whose tensors are each cut into at most `steps` slices."""
-    return sum(
-        -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.local_bits) // 8)
-        * (2 if tensor.doubled and steps > 1 else 1)
-        for tensor in problem.tensors
-        if not tensor.resident
-    )
-
-
-@lru_cache(maxsize=1024)
-def stream_frontier(problem: StreamProblem) -> Frontier:
-    """The frontier of a streamed layer: the traffic is the same for all slices."""
-    longest = max(tensor.extent for tensor in problem.tensors)
-    bits = sum(t.extent * t.slice_elements * t.bits for t in problem.tensors if t.moved)
-    rungs: list[list[int]] = []
-    for steps in sorted({-(-longest // size) for size in tile_sizes(longest).tolist()}):
-        local_bytes = stream_local_bytes(problem, steps)
-        if not rungs or local_bytes < rungs[-1][0]:
-            rungs.append([local_bytes, bits, 0, 0, 1, 1, 1, 1, 1, 1, steps, 0, 0])
-    ladder = np.array(rungs[::-1], np.int64)
-    return Frontier(ladder[:1, 0], ladder[:1, 1], ladder)
-
-
-def frontier(problem: LayerProblem | StreamProblem) -> Frontier:
-    """The frontier of any layer."""
-    if isinstance(problem, StreamProblem):
-        return stream_frontier(problem)
-    return layer_frontier(problem)

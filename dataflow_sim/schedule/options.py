@@ -9,13 +9,13 @@ from itertools import product
 import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
-from dataflow_sim.schedule.frontier import Frontier, frontier, pareto
+from dataflow_sim.schedule.frontier import Frontier, pareto
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
 from dataflow_sim.schedule.merging import KernelSizes, MergedGroup, kernel_sizes
 from dataflow_sim.schedule.pieces import find_pieces, floor_bits
-from dataflow_sim.schedule.problem import any_problem
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import MemoryOptions

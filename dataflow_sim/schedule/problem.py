@@ -6,7 +6,7 @@ of the same shape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
@@ -196,7 +196,7 @@ def longest_axis(shape: tuple[int, ...]) -> int:
     return max(range(len(shape)), key=lambda axis: (shape[axis], -axis))
 
 
-def _shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[int, int, int, int]:
+def shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[int, int, int, int]:
     """Of a view: its width in buffers, channels from DRAM, their bits, bits read locally."""
     tensors = graph.tensors
     width = max(tensors[s.tensor].local_bits for s in view.segments)
@@ -210,7 +210,7 @@ def _shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[
 
 
 def _operand(graph: NetworkGraph, layer: Layer, view: View, resident: frozenset[str]) -> Operand:
-    width, channels, fetched, read = _shares(graph, view, resident)
+    width, channels, fetched, read = shares(graph, view, resident)
     return Operand(
         bits=width,
         per_channel=view.shape != layer.body_shape,
@@ -238,7 +238,7 @@ def layer_problem(
     def vectors(name: str | None) -> int:
         return tensors[name].shape[0] if name is not None else 0
 
-    width, channels, fetched, read = _shares(graph, layer.input, resident)
+    width, channels, fetched, read = shares(graph, layer.input, resident)
     row_axis, column_axis = layer_axes(layer)
     channelwise = layer.kind is LayerKind.CHANNELWISE
     groups = layer.output_shape[1] if channelwise else layer.groups
@@ -326,25 +326,6 @@ def stream_problem(
             )
         )
     return StreamProblem(tuple(rows), memory)
-
-
-def any_problem(
-    graph: NetworkGraph,
-    layer: Layer,
-    memory: MemoryOptions,
-    resident: frozenset[str] = frozenset(),
-    stored: frozenset[str] | None = None,
-) -> LayerProblem | StreamProblem:
-    """The numbers of any layer, the same for every capacity, so that each is solved once.
-
-    `resident` names the maps that are whole in local memory while it runs; of its outputs
-    those in `stored` go to DRAM, or all of them.
-    """
-    anywhere = replace(memory, capacity_bytes=0)
-    if layer.kind is LayerKind.STREAMED:
-        return stream_problem(graph, layer, anywhere, resident, stored)
-    kept = stored is None or layer.output in stored
-    return layer_problem(graph, layer, anywhere, resident, kept)
 
 
 def splits_channels(problem: LayerProblem) -> bool:

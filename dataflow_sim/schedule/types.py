@@ -29,6 +29,8 @@ from enum import StrEnum
 from dataflow_sim.traffic import TrafficKey
 
 ORDERS = ("PMK", "MPK", "PKM", "MKP", "KPM", "KMP")
+# of a sweep (`schedule.sweep`): row tiles P and column tiles N within batches and groups
+SWEEP_ORDERS = ("PN", "NP")
 
 
 class PartialSums(StrEnum):
@@ -54,8 +56,10 @@ class LayerTiling:
     group*, batch, rows and columns of the layer's (pooled) output.  The last tile of an
     axis may be smaller.  Of the first `pinned_output_channels` the kernel, or of the first
     `pinned_input_channels` the whole plane, stays in left-over memory for the whole layer;
-    at most one of the two is above 0.  Of a streamed layer, `steps` tells into how many
-    slices its tensors are cut, and nothing else counts.
+    at most one of the two is above 0.  Of a sweep the extents are indices of its loops:
+    groups, batch, rows and columns; KEPT says that running sums wait in local memory.  Of any
+    other streamed layer, `steps` tells into how many slices its tensors are cut, and nothing
+    else counts.
     """
 
     order: str

@@ -240,8 +240,14 @@ class _Counter:
         self.steps[layer] += 1
 
     def _stream(self, step: Stream) -> None:
+        """As above; results are made where the step writes them, whatever its running sums."""
         for part in step.reads:
             self._read(part, step.layer)
+        if step.sums is not None:
+            self._check_local(step.sums.buffer)
+            bits = step.sums.box.elements * self.buffers[step.sums.buffer].bits
+            self.reads[step.layer] += 0 if step.first else bits
+            self.writes[step.layer] += 0 if step.last else bits
         for part in step.writes:
             self._check_local(part.buffer)
             self.writer[part.buffer] = step.layer

@@ -9,9 +9,8 @@ import pytest
 from dataflow_sim.graph.analyses import layer_macs_without_padding
 from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.bounds import layer_bound_bytes, layer_floor_bytes
-from dataflow_sim.schedule.frontier import frontier
-from dataflow_sim.schedule.problem import any_problem
 from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from tests.support.runs import built_in
 

@@ -26,9 +26,10 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks import build_network
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.program.lowering import lower
+from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.frontier import frontier, layer_frontier
-from dataflow_sim.schedule.problem import any_problem, layer_problem
+from dataflow_sim.schedule.frontier import layer_frontier
+from dataflow_sim.schedule.problem import layer_problem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions, Schedule
 from dataflow_sim.simulate.ledger import count

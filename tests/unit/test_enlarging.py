@@ -16,9 +16,8 @@ from dataflow_sim.graph.layer import LayerKind, Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.ingest import graph_from_model
+from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.bounds import layer_bound_bytes, window_reuse
-from dataflow_sim.schedule.frontier import frontier
-from dataflow_sim.schedule.problem import any_problem
 from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from dataflow_sim.simulate.replay import replay
 from tests.support.runs import least_budget, outputs_of, proved, scheduled

@@ -19,10 +19,11 @@ from dataflow_sim.program.instructions import Load, Store
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.report.explanation import explain_tables, shown_alternatives, why
 from dataflow_sim.results_of_explanation import ExplainResult, Repeat, TensorTraffic
+from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.estimate import tiling_costs
 from dataflow_sim.schedule.explanation import best_of_each_nest
 from dataflow_sim.schedule.nest import nest_loops, nest_name
-from dataflow_sim.schedule.problem import LayerProblem, any_problem
+from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
 from tests.support.runs import buffering, least_budget, single_convolution

@@ -15,7 +15,8 @@ from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arrange
 from dataflow_sim.graph.layer import LayerKind, View
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
-from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Value, whole_view
+from dataflow_sim.graph.sweep import Sweep
+from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Streamed, Value, whole_view
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
@@ -43,7 +44,7 @@ class GraphBuilder:
         for name in network.outputs:
             self.readers.setdefault(name, []).append(None)
         for name in network.inputs:
-            shape, axes = self._usual(name)
+            shape, axes = self.usual(name)
             self.values[name] = Value(whole_view(f"={name}", shape), axes)
         self.inputs = dict(self.values)
 
@@ -141,7 +142,8 @@ class GraphBuilder:
         if draft and value.view.shape == draft.shape and self.alone(node.inputs[0], node):
             draft.end = node.outputs[0]
 
-    def _usual(self, name: str) -> tuple[Shape4, Arrangement]:
+    def usual(self, name: str) -> tuple[Shape4, Arrangement]:
+        """How a name lies where nothing but its readers' preference decides it."""
         return arranged(self.shape(name), self.preferences.channel_axis(name))
 
     # ---------------------------------------------------------------- copies
@@ -230,12 +232,12 @@ class GraphBuilder:
         known: bool = True,
         data: int | None = None,
         vectors: tuple[int, ...] = (),
-    ) -> None:
+    ) -> Streamed:
         """A layer that streams every input through once and writes its results.
 
         `data` is how many of the node's inputs are data, the others only steer it; those at the
         places `vectors` are biases, scales or shifts where they are constants.  Unless `known`,
-        the operator is named in the network's warning.
+        the operator is named in the network's warning.  Returns the layer with what it reads.
         """
         if not known:
             self.unsupported[node.op] = self.unsupported.get(node.op, 0) + 1
@@ -244,29 +246,35 @@ class GraphBuilder:
             for place, name in enumerate(node.inputs)
             if place in vectors and self.is_constant(name) and self.network.constants[name].real
         ]
-        views = [
-            view
-            for name in dict.fromkeys(node.inputs[:data])
-            if name not in held
-            for view in self.streamed_views(name)
+        read = [
+            (place, value)
+            for place, name in enumerate(node.inputs[:data])
+            if name not in held and name not in node.inputs[:place]
+            for value in self.streamed_values(name)
         ]
-        draft = self.stream_views(node, views, macs)
+        draft = self.stream_views(node, [value.view for _, value in read], macs)
         for name in held:
             self.learn(name)
             draft.vectors += prod(self.constant_shape(name))
+        return Streamed(draft, tuple(read))
 
-    def streamed_views(self, name: str) -> tuple[View, ...]:
-        """The views that a streamed layer reads a name through; none of what only steers it."""
+    def streamed_values(self, name: str) -> tuple[Value, ...]:
+        """What a streamed layer reads a name through; nothing of what only steers it."""
         if name in self.joined:
-            return tuple(part.view for part in self.joined[name].parts)
+            return self.joined[name].parts
         if name in self.values:
             if self.values[name].pre:
                 self.materialise(name)
-            return (self.values[name].view,)
+            return (self.values[name],)
         if name and self.is_constant(name) and self.fetched(name):
             shape = self.constant_shape(name)
-            return (self.constant_map(name, *arranged(shape, max(0, len(shape) - 1))),)
+            lies, axes = arranged(shape, max(0, len(shape) - 1))
+            return (Value(self.constant_map(name, lies, axes), axes),)
         return ()
+
+    def streamed_views(self, name: str) -> tuple[View, ...]:
+        """The views of the same."""
+        return tuple(value.view for value in self.streamed_values(name))
 
     def stream_views(
         self,
@@ -274,17 +282,18 @@ class GraphBuilder:
         views: Sequence[View],
         macs: int = 0,
         result: tuple[Shape4, Arrangement] | None = None,
+        sweep: Sweep | None = None,
     ) -> Draft:
         """A streamed layer that reads the given views; `result` lays out its first output.
 
-        Outputs that nobody reads are not written.
+        Outputs that nobody reads are not written.  `sweep` tells how it walks views and outputs.
         """
         outputs = self.read_outputs(node)
         if not views or not outputs:
             raise NetworkError(
                 f"{self.network.name}: node '{node.name}' ({node.op}) computes a map from nothing"
             )
-        shape, axes = result or self._usual(outputs[0])
+        shape, axes = result or self.usual(outputs[0])
         draft = Draft(
             name=node.name,
             op=node.op.rpartition("::")[2] if node.op.startswith("dataflow_sim") else node.op,
@@ -294,11 +303,12 @@ class GraphBuilder:
             body_shape=shape,
             end=outputs[0],
             macs=macs,
+            sweep=sweep,
         )
         index = len(self.drafts)
         self.add(draft, axes)
         for position, name in enumerate(outputs[1:]):
-            extra, axes = self._usual(name)
+            extra, axes = self.usual(name)
             draft.extra.append((name, extra))
             self.values[name] = Value(whole_view(f"@{index}.{position}", extra), axes)
         return draft

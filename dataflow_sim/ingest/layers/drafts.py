@@ -8,6 +8,7 @@ from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement
 from dataflow_sim.graph.layer import POINT, LayerKind, Pooling, Segment, View, Window
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.region import Shape4
+from dataflow_sim.graph.sweep import Sweep
 
 Shape = tuple[int, ...]
 
@@ -90,11 +91,20 @@ class Draft:
     extra: list[tuple[str, Shape4]] = field(default_factory=list)
     macs: int = 0
     vectors: int = 0  # elements of a streamed layer's biases, scales and shifts
+    sweep: Sweep | None = None
 
     @property
     def shape(self) -> Shape4:
         """Shape of what the layer writes."""
         return self.output_shape or self.body_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A streamed layer, and the values that it reads with their places among the inputs."""
+
+    draft: Draft
+    read: tuple[tuple[int, Value], ...]
 
 
 def whole_view(tensor: str, shape: Shape4) -> View:

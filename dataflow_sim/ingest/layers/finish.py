@@ -233,6 +233,7 @@ class _Finisher:
             bias_constant=draft.bias_constant,
             attributes=draft.attributes,
             stated_macs=draft.macs,
+            sweep=draft.sweep,
         )
 
     def _warnings(self) -> tuple[str, ...]:

@@ -1,0 +1,234 @@
+"""Lower a sweep: walk its loops, load the tiles that change, step, store what is finished.
+
+The nest is the one drawn in `schedule.sweep`.  A tile is a box of its view, and is loaded when
+that box is another than the one held; a tensor whose part of the columns is not met by a step
+is not read by it.  An output is written by the steps in which all loops that do not index it
+stand at their last tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.region import Box, Span, whole
+from dataflow_sim.graph.sweep import Access, SweepKind
+from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
+from dataflow_sim.program.instructions import Load, Slice, Store, Stream
+from dataflow_sim.program.planes import tiles
+from dataflow_sim.schedule.sweep import (
+    SweepProblem,
+    SweptTensor,
+    column_spans,
+    sums_of_group,
+    tile_extents,
+)
+from dataflow_sim.schedule.types import LayerTiling
+
+
+class _Step(NamedTuple):
+    """The tiles of one iteration, which of the passes it is in, and where it stands."""
+
+    spans: dict[str, Span]
+    at_last: dict[str, bool]
+    second: bool
+    first: bool
+    last: bool
+
+
+@dataclass(slots=True)
+class _Held:
+    """A buffer and the box that it holds."""
+
+    slots: Slots
+    box: Box | None = None
+    buffer: int = -1
+
+
+class SweepNest:
+    """Lowers one sweep into an emitter; `stored` are its outputs that go to DRAM."""
+
+    def __init__(
+        self,
+        index: int,
+        layer: Layer,
+        problem: SweepProblem,
+        tiling: LayerTiling,
+        emitter: Emitter,
+        stored: frozenset[str],
+    ) -> None:
+        self.index = index
+        self.layer = layer
+        self.problem = problem
+        self.sweep = problem.sweep
+        self.order = tiling.order
+        self.emit = emitter
+        self.stored = stored
+        self.sizes = [getattr(tiling, name) for name, _ in tile_extents(self.sweep)]
+        batch, groups, rows, columns = self.sizes
+        self.columns = [Span(*span) for span in column_spans(self.sweep, columns)]
+        self.rows = tiles(self.sweep.rows, rows)
+        self.outer = [
+            (b, g) for b in tiles(self.sweep.batch, batch) for g in tiles(self.sweep.groups, groups)
+        ]
+        self.split = len(self.columns) > 1
+        self.inputs = [
+            self._held(f"view {place}", tensor) for place, tensor in enumerate(problem.inputs)
+        ]
+        self.outputs = [self._held("result", tensor) for tensor in problem.outputs]
+        self.constants = [self._held("constants", tensor) for tensor in problem.constants]
+        self.sums = self._sums()
+
+    # ------------------------------------------------------------ buffers
+
+    def _tiles(self, loop: str, part: int | None) -> list[Span]:
+        """The tiles of a loop, of N those of a part, in the part's own indices."""
+        if loop == "N":
+            found = [self._within(span, part) for span in self.columns]
+            return [span for span in found if span.length > 0]
+        extent, place = self.sweep.extent(loop), "BGP".index(loop)
+        return tiles(extent, self.sizes[place])
+
+    def _within(self, span: Span, part: int | None) -> Span:
+        if part is None:
+            return span
+        start = sum(self.sweep.parts[:part])
+        low = max(span.start, start)
+        return Span(low - start, min(span.stop, start + self.sweep.parts[part]) - start)
+
+    def _held(self, label: str, tensor: SweptTensor) -> _Held:
+        if not tensor.buffered_channels:
+            return _Held(Slots((-1,)))
+        shape = list(tensor.shape)
+        moves = 1
+        for loop, axis, part in tensor.access:
+            cut = self._tiles(loop, part)
+            unit = tensor.shape[axis] // self.sweep.extent(loop, part)
+            shape[axis] = max(span.length for span in cut) * unit
+            moves *= len(cut)
+        n, c, h, w = shape
+        count = 2 if tensor.doubled and moves > 1 else 1
+        extents = (n, min(c, tensor.buffered_channels), h, w)
+        name = f"{self.layer.name}: {label}"
+        return _Held(self.emit.alloc(name, extents, tensor.bits, count))
+
+    def _sums(self) -> Slots | None:
+        """Running sums of (batch, group) tiles: of a row tile, of all rows, or of a state."""
+        in_time = self.sweep.kind is SweepKind.RECURRENT
+        self.sum_rows = self.sizes[2] if self.order == "PN" else self.sweep.rows
+        each = sums_of_group(self.sweep, 1 if in_time else self.sum_rows, self.split)
+        if not each:
+            return None
+        if in_time:
+            self.sum_rows, self.sums_each = 1, each
+        else:
+            self.sums_each = self.sweep.sums
+        shape = (self.sizes[0], self.sizes[1], self.sum_rows, self.sums_each)
+        bits = self.problem.memory.accumulator_bits
+        return self.emit.alloc(f"{self.layer.name}: running sums", shape, bits, 1)
+
+    # ------------------------------------------------------------ the walk
+
+    def lower(self) -> None:
+        """Emit every step with its transfers."""
+        for step in self._steps():
+            self._lower(step)
+
+    def _steps(self) -> Iterator[_Step]:
+        twice = self.split and self.sweep.kind is SweepKind.TWICE
+        for batch, group in self.outer:
+            for row, second, column in self._inner(twice):
+                at_last = {"P": row == self.rows[-1], "N": column == self.columns[-1]}
+                spans = {"B": batch, "G": group, "P": row, "N": column}
+                begun = column == self.columns[0]
+                done = at_last["N"]
+                if self.sweep.kind is SweepKind.RECURRENT:
+                    begun = begun and row == self.rows[0]
+                    done = done and at_last["P"]
+                if twice:
+                    begun, done = begun and not second, second
+                yield _Step(spans, at_last, second or not twice, begun, done)
+
+    def _inner(self, twice: bool) -> Iterator[tuple[Span, bool, Span]]:
+        if self.order == "NP":
+            yield from ((row, False, column) for column in self.columns for row in self.rows)
+            return
+        for row in self.rows:
+            for second in (False, True) if twice else (False,):
+                yield from ((row, second, column) for column in self.columns)
+
+    def _lower(self, step: _Step) -> None:
+        reads: list[Slice] = []
+        for view, tensor, held in zip(
+            self.layer.views, self.problem.inputs, self.inputs, strict=True
+        ):
+            box = self._box(tensor.access, tensor, step)
+            if box is None:
+                continue
+            if box == held.box:
+                reads.extend(self.emit.held_view(view, box, held.buffer))
+                continue
+            held.box, held.buffer = box, held.slots.advance()
+            reads.extend(self.emit.load_view(view, box, held.buffer))
+        writes = self._writes(step)
+        if writes and writes[0][0] == self.layer.output:
+            reads.extend(self._constants())
+        made = tuple(part for _, part in writes)
+        sums = self._running_sums(step)
+        self.emit.instructions.append(
+            Stream(self.index, tuple(reads), made, sums, step.first, step.last)
+        )
+        for name, part in writes:
+            if name in self.stored:
+                self.emit.instructions.append(Store(name, part.box, part.buffer, part.origin))
+
+    def _box(self, access: Access, tensor: SweptTensor, step: _Step) -> Box | None:
+        """The tile of a tensor in a step; None where the step does not meet its columns."""
+        spans = list(whole(tensor.shape))
+        for loop, axis, part in access:
+            span = self._within(step.spans[loop], part if loop == "N" else None)
+            if span.length <= 0:
+                return None
+            unit = tensor.shape[axis] // self.sweep.extent(loop, part)
+            spans[axis] = Span(span.start * unit, span.stop * unit)
+        return Box(*spans)
+
+    def _writes(self, step: _Step) -> list[tuple[str, Slice]]:
+        found: list[tuple[str, Slice]] = []
+        for name, tensor, held in zip(
+            self.layer.outputs, self.problem.outputs, self.outputs, strict=True
+        ):
+            indexed = {cut.loop for cut in tensor.access}
+            waits = any(not done for loop, done in step.at_last.items() if loop not in indexed)
+            box = self._box(tensor.access, tensor, step)
+            if waits or box is None or not step.second:
+                continue
+            there = self.emit.resident.get(name)
+            if there is not None:
+                found.append((name, resident_slice(there, box)))
+            else:
+                found.append((name, Slice(held.slots.advance(), ORIGIN, box)))
+        return found
+
+    def _constants(self) -> Iterator[Slice]:
+        """Biases, scales and shifts, loaded whole when they are needed first."""
+        for name, tensor, held in zip(
+            self.layer.weights, self.problem.constants, self.constants, strict=True
+        ):
+            box = whole(tensor.shape)
+            if held.box is None:
+                held.box, held.buffer = box, held.slots.advance()
+                self.emit.instructions.append(Load(name, box, held.buffer, ORIGIN))
+            yield Slice(held.buffer, ORIGIN, box)
+
+    def _running_sums(self, step: _Step) -> Slice | None:
+        if self.sums is None:
+            return None
+        batch, group, row = (step.spans[loop] for loop in "BGP")
+        low = row.start if self.order == "NP" else 0
+        if self.sweep.kind is SweepKind.RECURRENT:
+            row = Span(0, 1)
+        box = Box(batch, group, row, Span(0, self.sums_each))
+        return Slice(self.sums.buffers[0], (0, 0, low, 0), box)

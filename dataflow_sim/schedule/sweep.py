@@ -1,0 +1,325 @@
+"""What a sweep costs: local bytes, DRAM bits and steps, as numpy expressions.
+
+Model.  `graph.sweep` says which of its loops index a tensor.  Tiles of some indices of each
+loop follow in this nest, whose innermost body is one compute step:
+
+    for batches
+      for groups               several batches in one tile only with all groups
+        for rows           ┐   order PN, or NP the other way round
+          for columns      ┘
+            step
+
+A tensor's tile is loaded when it is another than the one held, and stays as long as it is
+not.  So a tensor is read whole once for every tile of the loops that do not index it and
+stand outside the innermost loop that does and makes more than one trip.  The columns of
+several parts are tiled part by part, unless all of them are one tile.
+
+    attention  order PN: queries once; keys and values for every row tile, unless all columns
+               are one tile.  NP: keys and values once; queries for every column tile
+    twice      with more than one column tile a loop of two passes stands between P and N:
+               statistics first, then the results; a row's columns are read twice
+    recurrent  a row is a time step, p = 1: weights again in every one, unless they are whole
+
+Local memory is the sum of the buffers: a tile of each tensor that is not resident, two where
+it changes and the hardware buffers its kind doubly, and the running sums: with more than one column
+tile, of all rows that wait for their last column (a row tile, or with NP all rows of the
+batches and groups), in `accumulator_bits` each; of a recurrent layer of one time step, and its
+state.  Constants of biases, scales and shifts are loaded once, whole.  Running sums and states
+lie in local memory even where partial sums have a memory of their own.
+
+Assumed: what is computed of a row and a column (a score) lives in the array; a reduction over
+the depth of a head, or over the columns of a product's left factor, is finished within a
+step; results leave through a buffer of their own.  Ignored: a tile that two passes in
+opposite directions could share.
+
+Source: the loop nest of `closed_form` with the loops of attention; the running maximum and
+sum of Milakov and Gimelshein, "Online normalizer calculation for softmax",
+arXiv:1805.02867, and of Dao et al., "FlashAttention", arXiv:2205.14135.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.region import Shape4
+from dataflow_sim.graph.sweep import Access, Sweep, SweepKind
+from dataflow_sim.schedule.problem import shares
+from dataflow_sim.schedule.types import MemoryOptions
+
+Ints = npt.NDArray[np.int64]
+_PASSES = "2"  # the loop of two passes over the columns
+
+
+@dataclass(frozen=True, slots=True)
+class SweptTensor:
+    """A view, an output or the constants of a sweep as numbers.
+
+    `bits` is the width of its buffer, which holds `buffered_channels` of its channels: those
+    from DRAM, of an output all or none.  `moved_bits` and `local_bits` are the bits of one
+    element of all its channels that cross the interface, and in local memory; `doubled` tells
+    whether its buffer has two slots where its tile changes.
+    """
+
+    shape: Shape4
+    access: Access
+    bits: int
+    buffered_channels: int
+    moved_bits: int
+    local_bits: int
+    doubled: bool
+
+    @property
+    def area(self) -> int:
+        """Elements of one channel."""
+        return self.shape[0] * self.shape[2] * self.shape[3]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProblem:
+    """A sweep as numbers: its loops, and what it moves."""
+
+    sweep: Sweep
+    inputs: tuple[SweptTensor, ...]
+    outputs: tuple[SweptTensor, ...]
+    constants: tuple[SweptTensor, ...]
+    memory: MemoryOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SweepTiles:
+    """Tile sizes of the loops in indices, arrays that broadcast against each other."""
+
+    batch: Ints
+    groups: Ints
+    rows: Ints
+    columns: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SweepCosts:
+    """Costs of tilings, arrays of one shape; `passes` how often each input is read whole."""
+
+    local_bytes: Ints
+    dram_bits: Ints
+    steps: Ints
+    passes: tuple[Ints, ...]
+
+
+def sweep_problem(
+    graph: NetworkGraph,
+    layer: Layer,
+    sweep: Sweep,
+    memory: MemoryOptions,
+    resident: frozenset[str] = frozenset(),
+    stored: frozenset[str] | None = None,
+) -> SweepProblem:
+    """The numbers of a sweep; of its outputs those in `stored` go to DRAM, or all."""
+    inputs = []
+    for view, access in zip(layer.views, sweep.views, strict=True):
+        width, channels, fetched, read = shares(graph, view, resident)
+        doubled = memory.doubled.inputs
+        inputs.append(SweptTensor(view.shape, access, width, channels, fetched, read, doubled))
+    outputs = []
+    for name, access in zip(layer.outputs, sweep.outputs, strict=True):
+        tensor = graph.tensors[name]
+        bits = tensor.shape[1] * tensor.bits
+        moved = bits if stored is None or name in stored else 0
+        held = 0 if name in resident else tensor.shape[1]
+        doubled = memory.doubled.outputs
+        outputs.append(SweptTensor(tensor.shape, access, tensor.bits, held, moved, bits, doubled))
+    constants = []
+    for name in layer.weights:
+        tensor = graph.tensors[name]
+        bits = tensor.shape[1] * tensor.bits
+        channels = tensor.shape[1]
+        doubled = memory.doubled.weights
+        constants.append(SweptTensor(tensor.shape, (), tensor.bits, channels, bits, bits, doubled))
+    return SweepProblem(sweep, tuple(inputs), tuple(outputs), tuple(constants), memory)
+
+
+def column_spans(sweep: Sweep, size: int) -> tuple[tuple[int, int], ...]:
+    """The column tiles of a size: part by part, or all columns as one."""
+    if size >= sweep.columns:
+        return ((0, sweep.columns),)
+    found: list[tuple[int, int]] = []
+    start = 0
+    for extent in sweep.parts:
+        stop = start + extent
+        found.extend((low, min(low + size, stop)) for low in range(start, stop, size))
+        start = stop
+    return tuple(found)
+
+
+class _Nest:
+    """Trips of the loops of some tilings, and what follows from their order."""
+
+    def __init__(self, sweep: Sweep, order: str, tiles: SweepTiles) -> None:
+        self.sweep = sweep
+        self.whole = np.asarray(tiles.columns >= sweep.columns)
+        one = np.ones((), np.int64)
+        self.parts = [np.where(self.whole, 1, -(-e // tiles.columns)) for e in sweep.parts]
+        columns = np.where(self.whole, 1, sum(self.parts))
+        self.trips: Mapping[str, Ints] = {
+            "B": -(-sweep.batch // tiles.batch),
+            "G": -(-sweep.groups // tiles.groups),
+            "P": -(-sweep.rows // tiles.rows),
+            "N": columns,
+            _PASSES: np.where((columns > 1) & (sweep.kind is SweepKind.TWICE), 2, one),
+        }
+        self.split = columns > 1
+        self.rows_outside = order == "PN"
+        self.loops = f"BGP{_PASSES}N" if self.rows_outside else "BGNP"
+
+    def of(self, access: Access) -> dict[str, Ints]:
+        """Trips of the loops that index a tensor, of N those that meet the tensor's part."""
+        return {
+            cut.loop: self.trips[cut.loop] if cut.part is None else self.parts[cut.part]
+            for cut in access
+        }
+
+    def passes(self, access: Access) -> Ints:
+        """How often a tensor is read whole."""
+        own = self.of(access)
+        total = np.ones((), np.int64)
+        inner = np.zeros((), bool)
+        for loop in reversed(self.loops):
+            if loop in own:
+                inner = inner | (own[loop] > 1)
+            else:
+                total = total * np.where(inner, self.trips[loop], 1)
+        return total
+
+    def product(self, loops: str) -> Ints:
+        """Trips of some loops together."""
+        total = np.ones((), np.int64)
+        for loop in loops:
+            total = total * self.trips[loop]
+        return total
+
+    def others(self, access: Access) -> Ints:
+        """Trips of all loops that do not index a tensor."""
+        own = {cut.loop for cut in access}
+        return self.product("".join(loop for loop in self.loops if loop not in own))
+
+
+def evaluate(problem: SweepProblem, order: str, tiles: SweepTiles) -> SweepCosts:
+    """Costs of all tilings of one order."""
+    nest = _Nest(problem.sweep, order, tiles)
+    passes = tuple(nest.passes(tensor.access) for tensor in problem.inputs)
+    bits = sum(
+        (
+            count * tensor.area * tensor.moved_bits
+            for count, tensor in zip(passes, problem.inputs, strict=True)
+        ),
+        np.zeros((), np.int64),
+    )
+    fixed = (*problem.outputs, *problem.constants)
+    bits = bits + sum(tensor.area * tensor.moved_bits for tensor in fixed)
+    local = _sums_bytes(problem, nest, tiles)
+    for tensor in (*problem.inputs, *fixed):
+        if tensor.buffered_channels:
+            local = local + _buffer_bytes(problem, tensor, nest, tiles)
+    steps = nest.product(nest.loops)
+    shape = np.broadcast_shapes(local.shape, bits.shape, steps.shape)
+    local, bits, steps, *passes_of = (
+        np.broadcast_to(each, shape) for each in (local, bits, steps, *passes)
+    )
+    return SweepCosts(local, bits, steps, tuple(passes_of))
+
+
+def _buffer_bytes(
+    problem: SweepProblem, tensor: SweptTensor, nest: _Nest, tiles: SweepTiles
+) -> Ints:
+    """The largest tile of a tensor, twice where tiles change and are buffered doubly."""
+    sweep = problem.sweep
+    size = {"B": tiles.batch, "G": tiles.groups, "P": tiles.rows, "N": tiles.columns}
+    extents: list[Ints] = [np.full((), extent, np.int64) for extent in tensor.shape]
+    for loop, axis, part in tensor.access:
+        whole = sweep.extent(loop, part)
+        largest = np.minimum(size[loop], whole)
+        if loop == "N":
+            cut = np.minimum(largest, max(sweep.parts))
+            largest = np.where(nest.whole, whole, cut)
+        extents[axis] = largest * (tensor.shape[axis] // whole)
+    extents[1] = np.minimum(extents[1], tensor.buffered_channels)
+    elements = extents[0] * extents[1] * extents[2] * extents[3]
+    one = -(-elements * tensor.bits // 8)
+    if not tensor.doubled:
+        return one
+    moves = np.ones((), np.int64)
+    for trips in nest.of(tensor.access).values():
+        moves = moves * trips
+    return np.asarray(one * np.where(moves > 1, 2, 1), np.int64)
+
+
+def sums_of_group(sweep: Sweep, rows: int, split: bool) -> int:
+    """Values that wait for each (batch, group) while `rows` are in flight."""
+    if sweep.kind is SweepKind.RECURRENT:
+        return sweep.state + (sweep.sums if split else 0)
+    return sweep.sums * rows if split else 0
+
+
+def _sums_bytes(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> Ints:
+    """Running sums of all rows that wait, with the state."""
+    sweep = problem.sweep
+    groups = tiles.batch * tiles.groups
+    if sweep.kind is SweepKind.RECURRENT:
+        each: Ints = sweep.state + sweep.sums * nest.split
+    else:
+        rows = tiles.rows if nest.rows_outside else np.full((), sweep.rows, np.int64)
+        each = sweep.sums * rows * nest.split
+    return np.asarray(-(-groups * each * problem.memory.accumulator_bits // 8), np.int64)
+
+
+def tiling_costs(problem: SweepProblem, order: str, sizes: tuple[int, int, int, int]) -> SweepCosts:
+    """Costs of one tiling, arrays of one element; sizes of batch, groups, rows, columns."""
+    return evaluate(problem, order, SweepTiles(*(np.full(1, s, np.int64) for s in sizes)))
+
+
+def step_bits(problem: SweepProblem, order: str, sizes: tuple[int, int, int, int]) -> int:
+    """Bits that all steps read from and write to local memory.
+
+    A step reads its tile of every input once, writes the results that it finishes, and
+    then reads the constants; running sums are read unless just begun and written unless
+    they change no longer.
+    """
+    sweep = problem.sweep
+    nest = _Nest(sweep, order, SweepTiles(*(np.full((), s, np.int64) for s in sizes)))
+    bits = sum(t.area * t.local_bits * int(nest.others(t.access)) for t in problem.inputs)
+    bits += sum(tensor.area * tensor.local_bits for tensor in problem.outputs)
+    finishing = "".join(sorted({cut.loop for cut in problem.outputs[0].access}))
+    times = int(nest.product(finishing))
+    bits += sum(t.area * t.local_bits * times for t in problem.constants)
+    split = bool(nest.split)
+    rows = 1 if sweep.kind is SweepKind.RECURRENT else sweep.rows
+    held = sweep.batch * sweep.groups * sums_of_group(sweep, rows, split)
+    columns = int(nest.trips["N"])
+    if sweep.kind is SweepKind.TWICE:
+        turns = 3 * columns - 1  # written n times, read n − 1 times and then n times
+    elif sweep.kind is SweepKind.RECURRENT:
+        turns = 2 * (int(nest.trips["P"]) * columns - 1)
+    else:
+        turns = 2 * (columns - 1)
+    return bits + held * turns * problem.memory.accumulator_bits
+
+
+def tile_extents(sweep: Sweep) -> Iterator[tuple[str, int]]:
+    """The names of a tiling's fields with the largest tile of each."""
+    rows = 1 if sweep.kind is SweepKind.RECURRENT else sweep.rows
+    yield from (("batch_tile", sweep.batch), ("group_tile", sweep.groups))
+    yield from (("row_tile", rows), ("column_tile", sweep.columns))
+
+
+def steps_of(sweep: Sweep, sizes: tuple[int, int, int, int]) -> int:
+    """Steps of a tiling with these sizes of batch, groups, rows and columns."""
+    columns = len(column_spans(sweep, sizes[3]))
+    twice = 2 if columns > 1 and sweep.kind is SweepKind.TWICE else 1
+    extents = (sweep.batch, sweep.groups, sweep.rows)
+    return twice * columns * prod(-(-e // s) for e, s in zip(extents, sizes[:3], strict=True))
