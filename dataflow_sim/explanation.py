@@ -17,18 +17,20 @@ from dataflow_sim.results_of_explanation import (
     Buffer,
     ExplainedLayer,
     ExplainResult,
+    Finish,
     InPlace,
     Loop,
     Move,
+    Pinned,
 )
 from dataflow_sim.schedule.alone import any_problem, frontier
+from dataflow_sim.schedule.alternatives import alternatives
 from dataflow_sim.schedule.bounds import (
     layer_bound_bytes,
     layer_floor_bytes,
     square_root_bound_bytes,
 )
 from dataflow_sim.schedule.explanation import (
-    alternatives,
     memory_steps,
     moved_bytes,
     schedule_alone,
@@ -38,9 +40,11 @@ from dataflow_sim.schedule.explanation import (
 from dataflow_sim.schedule.nest import (
     in_place,
     nest_buffers,
+    nest_finish,
     nest_loops,
     nest_moves,
     nest_name,
+    pinned_channels,
     stationary,
 )
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem
@@ -72,6 +76,8 @@ def explain(
     loops: tuple[Loop, ...] = ()
     moves: tuple[Move, ...] = ()
     shared: tuple[InPlace, ...] = ()
+    finish: Finish | None = None
+    pinned: Pinned | None = None
     others: tuple[Alternative, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     if isinstance(problem, StreamProblem):
@@ -79,6 +85,7 @@ def explain(
     elif isinstance(problem, LayerProblem):
         loops, moves = nest_loops(problem, tiling), nest_moves(problem, tiling)
         buffers, shared = nest_buffers(problem, tiling), in_place(problem, tiling)
+        finish, pinned = nest_finish(problem, tiling), pinned_channels(problem, tiling)
         others = alternatives(graph, index, problem, chosen, memory)
     nest = nest_name(loops)
     least, all_once, further = memory_steps(graph, index, found, memory, _NEXT_STEPS)
@@ -94,6 +101,8 @@ def explain(
         steps=tiling.steps,
         loops=loops,
         moves=moves,
+        finish=finish,
+        pinned=pinned,
         buffers=buffers,
         in_place=shared,
         local_bytes=choice.local_bytes,

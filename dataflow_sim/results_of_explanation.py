@@ -35,10 +35,11 @@ class Loop:
 class Move:
     """What happens inside the first `depth` loops: a load, a store, or sums that are held there.
 
-    `what` is `load`, `store` or `hold`; `tile_bytes` are those of the largest tile.  `when` tells
-    in which iterations of the input channels it happens: `always`, `after first`, `before last`
-    or only in the `last`.  `new_rows` says that only rows are loaded that the tile above did not
-    leave.
+    `what` is `load`, `store` or `hold`; `tile_bytes` are those of the largest tile, or of pinned
+    channels all.  `when` tells in which iterations of the input channels it happens: `always`,
+    `after first`, `before last`, only in the `last`, or behind that in the steps that `finish`
+    sums.  `times` is how often in the whole layer; tiles that are pinned whole do not count.
+    `new_rows` says that only rows are loaded that the tile above did not leave.
     """
 
     what: str
@@ -46,7 +47,38 @@ class Move:
     depth: int
     tile_bytes: int
     when: str
+    times: int
     new_rows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Steps of their own that finish sums, one output channel of the tile after the other.
+
+    They stand inside the first `depth` loops, behind the last tile of input channels; a tile has
+    up to `channels` channels, the whole layer takes so many `steps`.
+    """
+
+    depth: int
+    channels: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """Channels of a `role` (kernel, input) that stay in left-over memory for the whole layer.
+
+    The first `channels` of `of_channels` along an axis, loaded before the loops.  `shape` is
+    that of `Buffer`; `elements` and `size_bytes` are those of all these channels.
+    """
+
+    role: str
+    axis: str
+    channels: int
+    of_channels: int
+    shape: Shape
+    elements: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +123,8 @@ class TensorTraffic:
     `roles` tells what it is to the layer, several where one tensor serves several; `repeats`
     are the loops that make it move again.  Each pass over the input reads `halo_share` more than
     is needed, because neighbours along `halo_axes` (rows, columns) read what they have in common
-    twice; `rows_stay` tells that tiles have rows in common and keep them.
+    twice; `rows_stay` tells that tiles have rows in common and keep them.  What is `pinned` moves
+    once; `repeats`, `halo_share` and `rows_stay` are those of the rest.
     """
 
     roles: tuple[str, ...]
@@ -104,6 +137,7 @@ class TensorTraffic:
     halo_share: float
     halo_axes: tuple[str, ...]
     rows_stay: bool
+    pinned: Pinned | None
 
     @property
     def times(self) -> float:
@@ -191,6 +225,7 @@ class ExplainResult:
     """One layer alone in one local memory: its tiling, what it moves and why, what else there is.
 
     A streamed layer has no loops: its tensors pass through in `steps` slices, each once.
+    `finish` are those of the steps that finish sums by themselves, None where a step does it.
     `alternatives` ascend in DRAM bytes; the chosen tiling is not among them.  `square_root_bytes`
     is None where that bound does not hold, and below zero where it says nothing.  Below `least`
     the layer does not run; from `all_once` on it moves least, each tensor once; `next_steps` are
@@ -208,6 +243,8 @@ class ExplainResult:
     steps: int
     loops: tuple[Loop, ...]
     moves: tuple[Move, ...]
+    finish: Finish | None
+    pinned: Pinned | None
     buffers: tuple[Buffer, ...]
     in_place: tuple[InPlace, ...]
     local_bytes: int
@@ -241,9 +278,11 @@ class ExplainResult:
             "steps": self.steps,
             "loops": [asdict(loop) for loop in self.loops],
             "moves": [asdict(move) for move in self.moves],
+            "finish": None if self.finish is None else asdict(self.finish),
             "local": {
                 "capacity_bytes": self.capacity_bytes,
                 "used_bytes": self.local_bytes,
+                "pinned": None if self.pinned is None else asdict(self.pinned),
                 "buffers": [asdict(buffer) for buffer in self.buffers],
                 "in_place": [asdict(each) for each in self.in_place],
             },

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dataflow_sim.report.tables import Table
 from dataflow_sim.results_of_explanation import (
     Alternative,
     Buffer,
     ExplainResult,
+    Finish,
     Loop,
     MemoryStep,
     Move,
+    Pinned,
     Repeat,
     TensorTraffic,
 )
@@ -24,6 +26,7 @@ _WHEN = {
     "after first": ", but for the first tile of input channels",
     "before last": ", but for the last tile of input channels",
     "last": ", with the last tile of input channels",
+    "finish": "",
 }
 _STAYS = {"input": "input stays", "kernel": "kernel stays", "output": "output stays"}
 
@@ -85,39 +88,84 @@ def _layer(result: ExplainResult) -> Table:
 
 def _nest(result: ExplainResult) -> Table:
     """The loops, with loads before and stores behind what runs inside."""
-    title = f"Loop nest, {result.steps:,} {'step' if result.steps == 1 else 'steps'}"
+    title = f"Loop nest, {_counted(result.steps, 'step')}"
     if result.stationary:
         title += f"; innermost {result.nest[-1]}: {_STAYS[result.stationary]}"
-    return Table(title, ("", "tiles", "bytes of a tile"), tuple(_nest_rows(result, 0)))
+    columns = ("", "tiles", "bytes of a tile", "times")
+    return Table(title, columns, tuple(_nest_rows(result, 0)))
 
 
-def _nest_rows(result: ExplainResult, depth: int) -> Iterator[tuple[str, str, str]]:
-    here = [move for move in result.moves if move.depth == depth]
+_Row = tuple[str, str, str, str]
+
+
+def _nest_rows(result: ExplainResult, depth: int) -> Iterator[_Row]:
+    finish = result.finish
+    here = [move for move in result.moves if move.depth == depth and move.when != "finish"]
     for move in here:
         if move.what != "store":
-            yield _move_row(move)
+            yield _move_row(result, move)
     if depth < len(result.loops):
         yield _loop_row(result.loops[depth], depth)
         yield from _nest_rows(result, depth + 1)
     else:
-        yield (f"{_INDENT * depth}step", "", "")
+        steps = result.steps - (0 if finish is None else finish.steps)
+        yield (f"{_INDENT * depth}step", "", "", f"{steps:,}")
+    if finish is not None and finish.depth == depth:
+        yield from _finish_rows(result, finish)
     for move in here:
         if move.what == "store":
-            yield _move_row(move)
+            yield _move_row(result, move)
 
 
-def _loop_row(loop: Loop, depth: int) -> tuple[str, str, str]:
+def _finish_rows(result: ExplainResult, finish: Finish) -> Iterator[_Row]:
+    """The sums of a tile, one output channel after the other."""
+    moves = [move for move in result.moves if move.when == "finish"]
+    head = f"for each output channel of the tile{_late(result, finish.depth)}"
+    channels = f"{finish.channels:,} of 1" if finish.channels > 1 else "1"
+    yield (f"{_INDENT * finish.depth}{head}", channels, "", "")
+    inside = _INDENT * (finish.depth + 1)
+    for move in (each for each in moves if each.what == "load"):
+        yield (f"{inside}load {move.holds}", "", f"{move.tile_bytes:,}", f"{move.times:,}")
+    yield (f"{inside}finish", "", "", f"{finish.steps:,}")
+    for move in (each for each in moves if each.what == "store"):
+        yield (f"{inside}store {move.holds}", "", f"{move.tile_bytes:,}", f"{move.times:,}")
+
+
+def _late(result: ExplainResult, depth: int) -> str:
+    """What waits for the last tile of the input channels says so, unless it stands behind them."""
+    outside = (loop.axis for loop in result.loops[:depth])
+    return _WHEN["last"] if "input channels" in outside else ""
+
+
+def _loop_row(loop: Loop, depth: int) -> _Row:
     tiles = f"{loop.trips:,} of {loop.tile:,}"
     if loop.last_tile != loop.tile:
         tiles += f", the last {loop.last_tile:,}"
-    return (f"{_INDENT * depth}for {loop.axis}: {loop.extent:,}", tiles, "")
+    return (f"{_INDENT * depth}for {loop.axis}: {loop.extent:,}", tiles, "", "")
 
 
-def _move_row(move: Move) -> tuple[str, str, str]:
+def _move_row(result: ExplainResult, move: Move) -> _Row:
     verb = {"load": "load", "store": "store", "hold": "keep"}[move.what]
-    rows = ", only new rows" if move.new_rows else ""
-    text = f"{_INDENT * move.depth}{verb} {move.holds}{rows}{_WHEN[move.when]}"
-    return (text, "", f"{move.tile_bytes:,}")
+    text = f"{_INDENT * move.depth}{verb} {move.holds}"
+    pinned = result.pinned
+    if pinned is not None and move.holds == f"pinned {pinned.role}":
+        text += f": {_pinned_share(pinned)}"
+    if pinned is not None and move.holds == pinned.role:
+        text += ", what is not pinned"
+    text += ", only new rows" if move.new_rows else ""
+    behind = move.what == "store" and move.when == "last"
+    text += _late(result, move.depth) if behind else _WHEN[move.when]
+    return (text, "", f"{move.tile_bytes:,}", f"{move.times:,}")
+
+
+def _pinned_share(pinned: Pinned) -> str:
+    if pinned.channels == pinned.of_channels:
+        return f"all {pinned.channels:,} {pinned.axis}"
+    return f"{pinned.channels:,} of {pinned.of_channels:,} {pinned.axis}"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
 def _buffers(result: ExplainResult) -> Table:
@@ -147,8 +195,7 @@ def _slices(result: ExplainResult) -> Table:
         (buffer.holds, str(buffer.slots), f"{buffer.size_bytes:,}") for buffer in result.buffers
     ]
     rows.append(("sum", "", f"{result.local_bytes:,}"))
-    slices = "slice" if result.steps == 1 else "slices"
-    title = f"No loop nest: up to {result.steps:,} {slices} of each tensor"
+    title = f"No loop nest: up to {_counted(result.steps, 'slice')} of each tensor"
     return Table(title, ("buffer", "slots", "bytes"), tuple(rows))
 
 
@@ -180,6 +227,9 @@ def why(tensor: TensorTraffic) -> str:
             f"unfinished after each of the {trips:,} tiles of input channels but the last: "
             "written, and read back"
         )
+    pinned = tensor.pinned
+    if pinned is not None and pinned.channels == pinned.of_channels and len(tensor.roles) == 1:
+        return f"{_pinned_share(pinned)} stay in left-over memory: read once"
     if tensor.moved_elements == tensor.elements:
         return "written once" if tensor.roles == ("output",) else "read once"
     parts = [_repeated(repeat) for repeat in tensor.repeats]
@@ -191,6 +241,12 @@ def why(tensor: TensorTraffic) -> str:
         )
     if tensor.halo_share and tensor.rows_stay:
         parts.append("rows that the tile above left stay")
+    if pinned is not None and parts:
+        rest = "the others" if tensor.repeats else "of the others"
+        kept = "stays" if pinned.channels == 1 else "stay"
+        once = "is read once" if pinned.channels == 1 else "are read once"
+        share = f"{_pinned_share(pinned)} {kept} in left-over memory and {once}"
+        parts[0] = f"{share}; {rest} {parts[0]}"
     if len(tensor.roles) > 1:
         parts.append(f"read as {' and as '.join(tensor.roles)}")
     return "; ".join(parts) or "its parts are read more than once"
@@ -223,6 +279,7 @@ def _others(result: ExplainResult) -> Table:
             _outer_first(result.nest),
             _STAYS.get(result.stationary, "-"),
             str(result.tiling["partial_sums"]),
+            _pinned_channels(result.tiling),
             f"{result.dram_bytes:,}",
             "chosen",
             f"{result.local_bytes:,}",
@@ -233,6 +290,7 @@ def _others(result: ExplainResult) -> Table:
             _outer_first(each.nest),
             _STAYS.get(each.stationary, "-"),
             each.partial_sums,
+            _pinned_channels(each.tiling),
             f"{each.dram_bytes:,}",
             f"{each.more_share:+.1%}",
             f"{each.local_bytes:,}",
@@ -241,9 +299,17 @@ def _others(result: ExplainResult) -> Table:
     ]
     left = len(result.alternatives) - len(rows) + 1
     more = f"; {left:,} more in --json" if left else ""
-    columns = ("loops, outermost first", "innermost", "partial sums", "DRAM", "", "local")
+    columns = ("loops, outermost first", "innermost", "sums", "pinned", "DRAM", "", "local")
     title = f"Other nests, each in its best tiling that fits, in bytes{more}"
     return Table(title, columns, tuple(rows))
+
+
+def _pinned_channels(tiling: Mapping[str, str | int]) -> str:
+    for side in ("input", "output"):
+        channels = tiling[f"pinned_{side}_channels"]
+        if channels:
+            return f"{channels:,} {side}"
+    return "-"
 
 
 def _outer_first(nest: tuple[str, ...]) -> str:

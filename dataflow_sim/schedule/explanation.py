@@ -1,4 +1,4 @@
-"""Why a layer alone is tiled as it is: what each tensor costs, what other nests would cost.
+"""Why a layer alone is tiled as it is: what each tensor costs, what more memory would bring.
 
 Bytes come from `estimate.layer_schedule` with nothing read before, so that they are those of the
 closed form and of the ledger.  What makes a tensor move again is read off the nest: a loop that
@@ -8,43 +8,31 @@ further in changes the tile.
     order P M, several trips each:   input selected by P    once
                                      kernel selected by M   T_P times: P stands outside M
 
-An alternative is the best tiling of a nest, told apart by its loops of more than one trip and by
-the place of its partial sums, among all tilings that fit.  As in the search, several images
-share a tile only when the plane is whole.
+Of a tensor that is pinned in part, what is pinned moves once, and the rest that often.
 
 Source: the reuse analysis of `schedule.closed_form`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.results_of_explanation import (
-    Alternative,
     Buffer,
     MemoryStep,
+    Pinned,
     Repeat,
     TensorTraffic,
 )
 from dataflow_sim.schedule.alone import AnyProblem, stream_local_bytes
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule, tile_arrays
 from dataflow_sim.schedule.footprints import axis_tiles
-from dataflow_sim.schedule.frontier import (
-    Block,
-    Choice,
-    Frontier,
-    blocks,
-    choice_at,
-)
-from dataflow_sim.schedule.nest import nest_loops, nest_name, rows_stay, stationary
+from dataflow_sim.schedule.frontier import Frontier
+from dataflow_sim.schedule.nest import pinned_channels, rows_stay, single_buffers
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
-from dataflow_sim.schedule.types import SINGLE, LayerSchedule, LayerTiling, MemoryOptions
+from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, MemoryOptions
 from dataflow_sim.traffic import Reason
 
 _FIRST = frozenset(
@@ -140,14 +128,31 @@ def tensor_traffic(
                 halo_share=halo,
                 halo_axes=halo_axes,
                 rows_stay=stay,
+                pinned=_pinned(problem, tiling, roles),
             )
         )
     return tuple(found)
 
 
+def _pinned(problem: AnyProblem, tiling: LayerTiling, roles: tuple[str, ...]) -> Pinned | None:
+    """What of a tensor with these roles stays in left-over memory."""
+    if not isinstance(problem, LayerProblem):
+        return None
+    pinned = pinned_channels(problem, tiling)
+    return pinned if pinned is not None and pinned.role in roles else None
+
+
+def _pinned_whole(problem: LayerProblem, tiling: LayerTiling, role: str) -> bool:
+    """Whether all channels of a role are pinned, so that nothing of it moves in the loops."""
+    pinned = _pinned(problem, tiling, (role,))
+    return pinned is not None and pinned.channels == pinned.of_channels
+
+
 def _repeats(problem: AnyProblem, tiling: LayerTiling, role: str) -> tuple[Repeat, ...]:
     """The loops that make a tensor move whole once for each of their trips."""
     if not isinstance(problem, LayerProblem) or role not in _SELECTED_BY:
+        return ()
+    if _pinned_whole(problem, tiling, role):
         return ()
     trips = {
         "M": -(-problem.output_channels // tiling.output_channel_tile),
@@ -168,9 +173,9 @@ def _repeats(problem: AnyProblem, tiling: LayerTiling, role: str) -> tuple[Repea
 def _halo(problem: AnyProblem, tiling: LayerTiling) -> tuple[float, tuple[str, ...], bool]:
     """What a pass over the input reads beyond what is needed, as a share; along which axes.
 
-    And whether rows that two tiles have in common stay.
+    And whether rows that two tiles have in common stay.  Of channels that are not pinned.
     """
-    if not isinstance(problem, LayerProblem):
+    if not isinstance(problem, LayerProblem) or _pinned_whole(problem, tiling, "input"):
         return _NO_HALO
     plane, stay = tile_arrays(problem, tiling).plane, rows_stay(problem, tiling)
     a_pass = int((plane.input_rolled if stay else plane.input_sum)[0])
@@ -187,100 +192,13 @@ def stream_buffers(
     graph: NetworkGraph, layer: Layer, problem: StreamProblem, steps: int
 ) -> tuple[Buffer, ...]:
     """The slices of a streamed layer, tensor by tensor."""
-    once = replace(problem, memory=replace(problem.memory, doubled=SINGLE))
+    once = replace(problem, memory=single_buffers(problem.memory))
     found = []
     for region, tensor in zip(stream_regions(graph, layer), problem.tensors, strict=True):
         size = stream_local_bytes(replace(problem, tensors=(tensor,)), steps)
         one = stream_local_bytes(replace(once, tensors=(tensor,)), steps)
         found.append(Buffer(f"slice of {region.tensor}", None, size // one, False, size))
     return tuple(found)
-
-
-# ------------------------------------------------------------ alternatives
-
-
-def _nests(problem: LayerProblem, block: Block) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-    """The nests of a block as the loops of several trips, and which tilings have each."""
-    tiles = block.tiles
-    several = {
-        "G": problem.groups > tiles.group,
-        "M": problem.output_channels > tiles.output_channels,
-        "K": problem.input_channels > tiles.input_channels,
-        "P": tiles.plane.trips > 1,
-    }
-    loops = f"G{block.order}"
-    code = sum(np.asarray(several[loop]) * (1 << place) for place, loop in enumerate(loops))
-    codes = np.broadcast_to(code, block.legal.shape)
-    for value in np.unique(codes).tolist():
-        name = "".join(loop for place, loop in enumerate(loops) if value >> place & 1)
-        yield name, codes == value
-
-
-def _best(block: Block, places: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], int]:
-    """The costs that the search orders tilings by, of the best at these places, and its place."""
-    costs = block.costs
-    keys = (
-        *(costs.dram_bits, costs.kernel_elements, costs.partial_sum_bits),
-        *(costs.macs, costs.steps, costs.local_bytes),
-    )
-    rank: list[int] = []
-    for key in keys:
-        values = key.ravel()[places]
-        rank.append(int(values.min()))
-        places = places[values == rank[-1]]
-    return tuple(rank), int(places[0])
-
-
-def best_of_each_nest(problem: LayerProblem, capacity_bytes: int) -> tuple[Choice, ...]:
-    """The best tiling of each nest and place of partial sums that fits, fewest bits first.
-
-    Without pinned channels.
-    """
-    best: dict[tuple[str, str], tuple[tuple[int, ...], Choice]] = {}
-    for block in blocks(problem, coarse=True):
-        fits = block.legal & (block.costs.local_bytes <= capacity_bytes)
-        for name, here in _nests(problem, block):
-            places = np.flatnonzero(fits & here)
-            if not len(places):
-                continue
-            rank, place = _best(block, places)
-            key = (name, block.sums.value)
-            if key not in best or rank < best[key][0]:
-                best[key] = (rank, choice_at(block, place))
-    found = sorted(best.items(), key=lambda item: (item[1][0], item[0]))
-    return tuple(choice for _, (_, choice) in found)
-
-
-def alternatives(
-    graph: NetworkGraph,
-    index: int,
-    problem: LayerProblem,
-    chosen: LayerSchedule,
-    memory: MemoryOptions,
-) -> tuple[Alternative, ...]:
-    """What the best tilings of all other nests would cost that fit, fewest bytes first."""
-    tiling, moved = chosen.tiling, moved_bytes(chosen)
-    assert isinstance(tiling, LayerTiling)
-    own = (nest_name(nest_loops(problem, tiling)), tiling.partial_sums)
-    found = []
-    for choice in best_of_each_nest(problem, memory.capacity_bytes):
-        nest = nest_name(nest_loops(problem, choice.tiling))
-        if (nest, choice.tiling.partial_sums) == own:
-            continue
-        there = moved_bytes(schedule_alone(graph, index, choice.tiling, memory))
-        found.append(
-            Alternative(
-                nest=nest,
-                stationary=stationary(problem, nest),
-                partial_sums=choice.tiling.partial_sums.value,
-                tiling=asdict(choice.tiling),
-                local_bytes=choice.local_bytes,
-                dram_bytes=there,
-                more_share=there / moved - 1,
-            )
-        )
-    # fewer bits may be a byte more, since each tensor rounds up by itself
-    return tuple(sorted(found, key=lambda each: each.dram_bytes))
 
 
 # ------------------------------------------------------------ memory

@@ -11,24 +11,28 @@ select it, and stays while those further in run:
         store output           selected by M and P
 
 Constants per output channel, operands and the store of the result wait for the last tile of
-the input channels.  Sizes of buffers are those of `closed_form.buffer_bytes`; nothing is
-estimated anew.
+the input channels.  Where a map is added to the sums of a split reduction, they are finished by
+steps of their own, one output channel of the tile after the other (`Finish`).
+
+Pinned channels are loaded before all loops.  Of a tile what is not pinned is loaded, and nothing
+of one that is pinned whole, so that a line may happen less often than the loops around it say.
+Sizes of buffers are those of `closed_form.buffer_bytes`; nothing is estimated anew.
 
 Source: the loop nest of `schedule.types`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from dataflow_sim.results_of_explanation import Buffer, InPlace, Loop, Move, Shape
+from dataflow_sim.results_of_explanation import Buffer, Finish, InPlace, Loop, Move, Pinned, Shape
 from dataflow_sim.schedule.closed_form import buffer_bytes, rows_roll
 from dataflow_sim.schedule.estimate import tile_arrays
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.problem import LayerProblem
-from dataflow_sim.schedule.types import SINGLE, LayerTiling, PartialSums
+from dataflow_sim.schedule.types import SINGLE, LayerTiling, MemoryOptions, PartialSums
 
 SPACE = ("batch", "columns", "rows")
 _CHANNELS = {"M": "output channels", "K": "input channels"}
@@ -42,6 +46,8 @@ _SELECTED_BY: Mapping[str, frozenset[str]] = {
     "partial sums": _OUTPUT_TILE,
 }
 _PER_CHANNEL_OPERAND = frozenset(("groups", "output channels", "batch"))
+# whose channels may stay in left-over memory, and along which axis
+_PINNED_ALONG = {"kernel": "output channels", "input": "input channels"}
 # what the innermost loop leaves in place
 _STATIONARY = {"output channels": "input", "space": "kernel", "input channels": "output"}
 
@@ -80,6 +86,46 @@ def stationary(problem: LayerProblem, nest: tuple[str, ...]) -> str:
     return _STATIONARY.get(nest[-1], "") if nest and problem.has_kernel else ""
 
 
+def pinned_channels(problem: LayerProblem, tiling: LayerTiling) -> Pinned | None:
+    """What stays in left-over memory for the whole layer, if anything."""
+    if tiling.pinned_output_channels:
+        channels, of_channels = tiling.pinned_output_channels, problem.output_channels
+        taps = (problem.rows.kernel, problem.columns.kernel)
+        shape, bits = (channels, problem.input_channels, *taps), problem.kernel_local_bits
+        return _pinned("kernel", channels, of_channels, shape, bits)
+    if tiling.pinned_input_channels:
+        channels, of_channels = tiling.pinned_input_channels, problem.input_channels
+        rows, columns = (
+            axis.input_span(axis.body_span(0, axis.output_size)).length
+            for axis in (problem.rows, problem.columns)
+        )
+        shape = (problem.batch, channels, rows, columns)
+        return _pinned("input", channels, of_channels, shape, problem.input_bits)
+    return None
+
+
+def _pinned(role: str, channels: int, of_channels: int, shape: Shape, bits: int) -> Pinned:
+    axis, elements = _PINNED_ALONG[role], prod(shape)
+    return Pinned(role, axis, channels, of_channels, shape, elements, -(-elements * bits // 8))
+
+
+def _open_tiles(extent: int, tile: int, pinned: int) -> list[int]:
+    """The channels that are not pinned, of every tile that has any."""
+    starts = range(0, extent, tile)
+    left = (min(start + tile, extent) - max(start, pinned) for start in starts)
+    return [channels for channels in left if channels > 0]
+
+
+def _open(problem: LayerProblem, tiling: LayerTiling) -> dict[str, list[int]]:
+    """By role the channels that are not pinned, tile by tile."""
+    outputs = (problem.output_channels, tiling.output_channel_tile)
+    inputs = (problem.input_channels, tiling.input_channel_tile)
+    return {
+        "kernel": _open_tiles(*outputs, tiling.pinned_output_channels),
+        "input": _open_tiles(*inputs, tiling.pinned_input_channels),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Tile:
     """The largest tile of a role: its shape and bits per element."""
@@ -93,28 +139,34 @@ class _Tile:
 
 
 def _tiles(problem: LayerProblem, tiling: LayerTiling) -> dict[str, _Tile]:
-    """The largest tile of each role that the layer has."""
+    """The largest tile of each role that moves in the loops, without what is pinned."""
     rows = axis_tiles(problem.rows, (tiling.row_tile,))
     columns = axis_tiles(problem.columns, (tiling.column_tile,))
-    batch, inputs = tiling.batch_tile, tiling.group_tile * tiling.input_channel_tile
-    outputs = tiling.group_tile * tiling.output_channel_tile
+    batch, outputs = tiling.batch_tile, tiling.group_tile * tiling.output_channel_tile
     source = (int(rows.input_largest[0]), int(columns.input_largest[0]))
     body = (int(rows.body_largest[0]), int(columns.body_largest[0]))
-    found = {"input": _Tile((batch, inputs, *source), problem.input_bits)}
-    if problem.has_kernel:
+    left = {
+        role: tiling.group_tile * max(n, default=0) for role, n in _open(problem, tiling).items()
+    }
+    found: dict[str, _Tile] = {}
+    if left["input"]:
+        found["input"] = _Tile((batch, left["input"], *source), problem.input_bits)
+    if problem.has_kernel and left["kernel"]:
         taps = (problem.rows.kernel, problem.columns.kernel)
-        shape = (outputs, tiling.input_channel_tile, *taps)
+        shape = (left["kernel"], tiling.input_channel_tile, *taps)
         found["kernel"] = _Tile(shape, problem.kernel_bits)
     if problem.input_vectors:
+        inputs = tiling.group_tile * tiling.input_channel_tile
         shape = (problem.input_vectors, inputs, 1, 1)
         found["input vectors"] = _Tile(shape, problem.vector_bits)
     if problem.output_vectors:
         shape = (problem.output_vectors, outputs, 1, 1)
         found["output vectors"] = _Tile(shape, problem.vector_bits)
+    finished = 1 if _finishes(problem, tiling) else outputs
     for index, operand in enumerate(problem.operands):
         area = (1, 1) if operand.per_channel else body
-        found[f"operand {index}"] = _Tile((batch, outputs, *area), operand.bits)
-    shape = (batch, outputs, tiling.row_tile, tiling.column_tile)
+        found[f"operand {index}"] = _Tile((batch, finished, *area), operand.bits)
+    shape = (batch, finished, tiling.row_tile, tiling.column_tile)
     found["output"] = _Tile(shape, problem.output_bits)
     if tiling.partial_sums is not PartialSums.NONE:
         shape = _sums_shape(problem, tiling, (batch, outputs, *body))
@@ -142,16 +194,26 @@ def rows_stay(problem: LayerProblem, tiling: LayerTiling) -> bool:
     return bool(rolls.all()) and bool(tiles.plane.common.all())
 
 
+def single_buffers(memory: MemoryOptions) -> MemoryOptions:
+    """The same memory with one buffer for every tensor."""
+    return replace(memory, doubled=SINGLE)
+
+
 def nest_buffers(problem: LayerProblem, tiling: LayerTiling) -> tuple[Buffer, ...]:
-    """All buffers of a tiling; their bytes add up to its local bytes."""
+    """All buffers of a tiling that hold anything; their bytes add up to its local bytes."""
     tiles = tile_arrays(problem, tiling)
-    once = replace(problem, memory=replace(problem.memory, doubled=SINGLE))
+    once = replace(problem, memory=single_buffers(problem.memory))
     single = buffer_bytes(once, tiling.order, tiling.partial_sums, tiles)
     shapes = {role: tile.shape for role, tile in _tiles(problem, tiling).items()}
+    pinned = pinned_channels(problem, tiling)
+    if pinned is not None:
+        shapes[f"pinned {pinned.role}"] = pinned.shape
     found = []
     for holds, sizes in buffer_bytes(problem, tiling.order, tiling.partial_sums, tiles).items():
         size, one = int(sizes.item()), int(single[holds].item())
-        slots = size // one if one and size % one == 0 else None
+        if not size:
+            continue
+        slots = size // one if size % one == 0 else None
         ring = holds == "input" and rows_stay(problem, tiling)
         found.append(Buffer(holds, shapes.get(holds), slots, ring, size))
     return tuple(found)
@@ -167,28 +229,88 @@ def in_place(problem: LayerProblem, tiling: LayerTiling) -> tuple[InPlace, ...]:
     return tuple(InPlace(f"operand {i}", "output") for i in operands if problem.operand_in_place(i))
 
 
+def _finishes(problem: LayerProblem, tiling: LayerTiling) -> bool:
+    """Whether sums are finished by steps of their own."""
+    return tiling.partial_sums is not PartialSums.NONE and problem.finishes_by_channel
+
+
+def _depth(loops: tuple[Loop, ...], selected: frozenset[str]) -> int:
+    """How many loops stand outside of what these select, down to the innermost of them."""
+    return max((place + 1 for place, loop in enumerate(loops) if loop.axis in selected), default=0)
+
+
+def nest_finish(problem: LayerProblem, tiling: LayerTiling) -> Finish | None:
+    """The steps that finish sums one output channel at a time, if there are any."""
+    if not _finishes(problem, tiling):
+        return None
+    planes = int(tile_arrays(problem, tiling).plane.trips[0])
+    steps = problem.groups * problem.output_channels * planes
+    depth = _depth(nest_loops(problem, tiling), _OUTPUT_TILE)
+    return Finish(depth, tiling.group_tile * tiling.output_channel_tile, steps)
+
+
+def _times(loops: tuple[Loop, ...], when: str) -> int:
+    """How often a line inside these loops happens."""
+    times = 1
+    for loop in loops:
+        trips = loop.trips
+        if loop.axis == "input channels":
+            trips = {"last": 1, "after first": trips - 1, "before last": trips - 1}.get(when, trips)
+        times *= trips
+    return times
+
+
 def nest_moves(problem: LayerProblem, tiling: LayerTiling) -> tuple[Move, ...]:
     """Loads, stores and what is held, each with the loops that it stands inside."""
-    loops = [loop.axis for loop in nest_loops(problem, tiling)]
-    split = "input channels" in loops
-    late = "last" if split else "always"
     found = []
-    for role, tile in _tiles(problem, tiling).items():
+    pinned = pinned_channels(problem, tiling)
+    if pinned is not None:
+        holds = f"pinned {pinned.role}"
+        bits = problem.kernel_bits if pinned.role == "kernel" else problem.input_bits
+        size = -(-pinned.elements * bits // 8)
+        found.append(Move("load", holds, 0, size, "always", 1, new_rows=False))
+    finish = nest_finish(problem, tiling)
+    for what, role, depth, when in _lines(problem, tiling):
+        loops = _streamed(problem, tiling, role)[:depth]
+        times = _times(loops, when)
+        if when == "finish" and finish is not None:
+            times = finish.steps
+        size = _tiles(problem, tiling)[role].size_bytes
+        new_rows = role == "input" and rows_stay(problem, tiling)
+        found.append(Move(what, role, depth, size, when, times, new_rows))
+    return tuple(found)
+
+
+def _streamed(problem: LayerProblem, tiling: LayerTiling, role: str) -> tuple[Loop, ...]:
+    """The loops without the trips in which all that they select of a role is pinned."""
+    trips = (
+        {_PINNED_ALONG[role]: len(_open(problem, tiling)[role])} if role in _PINNED_ALONG else {}
+    )
+    return tuple(
+        replace(loop, trips=trips.get(loop.axis, loop.trips))
+        for loop in nest_loops(problem, tiling)
+    )
+
+
+def _lines(problem: LayerProblem, tiling: LayerTiling) -> Iterator[tuple[str, str, int, str]]:
+    """What happens in the loops: load, store or hold; of which role; how deep; when."""
+    loops = nest_loops(problem, tiling)
+    split = "input channels" in (loop.axis for loop in loops)
+    late = "last" if split else "always"
+    result = "finish" if _finishes(problem, tiling) else late
+    for role in _tiles(problem, tiling):
         selected = _SELECTED_BY.get(role, _OUTPUT_TILE)
         if role.startswith("operand") and problem.operands[int(role.split()[1])].per_channel:
             selected = _PER_CHANNEL_OPERAND
-        depth = max((place + 1 for place, axis in enumerate(loops) if axis in selected), default=0)
-        size = tile.size_bytes
+        depth = _depth(loops, selected)
         if role == "output":
-            found.append(Move("store", role, depth, size, late, new_rows=False))
+            yield "store", role, depth, result
         elif role != "partial sums":
-            when = late if role == "output vectors" or role.startswith("operand") else "always"
-            new_rows = role == "input" and rows_stay(problem, tiling)
-            found.append(Move("load", role, depth, size, when, new_rows))
+            when = late if role == "output vectors" else "always"
+            yield "load", role, depth, result if role.startswith("operand") else when
         elif tiling.partial_sums is PartialSums.KEPT:
-            depth = loops.index("input channels")
-            found.append(Move("hold", role, depth, size, "always", new_rows=False))
+            outside = [loop.axis for loop in loops].index("input channels")
+            yield "hold", role, outside, "always"
         else:
-            found.append(Move("load", role, len(loops), size, "after first", new_rows=False))
-            found.append(Move("store", role, len(loops), size, "before last", new_rows=False))
-    return tuple(found)
+            yield "load", role, len(loops), "after first"
+            yield "store", role, len(loops), "before last"

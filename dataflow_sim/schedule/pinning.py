@@ -56,7 +56,7 @@ def pinned_counts(channels: int) -> Ints:
     return np.unique(channels * np.arange(1, min(PARTS, channels) + 1) // min(PARTS, channels))
 
 
-class _Side:
+class Side:
     """One of the two tensors of a block of tilings: what pinning a channel takes and saves."""
 
     def __init__(self, problem: LayerProblem, on_input: bool, tiles: TileArrays) -> None:
@@ -73,6 +73,7 @@ class _Side:
             self.fetched_bits, self.local_bits = problem.kernel_bits, problem.kernel_local_bits
             self.elements = problem.input_channels * problem.kernel_area
             self.open = tiles.input_channels * problem.kernel_area
+        self.counts = pinned_counts(self.channels)
 
     def saved_bits(self, costs: Costs) -> Ints:
         """Bits that pinning a channel saves."""
@@ -81,6 +82,37 @@ class _Side:
         else:
             fetched = costs.kernel_elements // self.channels
         return np.maximum(0, fetched - self.elements) * self.fetched_bits
+
+    def tile_bytes(self, costs: Costs) -> Ints:
+        """Bytes of the buffer of the tensor's tile."""
+        return costs.input_bytes if self.on_input else costs.kernel_bytes
+
+    def pin(
+        self, tiles: TileArrays, shape: tuple[int, ...], places: Ints, counts: Ints
+    ) -> TileArrays:
+        """Tilings at some places of a block of a shape with so many channels pinned, flat."""
+        index = np.unravel_index(places, shape)
+
+        def at(values: Ints) -> Ints:
+            return np.asarray(np.broadcast_to(values, shape)[index], np.int64)
+
+        none = np.zeros(len(places), np.int64)
+        return TileArrays(
+            group=at(tiles.group),
+            output_channels=at(tiles.output_channels),
+            input_channels=at(tiles.input_channels),
+            plane=tiles.plane.take(at(np.arange(len(tiles.plane.trips)))),
+            pinned_outputs=none if self.on_input else counts,
+            pinned_inputs=counts if self.on_input else none,
+        )
+
+
+def sides(problem: LayerProblem, sums: PartialSums, tiles: TileArrays) -> tuple[Side, ...]:
+    """The tensors of which channels may stay: the kernel, the input, or none."""
+    if problem.groups > 1 or not problem.has_kernel or sums is PartialSums.SPILLED:
+        return ()
+    which = (False, True) if can_pin_input(problem) else (False,)
+    return tuple(Side(problem, on_input, tiles) for on_input in which)
 
 
 def _useful(problem: LayerProblem, tiles: TileArrays, bits: Ints) -> Bools:
@@ -110,13 +142,11 @@ def pinned_tilings(
     The frontier ascends in `local_bytes` and descends in `dram_bits`.  The arrays that come
     back are flat.
     """
-    if problem.groups > 1 or not problem.has_kernel or sums is PartialSums.SPILLED:
+    which = sides(problem, sums, tiles)
+    if not which:
         return
     useful = legal & _useful(problem, tiles, costs.dram_bits)
-    for on_input in (False, True):
-        if on_input and not can_pin_input(problem):
-            continue
-        side = _Side(problem, on_input, tiles)
+    for side in which:
         saved = np.broadcast_to(side.saved_bits(costs), legal.shape)
         places = np.flatnonzero(useful & (saved > 0))
         if not len(places):
@@ -126,7 +156,7 @@ def pinned_tilings(
         def at(values: Ints, index: tuple[Ints, ...] = index) -> Ints:
             return np.asarray(np.broadcast_to(values, legal.shape)[index], np.int64)
 
-        rest = at(costs.local_bytes) - at(costs.input_bytes if on_input else costs.kernel_bytes)
+        rest = at(costs.local_bytes) - at(side.tile_bytes(costs))
         found = _below(
             side,
             (rest, at(costs.dram_bits), at(saved), at(side.tile), at(side.open)),
@@ -135,20 +165,11 @@ def pinned_tilings(
         if not len(found):
             continue
         chosen, counts = found.T
-        plane = np.broadcast_to(np.arange(len(tiles.plane.trips)), legal.shape)
-        none = np.zeros(len(found), np.int64)
-        flat = TileArrays(
-            group=at(tiles.group)[chosen],
-            output_channels=at(tiles.output_channels)[chosen],
-            input_channels=at(tiles.input_channels)[chosen],
-            plane=tiles.plane.take(at(plane)[chosen]),
-            pinned_outputs=none if on_input else counts,
-            pinned_inputs=counts if on_input else none,
-        )
+        flat = side.pin(tiles, legal.shape, places[chosen], counts)
         yield flat, evaluate(problem, order, sums, flat)[0]
 
 
-def _below(side: _Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) -> Ints:
+def _below(side: Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) -> Ints:
     """(tiling, channels pinned) whose lower bound is below the frontier, as rows.
 
     `tilings` are the bytes of all other buffers, DRAM bits, bits saved by a channel, tile, and
@@ -156,7 +177,7 @@ def _below(side: _Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) 
     """
     rest, bits, saved, tile, open_elements = tilings
     local_bytes, dram_bits = frontier
-    counts = pinned_counts(side.channels)
+    counts = side.counts
     trips = -(-side.channels // tile)
 
     def undercut(which: Ints, first: Ints, last: Ints) -> Bools:

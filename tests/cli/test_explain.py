@@ -33,7 +33,7 @@ def test_text_for_people(tmp_path: Path) -> None:
         "DRAM traffic",
         "Other nests, each in its best tiling that fits, in bytes",
         "Bound and memory",
-        "each tensor once   from 406,800 B up, moves 3.162 MB",
+        "each tensor once   from 404,553 B up, moves 3.162 MB",
     ):
         assert any(line.startswith(start) for line in lines), start
     # the loops are indented as they are nested
@@ -64,6 +64,49 @@ def test_json_agrees_with_a_layerwise_run(tmp_path: Path) -> None:
         buffers = found["local"]["buffers"]
         assert sum(each["size_bytes"] for each in buffers) == found["local"]["used_bytes"]
         assert all(each["more_share"] >= 0 for each in found["alternatives"])
+
+
+def test_pinned_channels_in_text_and_json(tmp_path: Path) -> None:
+    """32 of 512 input channels of conv4_2 stay; its 171 tiles of 3 leave 161 to load."""
+    arguments = ("vgg16", "conv4_2", "--hw", "bare")
+    text = command("explain", *arguments, cwd=tmp_path).stdout
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    nest = lines[next(n for n, line in enumerate(lines) if line.startswith("Loop nest")) :]
+    assert nest[4] == "load pinned input: 32 of 512 input channels 25,088 1"
+    assert "load input, what is not pinned 2,352 1,127" in nest
+    assert "pinned input 1x32x28x28 1 25,088" in nest
+    assert any("32 of 512 input channels stay in left-over memory and are" in n for n in nest)
+    found = explain_json(*arguments, cwd=tmp_path)
+    pinned = found["local"]["pinned"]
+    assert (pinned["role"], pinned["channels"], pinned["of_channels"]) == ("input", 32, 512)
+    assert pinned["elements"] == pinned["size_bytes"] == 32 * 28 * 28
+    (source,) = (each for each in found["dram"]["tensors"] if each["roles"] == ["input"])
+    assert source["pinned"] == pinned
+    assert source["dram_bytes"] == (32 + 480 * 7) * 28 * 28
+
+
+def test_sums_finished_by_channel_in_text_and_json(tmp_path: Path) -> None:
+    arguments = ("resnet50", "stage3.block1.conv3", "--hw", "bare", "--local-memory", "16KiB")
+    narrow = ("--set", "compute.accumulator_bits=8", "--activation-bits", "16")
+    text = command("explain", *arguments, *narrow, cwd=tmp_path).stdout
+    lines = [line[1:].rstrip() for line in text.splitlines()]
+    place = next(n for n, line in enumerate(lines) if "for each output channel of the tile" in line)
+    inside = [line.strip().split("  ")[0] for line in lines[place : place + 4]]
+    assert inside == [
+        "for each output channel of the tile",
+        "load operand 0",
+        "finish",
+        "store output",
+    ]
+    depths = [len(line) - len(line.lstrip()) for line in lines[place - 1 : place + 4]]
+    assert depths == [6, 4, 6, 6, 6]  # behind the loop over input channels
+    found = explain_json(*arguments, *narrow, cwd=tmp_path)
+    assert found["finish"] == {"depth": 2, "channels": 147, "steps": 1024 * 2}
+    finishing = [move for move in found["moves"] if move["when"] == "finish"]
+    assert [(m["what"], m["holds"], m["times"]) for m in finishing] == [
+        ("load", "operand 0", 2048),
+        ("store", "output", 2048),
+    ]
 
 
 def test_a_layer_by_its_number_is_the_same(tmp_path: Path) -> None:

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import product
 from math import isclose, prod
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dataflow_sim.errors import DoesNotFitError, InputError
 from dataflow_sim.explanation import explain, find_layer
-from dataflow_sim.graph.layer import Window
+from dataflow_sim.graph.layer import Layer, Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, load_hardware
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.pipeline import RunOptions, load_network, memory_options, prepare, run
-from dataflow_sim.program.instructions import Load, Store
+from dataflow_sim.program.instructions import Alloc, Compute, Instruction, Load, Program, Store
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.report.explanation import explain_tables, shown_alternatives, why
-from dataflow_sim.results_of_explanation import ExplainResult, Repeat, TensorTraffic
+from dataflow_sim.results_of_explanation import (
+    ExplainResult,
+    Loop,
+    Move,
+    Pinned,
+    Repeat,
+    TensorTraffic,
+)
 from dataflow_sim.schedule.alone import any_problem
+from dataflow_sim.schedule.alternatives import best_of_each_nest
 from dataflow_sim.schedule.estimate import tiling_costs
-from dataflow_sim.schedule.explanation import best_of_each_nest
-from dataflow_sim.schedule.nest import nest_loops, nest_name
+from dataflow_sim.schedule.footprints import tile_sizes
+from dataflow_sim.schedule.frontier import layer_frontier
+from dataflow_sim.schedule.nest import (
+    nest_buffers,
+    nest_finish,
+    nest_loops,
+    nest_moves,
+    nest_name,
+)
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
+from tests.oracle.test_any_tiling import drawn, schedule_of
 from tests.support.runs import buffering, least_budget, single_convolution
 from tests.support.small import SMALL
 
@@ -95,7 +116,9 @@ def test_times_repeats_and_halo_explain_the_bytes(name: str, more: int, double: 
             repeated = prod(repeat.trips for repeat in tensor.repeats)
             if tensor.roles == ("partial sums",):
                 repeated = 2 * (repeated - 1)
-            assert isclose(tensor.times, repeated * (1 + tensor.halo_share))
+            stays = 0 if tensor.pinned is None else tensor.pinned.elements
+            rest = (tensor.elements - stays) * repeated * (1 + tensor.halo_share)
+            assert isclose(tensor.moved_elements, stays + rest)
             assert bool(tensor.halo_axes) == (tensor.halo_share > 0)
 
 
@@ -113,31 +136,155 @@ def test_buffers_hold_their_tiles(name: str, more: int, double: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "more", "double"), WITH_ROOM)
-def test_loads_stand_inside_the_loops_that_repeat_them(name: str, more: int, double: bool) -> None:
-    """A tile is loaded as often as the loops around its line say, in the program too."""
+def test_lines_of_the_nest_are_those_of_the_program(name: str, more: int, double: bool) -> None:
+    """A tile moves as often as its line says, which is what the loops around it make."""
     hardware = machine(budget(name, more, double), double)
     graph = prepare(graph_of(name), hardware, RunOptions())
     program = lower(graph, schedule_network(graph, memory_options(hardware), "layerwise"))
-    loads = [i.tensor for i in program.instructions if isinstance(i, Load)]
-    stores = [i.tensor for i in program.instructions if isinstance(i, Store)]
     found = all_explained(name, memory_options(hardware).capacity_bytes, double)
-    for layer, result in zip(graph.layers, found, strict=True):
-        named = {
-            "kernel": layer.weight,
-            "output vectors": layer.output_vectors,
-            "output": layer.output,
-        }
+    for result, instructions in zip(found, by_layer(program), strict=True):
+        layer = program.layers[result.layer.number - 1]
+        problem = any_problem(graph, layer, memory_options(hardware))
+        assert isinstance(problem, LayerProblem)
+        assert counted(layer, result.moves) == happened(layer, instructions)
+        steps = [i for i in instructions if isinstance(i, Compute)]
+        assert len(steps) == result.steps
+        finishing = result.finish.steps if result.finish else 0
+        assert sum(not step.input for step in steps) == finishing
         for move in result.moves:
-            tensor = named.get(move.holds)
-            if tensor is None:
+            around = result.loops[: move.depth]
+            if move.when == "finish":
+                outer = [x.trips for x in around if x.axis not in ("input channels", CHANNELS)]
+                assert move.times == prod(outer) * problem.output_channels
+            else:
+                assert move.times == prod(trips_of(loop, move, result) for loop in around)
+
+
+CHANNELS = "output channels"
+
+
+def trips_of(loop: Loop, move: Move, result: ExplainResult) -> int:
+    """Trips of a loop in which a line happens: not those with all channels pinned."""
+    trips, pinned = loop.trips, result.pinned
+    if pinned is not None and move.holds == pinned.role and loop.axis == pinned.axis:
+        trips -= pinned.channels // loop.tile
+    if loop.axis == "input channels":
+        return {"last": 1, "before last": trips - 1, "after first": trips - 1}.get(move.when, trips)
+    return trips
+
+
+def by_layer(program: Program) -> list[list[Instruction]]:
+    """The instructions of a program in which layers run alone, layer by layer."""
+    found: list[list[Instruction]] = [[] for _ in program.layers]
+    waiting: list[Instruction] = []
+    layer = 0
+    for instruction in program.instructions:
+        if isinstance(instruction, Compute):
+            layer = instruction.layer
+            found[layer] += [*waiting, instruction]
+            waiting = []
+        elif isinstance(instruction, Store):
+            found[layer].append(instruction)
+        else:
+            waiting.append(instruction)
+    return found
+
+
+def named_tensors(layer: Layer) -> dict[str, str]:
+    """What moves in one piece, by the tensor's name."""
+    weights = {
+        "kernel": layer.weight,
+        "input vectors": layer.input_vectors,
+        "output vectors": layer.output_vectors,
+        "partial sums": f"{layer.name}.partial_sums",
+        "output": layer.output,
+    }
+    found = {name: role for role, name in weights.items() if name}
+    inputs = {segment.tensor for segment in layer.input.segments}
+    for index, view in enumerate(layer.operands):
+        (name, *others) = (segment.tensor for segment in view.segments)
+        if not others and name not in inputs:
+            found[name] = f"operand {index}"
+    return found
+
+
+def counted(layer: Layer, moves: Iterable[Move]) -> Counter[tuple[str, str]]:
+    """How often each tensor is loaded and stored, pinned channels with the others."""
+    roles, found = set(named_tensors(layer).values()), Counter[tuple[str, str]]()
+    for move in moves:
+        role = move.holds.removeprefix("pinned ")
+        if role in roles and move.what != "hold":
+            found[move.what, role] += move.times
+    return found
+
+
+def happened(layer: Layer, instructions: Iterable[Instruction]) -> Counter[tuple[str, str]]:
+    """The same of a program."""
+    roles, found = named_tensors(layer), Counter[tuple[str, str]]()
+    for each in instructions:
+        if isinstance(each, Load | Store) and each.tensor in roles:
+            found["load" if isinstance(each, Load) else "store", roles[each.tensor]] += 1
+    return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@given(data=st.data())
+def test_any_tiling_is_drawn_as_it_is_lowered(name: str, data: st.DataObject) -> None:
+    """Lines and buffers of all tilings, pinned channels and sums finished by channel among them."""
+    graph = prepare(graph_of(name), machine(1, double=False), RunOptions())
+    memory = MemoryOptions(0, buffering(data.draw(st.booleans())), 32)
+    chosen = drawn(data, graph, memory)
+    instructions = by_layer(lower(graph, schedule_of(graph, chosen, memory)))
+    for layer, tiling, made in zip(graph.layers, chosen, instructions, strict=True):
+        problem = any_problem(graph, layer, memory)
+        assert isinstance(problem, LayerProblem)
+        moves = nest_moves(problem, tiling)
+        assert counted(layer, moves) == happened(layer, made)
+        finish = nest_finish(problem, tiling)
+        finishing = [i for i in made if isinstance(i, Compute) and not i.input]
+        assert len(finishing) == (finish.steps if finish else 0)
+        allocated: dict[str, list[Alloc]] = {}
+        for each in made:
+            if isinstance(each, Alloc):
+                allocated.setdefault(each.label, []).append(each)
+        buffers = {f"{layer.name}: {b.holds}": b for b in nest_buffers(problem, tiling)}
+        assert buffers.keys() == allocated.keys()
+        for label, buffer in buffers.items():
+            assert buffer.size_bytes == sum(each.size_bytes for each in allocated[label])
+            if not buffer.ring:
+                assert {each.shape for each in allocated[label]} == {buffer.shape}
+                assert buffer.slots == len(allocated[label])
+
+
+def test_pinned_channels_are_told_in_figures() -> None:
+    """Of a layer alone at every memory: kernel, input, part of them and all, are all met."""
+    met = set()
+    graph = graph_of("residual")
+    for layer in ("a", "c", "d", "self"):
+        for more in range(0, 900, 25):
+            try:
+                found = explained("residual", 100 + more, False, layer)
+            except DoesNotFitError:
                 continue
-            around = [
-                loop.trips
-                for loop in result.loops[: move.depth]
-                if not (move.when == "last" and loop.axis == "input channels")
-            ]
-            moved = loads if move.what == "load" else stores
-            assert moved.count(tensor) == prod(around), (layer.name, move)
+            assert found.to_json()["local"]["pinned"] == (  # type: ignore[index]
+                None if found.pinned is None else asdict(found.pinned)
+            )
+            if found.pinned is None:
+                assert not any(tensor.pinned for tensor in found.tensors)
+                continue
+            pinned = found.pinned
+            whole = pinned.channels == pinned.of_channels
+            met.add((pinned.role, whole))
+            assert pinned.channels == found.tiling[f"pinned_{pinned.axis.replace(' ', '_')}"]
+            assert pinned.elements == prod(pinned.shape)
+            assert f"pinned {pinned.role}" in {buffer.holds for buffer in found.buffers}
+            assert (pinned.role in {move.holds for move in found.moves}) == (not whole)
+            (tensor,) = (each for each in found.tensors if each.pinned is not None)
+            assert pinned.role in tensor.roles
+            assert tensor.pinned == pinned
+            assert "left-over memory" in why(tensor) or len(tensor.roles) > 1
+    assert met >= {("kernel", True), ("kernel", False), ("input", False)}, graph.name
 
 
 @pytest.mark.parametrize(("name", "more", "double"), CASES)
@@ -179,8 +326,13 @@ def test_memories_are_exact_to_the_byte(name: str, more: int, double: bool) -> N
         assert not whole.next_steps
 
 
-def every_tiling(problem: LayerProblem) -> list[tuple[LayerTiling, int, int]]:
-    """All legal tilings with all tile sizes: local bytes, DRAM bits."""
+@lru_cache(maxsize=4)
+def every_tiling(problem: LayerProblem) -> tuple[tuple[LayerTiling, int, int], ...]:
+    """All legal tilings with all tile sizes: local bytes, DRAM bits.
+
+    Of those with the least tile of each trip count also all with pinned channels that save
+    fetches.
+    """
     extents = (
         problem.output_channels,
         problem.input_channels,
@@ -195,12 +347,23 @@ def every_tiling(problem: LayerProblem) -> list[tuple[LayerTiling, int, int]]:
             m, k, n, r, c = sizes
             tiling = LayerTiling(order, sums, 1, m, k, n, r, c, steps)
             costs = tiling_costs(problem, tiling)
-            if costs is not None:
-                found.append((tiling, int(costs.local_bytes[0]), int(costs.dram_bits[0])))
-    return found
+            if costs is None:
+                continue
+            bits = int(costs.dram_bits[0])
+            found.append((tiling, int(costs.local_bytes[0]), bits))
+            least = all(size in tile_sizes(n) for size, n in zip(sizes, extents, strict=True))
+            if not least or sums is PartialSums.SPILLED:
+                continue
+            pins = [(n + 1, 0) for n in range(extents[0])] + [(0, n + 1) for n in range(extents[1])]
+            for m, k in pins:
+                pinned = replace(tiling, pinned_output_channels=m, pinned_input_channels=k)
+                costs = tiling_costs(problem, pinned)
+                if costs is not None and costs.dram_bits[0] < bits:
+                    found.append((pinned, int(costs.local_bytes[0]), int(costs.dram_bits[0])))
+    return tuple(found)
 
 
-@pytest.mark.parametrize("more", [0, 60, 200])
+@pytest.mark.parametrize("more", [0, 20, 40, 60, 90, 120, 200])
 @pytest.mark.parametrize("double_buffer", [False, True])
 def test_the_best_of_each_nest_is_the_best_of_all_tilings(more: int, double_buffer: bool) -> None:
     graph = single_convolution((1, 3, 5, 4), 4, Window((3, 3), pad=(1, 1)))
@@ -213,11 +376,21 @@ def test_the_best_of_each_nest_is_the_best_of_all_tilings(more: int, double_buff
         if local <= capacity:
             key = (nest_name(nest_loops(problem, tiling)), tiling.partial_sums)
             best[key] = min(best.get(key, bits), bits)
+    choices = best_of_each_nest(problem, capacity)
     found = {
         (nest_name(nest_loops(problem, c.tiling)), c.tiling.partial_sums): c.dram_bits
-        for c in best_of_each_nest(problem, capacity)
+        for c in choices
     }
     assert found == best
+    of_all = layer_frontier(problem).best(capacity)
+    assert of_all is not None
+    assert of_all.dram_bits == choices[0].dram_bits
+    for choice in choices:
+        costs = tiling_costs(problem, choice.tiling)
+        assert costs is not None
+        assert choice.tiling.steps == int(costs.steps[0])
+        assert choice.local_bytes == int(costs.local_bytes[0]) <= capacity
+        assert choice.dram_bits == int(costs.dram_bits[0])
 
 
 def test_a_streamed_layer_has_slices_and_no_nest() -> None:
@@ -255,6 +428,7 @@ def traffic(**changes: object) -> TensorTraffic:
         "halo_share": 0.0,
         "halo_axes": (),
         "rows_stay": False,
+        "pinned": None,
     }
     return TensorTraffic(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -266,10 +440,23 @@ def test_sentences() -> None:
     sentence = why(traffic(moved_elements=33, repeats=repeats))
     assert "once for each of the 3 tiles of output channels" in sentence
     assert "the tile changes with space" in sentence
-    halo = {"moved_elements": 11, "halo_share": 0.1, "halo_axes": ("columns",), "rows_stay": True}
-    assert "10.0% more in a pass" in why(traffic(**halo))
-    assert "rows that the tile above left stay" in why(traffic(**halo))
+    halo: dict[str, object] = {"halo_share": 0.1, "halo_axes": ("columns",), "rows_stay": True}
+    assert "10.0% more in a pass" in why(traffic(moved_elements=11, **halo))
+    assert "rows that the tile above left stay" in why(traffic(moved_elements=11, **halo))
     both = why(traffic(roles=("input", "operand 0"), moved_elements=20))
     assert both == "read as input and as operand 0"
+    some = Pinned("input", "input channels", 4, 512, (1, 4, 1, 1), 4, 4)
+    mixed = why(traffic(moved_elements=22, repeats=repeats, pinned=some))
+    assert mixed.startswith(
+        "4 of 512 input channels stay in left-over memory and are read once; "
+        "the others once for each of the 3 tiles of output channels: inside"
+    )
+    mixed = why(traffic(moved_elements=22, pinned=some, **halo))
+    assert "are read once; of the others 10.0% more in a pass" in mixed
+    one, all_of_them = replace(some, channels=1), replace(some, channels=512)
+    mixed = why(traffic(moved_elements=22, repeats=repeats, pinned=one))
+    assert mixed.startswith("1 of 512 input channels stays in left-over memory and is read once;")
+    whole = why(traffic(pinned=all_of_them))
+    assert whole == "all 512 input channels stay in left-over memory: read once"
     sums = traffic(roles=("partial sums",), repeats=(Repeat("input channels", 4, ()),))
     assert "each of the 4 tiles of input channels but the last" in why(sums)

@@ -1,0 +1,169 @@
+"""What the best tiling of every other loop nest would cost.
+
+A nest is told apart by its loops of more than one trip and by the place of its partial sums.
+Its best tiling is that with the fewest DRAM bits among all that fit: those of the search, without
+pinned channels, and with channels of the kernel or of the input pinned where that saves fetches,
+in the numbers that the search allows (`pinning.pinned_counts`).  As in the search, several images
+share a tile only when the plane is whole.
+
+Exact for that space.  A tiling is expanded only if it could undercut the nest's best so far:
+
+    least bits = bits - saved by a channel * channels that fit beside its other buffers
+
+Those that promise most go first, and the rest is left out once none of them promises less than
+what is found.  What is expanded is costed by the closed form like any other tiling.  Of those that
+are costed and move the same bits, fewest fetches of the kernel go first, then partial sums, MACs,
+steps and local bytes; pinned channels only replace what moves more.
+
+Source: the reuse analysis of `schedule.closed_form`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.results_of_explanation import Alternative
+from dataflow_sim.schedule.closed_form import evaluate
+from dataflow_sim.schedule.explanation import moved_bytes, schedule_alone
+from dataflow_sim.schedule.frontier import Block, Choice, blocks, choice_at
+from dataflow_sim.schedule.nest import nest_loops, nest_name, stationary
+from dataflow_sim.schedule.pinning import Side, sides
+from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, MemoryOptions
+
+Ints = npt.NDArray[np.int64]
+Rank = tuple[int, ...]
+_EXPANDED = 256  # tilings that are expanded together
+_NO_LIMIT = int(np.iinfo(np.int64).max)
+
+
+def _nests(problem: LayerProblem, block: Block) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """The nests of a block as the loops of several trips, and which tilings have each."""
+    tiles = block.tiles
+    several = {
+        "G": problem.groups > tiles.group,
+        "M": problem.output_channels > tiles.output_channels,
+        "K": problem.input_channels > tiles.input_channels,
+        "P": tiles.plane.trips > 1,
+    }
+    loops = f"G{block.order}"
+    code = sum(np.asarray(several[loop]) * (1 << place) for place, loop in enumerate(loops))
+    codes = np.broadcast_to(code, block.legal.shape)
+    for value in np.unique(codes).tolist():
+        name = "".join(loop for place, loop in enumerate(loops) if value >> place & 1)
+        yield name, codes == value
+
+
+def _best(block: Block, places: Ints) -> tuple[Rank, int]:
+    """The costs that the search orders tilings by, of the best at these places, and its place."""
+    costs = block.costs
+    keys = (
+        *(costs.dram_bits, costs.kernel_elements, costs.partial_sum_bits),
+        *(costs.macs, costs.steps, costs.local_bytes),
+    )
+    rank: list[int] = []
+    for key in keys:
+        values = key.ravel()[places]
+        rank.append(int(values.min()))
+        places = places[values == rank[-1]]
+    return tuple(rank), int(places[0])
+
+
+def _expanded(
+    problem: LayerProblem, block: Block, side: Side, places: Ints, capacity_bytes: int, limit: int
+) -> tuple[Rank, Choice] | None:
+    """The best tiling with channels of one tensor pinned that fits, if below `limit` bits.
+
+    `places` are the tilings of the block to choose from, counted as if its arrays were flat.
+    """
+    costs, shape = block.costs, block.legal.shape
+
+    def at(values: Ints) -> Ints:
+        return np.asarray(np.broadcast_to(values, shape).ravel()[places], np.int64)
+
+    saved = at(side.saved_bits(costs))
+    room = capacity_bytes - at(costs.local_bytes) + at(side.tile_bytes(costs))
+    channel_bits = max(1, side.elements * side.local_bits)
+    most = np.clip(8 * room // channel_bits, 0, side.channels)
+    least_bits = at(costs.dram_bits) - most * saved
+    useful = np.flatnonzero((saved > 0) & (most > 0) & (least_bits < limit))
+    order = useful[np.lexsort((at(costs.steps)[useful], least_bits[useful]))]
+    best: tuple[Rank, Choice] | None = None
+    for first in range(0, len(order), _EXPANDED):
+        some = order[first : first + _EXPANDED]
+        if least_bits[some[0]] >= limit:
+            break
+        which, count = (a.ravel() for a in np.meshgrid(some, side.counts, indexing="ij"))
+        inside = count <= most[which]
+        tiles = side.pin(block.tiles, shape, places[which[inside]], count[inside])
+        there, legal = evaluate(problem, block.order, block.sums, tiles)
+        fitting = np.flatnonzero(legal & (there.local_bytes <= capacity_bytes))
+        if len(fitting):
+            pinned = Block(block.order, block.sums, tiles, there, legal)
+            rank, place = _best(pinned, fitting)
+            if rank[0] < limit:
+                limit, best = rank[0], (rank, choice_at(pinned, place))
+    return best
+
+
+def best_of_each_nest(problem: LayerProblem, capacity_bytes: int) -> tuple[Choice, ...]:
+    """The best tiling of each nest and place of partial sums that fits, fewest bits first.
+
+    With pinned channels where that saves fetches; nothing else in a nest moves fewer bits.
+    """
+    best: dict[tuple[str, str], tuple[Rank, Choice]] = {}
+    for block in blocks(problem, coarse=True):
+        fits = block.legal & (block.costs.local_bytes <= capacity_bytes)
+        which = sides(problem, block.sums, block.tiles)
+        for name, here in _nests(problem, block):
+            key = (name, block.sums.value)
+            places = np.flatnonzero(fits & here)
+            if len(places):
+                rank, place = _best(block, places)
+                if key not in best or rank < best[key][0]:
+                    best[key] = (rank, choice_at(block, place))
+            places = np.flatnonzero(block.legal & here)
+            for side in which:
+                limit = best[key][0][0] if key in best else _NO_LIMIT
+                pinned = _expanded(problem, block, side, places, capacity_bytes, limit)
+                if pinned is not None:
+                    best[key] = pinned
+    found = sorted(best.items(), key=lambda item: (item[1][0], item[0]))
+    return tuple(choice for _, (_, choice) in found)
+
+
+def alternatives(
+    graph: NetworkGraph,
+    index: int,
+    problem: LayerProblem,
+    chosen: LayerSchedule,
+    memory: MemoryOptions,
+) -> tuple[Alternative, ...]:
+    """What the best tilings of all other nests would cost that fit, fewest bytes first."""
+    tiling, moved = chosen.tiling, moved_bytes(chosen)
+    assert isinstance(tiling, LayerTiling)
+    own = (nest_name(nest_loops(problem, tiling)), tiling.partial_sums)
+    found = []
+    for choice in best_of_each_nest(problem, memory.capacity_bytes):
+        nest = nest_name(nest_loops(problem, choice.tiling))
+        if (nest, choice.tiling.partial_sums) == own:
+            continue
+        there = moved_bytes(schedule_alone(graph, index, choice.tiling, memory))
+        found.append(
+            Alternative(
+                nest=nest,
+                stationary=stationary(problem, nest),
+                partial_sums=choice.tiling.partial_sums.value,
+                tiling=asdict(choice.tiling),
+                local_bytes=choice.local_bytes,
+                dram_bytes=there,
+                more_share=there / moved - 1,
+            )
+        )
+    # fewer bits may be a byte more, since each tensor rounds up by itself
+    return tuple(sorted(found, key=lambda each: each.dram_bytes))
