@@ -229,7 +229,8 @@ def _sweep_schedule(
     costs = sweep_costs(problem, tiling.order, sizes)
     for view, tensor, passes in zip(layer.views, problem.inputs, costs.passes, strict=True):
         elements = tensor.area * int(passes[0])
-        traffic.read(view, Reading((0, 0), None, None, elements, tensor.area))
+        channels = (0, view.shape[1])
+        traffic.read(view, Reading(channels, None, None, elements, tensor.area))
     for name in layer.weights:
         traffic.weight(name, 1)
     bits = traffic.settle()
