@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,7 @@ def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
     return costs if legal.all() else None
 
 
+@lru_cache(maxsize=4096)
 def _touched(axis: Axis, tile: int) -> tuple[int, ...]:
     """Input positions along an axis that the tiles read, sorted."""
     found: set[int] = set()
@@ -75,6 +77,7 @@ def _touched(axis: Axis, tile: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+@lru_cache(maxsize=4096)
 def _span(axis: Axis) -> tuple[int, ...]:
     """Input positions along an axis that one tile of all outputs reads."""
     span = axis.input_span(axis.body_span(0, axis.output_size))

@@ -91,6 +91,8 @@ def test_operations_per_byte_are_twice_the_macs_over_elements_of_the_graph(name:
     for layer, shown in zip(graph.layers, inspect(graph).layers, strict=True):
         extents = graph.tensors[layer.weight].shape if layer.weight else (0,)
         own = prod(layer.body_shape) * prod(extents[1:]) if layer.weight else 0
+        if layer.window.transposed:  # each input meets the kernel of its channel
+            own = prod(layer.input.shape) * prod(extents) // layer.input.shape[1]
         constants = prod(extents) if layer.weight else 0
         for vectors in (layer.input_vectors, layer.output_vectors):
             constants += prod(graph.tensors[vectors].shape) if vectors else 0
