@@ -12,7 +12,9 @@ bits) its points lie on a line that falls by (fetches - 1) per byte:
 Channels are pinned in `PARTS` equal parts at most (every channel where there are fewer), so
 that a frontier gains tens of points and not thousands.  Either the kernel or the input is
 pinned: the one that is fetched most often per byte gains most until it stays whole, and then
-another tiling is as good.  Spilled partial sums are not combined with pinning.
+another tiling is as good.  Spilled partial sums are not combined with pinning, nor are nests of
+more than `MAXIMUM_STEPS` steps: memory that they leave serves larger tiles, of far fewer steps.
+Kept sums come with the smallest tile of input channels.
 
 Exact for that space.  A tiling is left out only where
   - the same with one size less of output channels moves no more: it then takes less memory,
@@ -41,6 +43,7 @@ from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.types import PartialSums
 
 PARTS = 64
+MAXIMUM_STEPS = 1 << 13
 _STRIDE = 8  # parts that are ruled out together
 
 
@@ -115,14 +118,14 @@ def sides(problem: LayerProblem, sums: PartialSums, tiles: TileArrays) -> tuple[
     return tuple(Side(problem, on_input, tiles) for on_input in which)
 
 
-def _useful(problem: LayerProblem, tiles: TileArrays, bits: Ints) -> Bools:
-    """Tilings of which the one with a size less of output channels moves more.
+def _useful(problem: LayerProblem, tiles: TileArrays, bits: Ints, allowed: Bools) -> Bools:
+    """Tilings of which the one with a size less of output channels moves more, or is not allowed.
 
     The whole axis stays: a tile that never changes has one buffer, all smaller ones may have
     two.
     """
     useful = np.ones(bits.shape, bool)
-    useful[1:] = bits[1:] < bits[:-1]
+    useful[1:] = (bits[1:] < bits[:-1]) | ~allowed[:-1]
     useful |= np.asarray(tiles.output_channels == problem.output_channels, bool)
     return useful
 
@@ -145,7 +148,8 @@ def pinned_tilings(
     which = sides(problem, sums, tiles)
     if not which:
         return
-    useful = legal & _useful(problem, tiles, costs.dram_bits)
+    allowed = legal & (costs.steps <= MAXIMUM_STEPS)
+    useful = allowed & _useful(problem, tiles, costs.dram_bits, allowed)
     for side in which:
         saved = np.broadcast_to(side.saved_bits(costs), legal.shape)
         places = np.flatnonzero(useful & (saved > 0))
