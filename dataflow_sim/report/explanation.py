@@ -215,7 +215,7 @@ def _buffers(result: ExplainResult) -> Table:
     if there is not None:
         title += ", and behind its sum the accumulator memory"
         rows += [_buffer_row(buffer) for buffer in result.buffers if buffer.accumulators]
-        rows.append((f"sum of {there:,} for sums", "", "", f"{result.accumulator_bytes:,}"))
+        rows.append((f"sum there, of {there:,}", "", "", f"{result.accumulator_bytes:,}"))
     return Table(title, ("buffer", "tile", "slots", "bytes"), tuple(rows))
 
 

@@ -439,7 +439,7 @@ def test_partial_sums_may_lie_in_a_memory_of_their_own(accumulators: int, double
             (table,) = (t for t in explain_tables(found) if t.title.startswith("Local memory"))
             rows = [row[0] for row in table.rows]
             assert rows.index("sum") == len(rows) - 2 - len(apart)
-            assert table.rows[-1][0] == f"sum of {accumulators:,} for sums"
+            assert table.rows[-1][0] == f"sum there, of {accumulators:,}"
             assert table.rows[-1][-1] == f"{found.accumulator_bytes:,}"
             assert found.to_json()["accumulators"] == {
                 "capacity_bytes": accumulators,
