@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 
 from dataflow_sim.errors import DoesNotFitError, InputError
@@ -16,6 +16,7 @@ from dataflow_sim.results_of_explanation import (
     Alternative,
     Buffer,
     ExplainedLayer,
+    ExplainedSweep,
     ExplainResult,
     Finish,
     InPlace,
@@ -23,7 +24,7 @@ from dataflow_sim.results_of_explanation import (
     Move,
     Pinned,
 )
-from dataflow_sim.schedule.alone import any_problem, frontier
+from dataflow_sim.schedule.alone import AnyProblem, any_problem, frontier
 from dataflow_sim.schedule.alternatives import alternatives
 from dataflow_sim.schedule.bounds import (
     layer_bound_bytes,
@@ -47,7 +48,16 @@ from dataflow_sim.schedule.nest import (
     pinned_channels,
     stationary,
 )
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem
+from dataflow_sim.schedule.problem import StreamProblem
+from dataflow_sim.schedule.sweep import SweepProblem
+from dataflow_sim.schedule.sweep_nest import (
+    sweep_buffers,
+    sweep_loops,
+    sweep_moves,
+    sweep_nest_name,
+    sweep_stationary,
+)
+from dataflow_sim.schedule.types import LayerTiling
 
 _NEXT_STEPS = 3
 _NEAREST = 3
@@ -73,21 +83,10 @@ def explain(
         raise DoesNotFitError(layer.name, int(found.local_bytes[0]), capacity)
     tiling = choice.tiling
     chosen = schedule_alone(graph, index, tiling, memory)
-    loops: tuple[Loop, ...] = ()
-    moves: tuple[Move, ...] = ()
-    shared: tuple[InPlace, ...] = ()
-    finish: Finish | None = None
-    pinned: Pinned | None = None
+    drawn = _drawn(graph, layer, problem, tiling)
     others: tuple[Alternative, ...] = ()
-    buffers: tuple[Buffer, ...] = ()
-    if isinstance(problem, StreamProblem):
-        buffers = stream_buffers(graph, layer, problem, tiling.steps)
-    elif isinstance(problem, LayerProblem):
-        loops, moves = nest_loops(problem, tiling), nest_moves(problem, tiling)
-        buffers, shared = nest_buffers(problem, tiling), in_place(problem, tiling)
-        finish, pinned = nest_finish(problem, tiling), pinned_channels(problem, tiling)
+    if not isinstance(problem, StreamProblem):
         others = alternatives(graph, index, problem, chosen, memory)
-    nest = nest_name(loops)
     least, all_once, further = memory_steps(graph, index, found, memory, _NEXT_STEPS)
     return ExplainResult(
         network=graph.name,
@@ -96,16 +95,18 @@ def explain(
         capacity_bytes=capacity,
         layer=_explained(graph, index, memory.accumulator_bits, chosen.macs_executed),
         tiling=asdict(tiling),
-        nest=nest,
-        stationary=stationary(problem, nest) if isinstance(problem, LayerProblem) else "",
+        nest=drawn.nest,
+        stationary=drawn.stationary,
         steps=tiling.steps,
-        loops=loops,
-        moves=moves,
-        finish=finish,
-        pinned=pinned,
-        buffers=buffers,
-        in_place=shared,
+        loops=drawn.loops,
+        moves=drawn.moves,
+        finish=drawn.finish,
+        pinned=drawn.pinned,
+        buffers=drawn.buffers,
+        in_place=drawn.in_place,
         local_bytes=choice.local_bytes,
+        accumulator_capacity_bytes=memory.accumulator_capacity_bytes,
+        accumulator_bytes=chosen.accumulator_bytes,
         tensors=tensor_traffic(graph, layer, problem, chosen),
         dram_bytes=moved_bytes(chosen),
         alternatives=others,
@@ -116,6 +117,47 @@ def explain(
         all_once=all_once,
         next_steps=further,
         warnings=graph.warnings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The nest of a tiling and its buffers; a layer without a nest has buffers only."""
+
+    buffers: tuple[Buffer, ...]
+    nest: tuple[str, ...] = ()
+    stationary: str = ""
+    loops: tuple[Loop, ...] = ()
+    moves: tuple[Move, ...] = ()
+    finish: Finish | None = None
+    pinned: Pinned | None = None
+    in_place: tuple[InPlace, ...] = ()
+
+
+def _drawn(graph: NetworkGraph, layer: Layer, problem: AnyProblem, tiling: LayerTiling) -> _Drawn:
+    if isinstance(problem, StreamProblem):
+        return _Drawn(stream_buffers(graph, layer, problem, tiling.steps))
+    if isinstance(problem, SweepProblem):
+        loops = sweep_loops(problem, tiling)
+        nest = sweep_nest_name(loops)
+        return _Drawn(
+            buffers=sweep_buffers(problem, tiling),
+            nest=nest,
+            stationary=sweep_stationary(problem, nest),
+            loops=loops,
+            moves=sweep_moves(problem, tiling),
+        )
+    loops = nest_loops(problem, tiling)
+    nest = nest_name(loops)
+    return _Drawn(
+        buffers=nest_buffers(problem, tiling),
+        nest=nest,
+        stationary=stationary(problem, nest),
+        loops=loops,
+        moves=nest_moves(problem, tiling),
+        finish=nest_finish(problem, tiling),
+        pinned=pinned_channels(problem, tiling),
+        in_place=in_place(problem, tiling),
     )
 
 
@@ -150,6 +192,7 @@ def _explained(
         name=layer.name,
         op=layer.op,
         kind=layer.kind.value,
+        sweep=_swept(layer),
         folded=folded(layer),
         input_shape=layer.input.shape,
         body_shape=layer.body_shape,
@@ -170,6 +213,14 @@ def _explained(
         output_bits=tensors[layer.output].bits,
         accumulator_bits=accumulator_bits,
     )
+
+
+def _swept(layer: Layer) -> ExplainedSweep | None:
+    """The loops of a sweep."""
+    if layer.sweep is None:
+        return None
+    found = layer.sweep
+    return ExplainedSweep(found.kind.value, found.batch, found.groups, found.rows, found.parts)
 
 
 def _pool(layer: Layer) -> str:

@@ -6,7 +6,8 @@ repeated reads; where its memory is the least for its traffic, it may take a sma
 the same bytes.
 
 The words for loops are those of `Loop.axis`: groups, output channels, input channels, batch,
-columns, rows; batch, columns and rows together are the space.
+columns, rows; batch, columns and rows together are the space.  Those of a sweep are batch, groups,
+rows, columns and passes, counted in indices of its loops, and never the space.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A loop over the tiles of an axis; extents in elements, `last_tile` that of the last one."""
+    """A loop over the tiles of an axis; extents in elements, `last_tile` that of the last one.
+
+    The columns of a sweep are cut part by part, so that tiles before the last may be smaller too.
+    """
 
     axis: str
     extent: int
@@ -38,8 +42,10 @@ class Move:
     `what` is `load`, `store` or `hold`; `tile_bytes` are those of the largest tile, or of pinned
     channels all.  `when` tells in which iterations of the input channels it happens: `always`,
     `after first`, `before last`, only in the `last`, or behind that in the steps that `finish`
-    sums.  `times` is how often in the whole layer; tiles that are pinned whole do not count.
-    `new_rows` says that only rows are loaded that the tile above did not leave.
+    sums; of a sweep `always`, where the columns are its `own columns`, in the `second pass`, or
+    with the tile of the `last columns` or `last rows`.  `times` is how often in the whole layer;
+    tiles that are pinned whole do not count.  `new_rows` says that only rows are loaded that the
+    tile above did not leave.
     """
 
     what: str
@@ -83,10 +89,12 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A part of local memory: what it holds, the shape of its tile, slots, all its bytes.
+    """A buffer: what it holds, the shape of its tile, slots, all its bytes.
 
     `shape` is (batch, channel, row, column), of a kernel (output channels, input channels, rows,
-    columns); None where no single tile is held.  `slots` is None for two windows in one ring.
+    columns), of a sweep's running sums (batches, groups, rows, values); None where no single tile
+    is held.  `slots` is None for two windows in one ring.  It lies in local memory, or with
+    `accumulators` in the memory that partial sums have for themselves.
     """
 
     holds: str
@@ -94,6 +102,7 @@ class Buffer:
     slots: int | None
     ring: bool
     size_bytes: int
+    accumulators: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +117,14 @@ class InPlace:
 class Repeat:
     """A loop that makes a tensor move once for each of its trips; axes may be `space`.
 
-    `inside` are the loops further in that change the tensor's tile, so that none can stay.
+    `inside` are the loops further in that change the tensor's tile, so that none can stay.  Of a
+    sweep's tensor that serves several roles `roles` are those that the loop repeats, else none.
     """
 
     axis: str
     trips: int
     inside: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,7 @@ class Alternative:
 
     `nest` are the axes of the loops of more than one trip, outermost first, the spatial ones as
     `space`; `stationary` is what the innermost of them leaves in place: `input`, `kernel`,
-    `output`, or `` where there is no such loop.
+    `output`, of a sweep the tiles of `rows` or `columns`, or `` where there is no such loop.
     """
 
     nest: tuple[str, ...]
@@ -187,11 +198,26 @@ class MemoryStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedSweep:
+    """The loops of a sweep, in indices: product, attention, twice or recurrent.
+
+    Its columns lie in `parts`, one behind the other.
+    """
+
+    kind: str
+    batch: int
+    groups: int
+    rows: int
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainedLayer:
     """What the layer is: `number` counts from 1 in the order of `inspect`, of `count` layers.
 
-    The window is (row, column) pairs; `pool` is empty where none is folded in; widths are bits
-    per element, 0 where there is no such tensor.
+    `sweep` is None where its steps do not take rows against columns.  The window is (row, column)
+    pairs; `pool` is empty where none is folded in; widths are bits per element, 0 where there is
+    no such tensor.
     """
 
     number: int
@@ -199,6 +225,7 @@ class ExplainedLayer:
     name: str
     op: str
     kind: str
+    sweep: ExplainedSweep | None
     folded: str
     input_shape: Shape
     body_shape: Shape
@@ -224,7 +251,9 @@ class ExplainedLayer:
 class ExplainResult:
     """One layer alone in one local memory: its tiling, what it moves and why, what else there is.
 
-    A streamed layer has no loops: its tensors pass through in `steps` slices, each once.
+    A streamed layer that is no sweep has no loops: its tensors pass through in `steps` slices,
+    each once.  `local_bytes` are those of the buffers in local memory, `accumulator_bytes` those
+    in the memory of partial sums, whose capacity is None where there is none.
     `finish` are those of the steps that finish sums by themselves, None where a step does it.
     `alternatives` ascend in DRAM bytes; the chosen tiling is not among them.  `square_root_bytes`
     is None where that bound does not hold, and below zero where it says nothing.  Below `least`
@@ -248,6 +277,8 @@ class ExplainResult:
     buffers: tuple[Buffer, ...]
     in_place: tuple[InPlace, ...]
     local_bytes: int
+    accumulator_capacity_bytes: int | None
+    accumulator_bytes: int
     tensors: tuple[TensorTraffic, ...]
     dram_bytes: int
     alternatives: tuple[Alternative, ...]
@@ -285,6 +316,10 @@ class ExplainResult:
                 "pinned": None if self.pinned is None else asdict(self.pinned),
                 "buffers": [asdict(buffer) for buffer in self.buffers],
                 "in_place": [asdict(each) for each in self.in_place],
+            },
+            "accumulators": {
+                "capacity_bytes": self.accumulator_capacity_bytes,
+                "used_bytes": self.accumulator_bytes,
             },
             "dram": {
                 "total_bytes": self.dram_bytes,

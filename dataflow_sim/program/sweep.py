@@ -19,11 +19,12 @@ from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
 from dataflow_sim.program.instructions import Load, Slice, Store, Stream
 from dataflow_sim.program.planes import tiles
 from dataflow_sim.schedule.sweep import (
+    RUNNING_SUMS,
     SweepProblem,
     SweptTensor,
     column_spans,
     sums_of_group,
-    tile_extents,
+    tiling_sizes,
 )
 from dataflow_sim.schedule.types import LayerTiling
 
@@ -66,7 +67,7 @@ class SweepNest:
         self.order = tiling.order
         self.emit = emitter
         self.stored = stored
-        self.sizes = [getattr(tiling, name) for name, _ in tile_extents(self.sweep)]
+        self.sizes = tiling_sizes(self.sweep, tiling)
         batch, groups, rows, columns = self.sizes
         self.columns = [Span(*span) for span in column_spans(self.sweep, columns)]
         self.rows = tiles(self.sweep.rows, rows)
@@ -74,11 +75,9 @@ class SweepNest:
             (b, g) for b in tiles(self.sweep.batch, batch) for g in tiles(self.sweep.groups, groups)
         ]
         self.split = len(self.columns) > 1
-        self.inputs = [
-            self._held(f"view {place}", tensor) for place, tensor in enumerate(problem.inputs)
-        ]
-        self.outputs = [self._held("result", tensor) for tensor in problem.outputs]
-        self.constants = [self._held("constants", tensor) for tensor in problem.constants]
+        self.inputs = [self._held(tensor) for tensor in problem.inputs]
+        self.outputs = [self._held(tensor) for tensor in problem.outputs]
+        self.constants = [self._held(tensor) for tensor in problem.constants]
         self.sums = self._sums()
 
     # ------------------------------------------------------------ buffers
@@ -98,7 +97,7 @@ class SweepNest:
         low = max(span.start, start)
         return Span(low - start, min(span.stop, start + self.sweep.parts[part]) - start)
 
-    def _held(self, label: str, tensor: SweptTensor) -> _Held:
+    def _held(self, tensor: SweptTensor) -> _Held:
         if not tensor.buffered_channels:
             return _Held(Slots((-1,)))
         shape = list(tensor.shape)
@@ -111,7 +110,7 @@ class SweepNest:
         n, c, h, w = shape
         count = 2 if tensor.doubled and moves > 1 else 1
         extents = (n, min(c, tensor.buffered_channels), h, w)
-        name = f"{self.layer.name}: {label}"
+        name = f"{self.layer.name}: {tensor.role}"
         return _Held(self.emit.alloc(name, extents, tensor.bits, count))
 
     def _sums(self) -> Slots | None:
@@ -127,7 +126,7 @@ class SweepNest:
             self.sums_each = self.sweep.sums
         shape = (self.sizes[0], self.sizes[1], self.sum_rows, self.sums_each)
         bits = self.problem.memory.accumulator_bits
-        return self.emit.alloc(f"{self.layer.name}: running sums", shape, bits, 1)
+        return self.emit.alloc(f"{self.layer.name}: {RUNNING_SUMS}", shape, bits, 1)
 
     # ------------------------------------------------------------ the walk
 

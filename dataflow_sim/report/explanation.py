@@ -8,6 +8,7 @@ from dataflow_sim.report.tables import Table
 from dataflow_sim.results_of_explanation import (
     Alternative,
     Buffer,
+    ExplainedSweep,
     ExplainResult,
     Finish,
     Loop,
@@ -27,13 +28,30 @@ _WHEN = {
     "before last": ", but for the last tile of input channels",
     "last": ", with the last tile of input channels",
     "finish": "",
+    "own columns": ", where the columns are its own",
+    "second pass": ", in the second pass",
+    "last columns": ", with the last tile of columns",
+    "last rows": ", with the last tile of rows",
 }
-_STAYS = {"input": "input stays", "kernel": "kernel stays", "output": "output stays"}
+_STAYS = {
+    "input": "input stays",
+    "kernel": "kernel stays",
+    "output": "output stays",
+    "rows": "rows stay",
+    "columns": "columns stay",
+}
+# what rows and columns of a sweep are, by its kind
+_ROWS_AND_COLUMNS = {
+    "attention": ("queries", "keys"),
+    "product": ("rows of the left factor", "columns of the right"),
+    "twice": ("sets with statistics of their own", "what statistics run over"),
+    "recurrent": ("time steps", "gates of all units"),
+}
 
 
 def explain_tables(result: ExplainResult) -> tuple[Table, ...]:
     """The layer, its loop nest, buffers, tensors, other nests, bound and memory."""
-    if result.layer.kind == "streamed":
+    if result.layer.kind == "streamed" and result.layer.sweep is None:
         return (_layer(result), _slices(result), _tensors(result), _limits(result))
     shown = (_layer, _nest, _buffers, _tensors, _others, _limits)
     return tuple(table(result) for table in shown)
@@ -73,14 +91,32 @@ def _layer(result: ExplainResult) -> Table:
         ("maps", f"{shapes}, {widths}"),
         ("work", work + weights),
     ]
+    if layer.sweep is not None:
+        rows.append(("sweep", _loops_of(layer.sweep)))
     if layer.folded:
         rows.append(("folded in", layer.folded))
     if layer.operands:
         rows.append(("also reads", ", ".join(layer.operands)))
     memory = format_capacity(result.capacity_bytes)
+    if result.accumulator_capacity_bytes is not None:
+        memory += f" and {format_capacity(result.accumulator_capacity_bytes)} for partial sums"
     rows.append(("runs", f"alone on {result.hardware} with {memory}, every map through DRAM"))
     title = f"{layer.name}, layer {layer.number} of {layer.count} of {result.network}"
     return Table(title, ("", ""), tuple(rows))
+
+
+def _loops_of(sweep: ExplainedSweep) -> str:
+    """What rows and columns are, and how many indices each loop has."""
+    rows, columns = _ROWS_AND_COLUMNS[sweep.kind]
+    found = []
+    if sweep.batch > 1:
+        found.append(f"{sweep.batch:,} batches")
+    if sweep.groups > 1:
+        found.append(f"{sweep.groups:,} groups")
+    found.append(f"{_counted(sweep.rows, 'row')} ({rows})")
+    parts = f" in parts of {' and '.join(map(str, sweep.parts))}" if len(sweep.parts) > 1 else ""
+    found.append(f"{_counted(sum(sweep.parts), 'column')} ({columns}){parts}")
+    return f"{sweep.kind}: {', '.join(found)}"
 
 
 # ------------------------------------------------------------ the nest
@@ -138,6 +174,8 @@ def _late(result: ExplainResult, depth: int) -> str:
 
 
 def _loop_row(loop: Loop, depth: int) -> _Row:
+    if loop.axis == "passes":
+        return (f"{_INDENT * depth}for passes: statistics, then results", f"{loop.trips:,}", "", "")
     tiles = f"{loop.trips:,} of {loop.tile:,}"
     if loop.last_tile != loop.tile:
         tiles += f", the last {loop.last_tile:,}"
@@ -169,18 +207,21 @@ def _counted(count: int, name: str) -> str:
 
 
 def _buffers(result: ExplainResult) -> Table:
-    rows = [
-        (
-            buffer.holds,
-            "-" if buffer.shape is None else "x".join(map(str, buffer.shape)),
-            _slots(buffer),
-            f"{buffer.size_bytes:,}",
-        )
-        for buffer in result.buffers
-    ]
+    """The buffers in local memory, and behind their sum those of partial sums elsewhere."""
+    rows = [_buffer_row(buffer) for buffer in result.buffers if not buffer.accumulators]
     rows += [(each.role, f"in place, {each.buffer}", "-", "-") for each in result.in_place]
     rows.append(("sum", "", "", f"{result.local_bytes:,}"))
-    return Table("Local memory", ("buffer", "tile", "slots", "bytes"), tuple(rows))
+    title, there = "Local memory", result.accumulator_capacity_bytes
+    if there is not None:
+        title += ", and behind its sum the accumulator memory"
+        rows += [_buffer_row(buffer) for buffer in result.buffers if buffer.accumulators]
+        rows.append((f"sum there, of {there:,}", "", "", f"{result.accumulator_bytes:,}"))
+    return Table(title, ("buffer", "tile", "slots", "bytes"), tuple(rows))
+
+
+def _buffer_row(buffer: Buffer) -> tuple[str, str, str, str]:
+    shape = "-" if buffer.shape is None else "x".join(map(str, buffer.shape))
+    return (buffer.holds, shape, _slots(buffer), f"{buffer.size_bytes:,}")
 
 
 def _slots(buffer: Buffer) -> str:
@@ -253,10 +294,12 @@ def why(tensor: TensorTraffic) -> str:
 
 
 def _repeated(repeat: Repeat) -> str:
-    return (
-        f"once for each of the {repeat.trips:,} tiles of {repeat.axis}: inside that loop the tile "
-        f"changes with {' and '.join(repeat.inside)}"
-    )
+    who = f"{' and '.join(repeat.roles)} " if repeat.roles else ""
+    changes = f"the tile changes with {' and '.join(repeat.inside)}"
+    if repeat.axis == "passes":
+        return f"{who}once for the statistics and once for the results: inside a pass {changes}"
+    loop = f"once for each of the {repeat.trips:,} tiles of {repeat.axis}"
+    return f"{who}{loop}: inside that loop {changes}"
 
 
 # ------------------------------------------------------------ what else there is

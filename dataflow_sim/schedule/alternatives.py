@@ -15,6 +15,9 @@ what is found.  What is expanded is costed by the closed form like any other til
 are costed and move the same bits, fewest fetches of the kernel go first, then partial sums, MACs,
 steps and local bytes; pinned channels only replace what moves more.
 
+The nests of a sweep are told apart by their loops alone: running sums wait in local memory.  All
+tilings of its frontier are costed; of the same bits fewest steps go first, then local bytes.
+
 Source: the reuse analysis of `schedule.closed_form`.
 """
 
@@ -34,6 +37,15 @@ from dataflow_sim.schedule.frontier import Block, Choice, blocks, choice_at
 from dataflow_sim.schedule.nest import nest_loops, nest_name, stationary
 from dataflow_sim.schedule.pinning import Side, sides
 from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.sweep import SweepProblem
+from dataflow_sim.schedule.sweep import evaluate as sweep_costs
+from dataflow_sim.schedule.sweep_frontier import sweep_tilings
+from dataflow_sim.schedule.sweep_nest import (
+    sweep_loops,
+    sweep_nest_name,
+    sweep_stationary,
+    sweep_tiling,
+)
 from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, MemoryOptions
 
 Ints = npt.NDArray[np.int64]
@@ -137,27 +149,70 @@ def best_of_each_nest(problem: LayerProblem, capacity_bytes: int) -> tuple[Choic
     return tuple(choice for _, (_, choice) in found)
 
 
+def best_of_each_sweep(problem: SweepProblem, capacity_bytes: int) -> tuple[Choice, ...]:
+    """The best tiling of each nest of a sweep that fits, fewest bits first, then fewest steps."""
+    sweep = problem.sweep
+    best: dict[tuple[str, ...], tuple[Rank, Choice]] = {}
+    for order, tiles in sweep_tilings(problem):
+        costs = sweep_costs(problem, order, tiles)
+        shape = costs.local_bytes.shape
+        sizes = (tiles.batch, tiles.groups, tiles.rows, tiles.columns)
+        extents = (sweep.batch, sweep.groups, sweep.rows, sweep.columns)
+        several = [size < extent for size, extent in zip(sizes, extents, strict=True)]
+        code = sum(np.asarray(each) * (1 << place) for place, each in enumerate(several))
+        codes = np.broadcast_to(code, shape)
+        fits = costs.local_bytes <= capacity_bytes
+        for value in np.unique(codes[fits]).tolist():
+            places = np.flatnonzero(fits & (codes == value))
+            keys = [each.ravel()[places] for each in (costs.dram_bits, costs.steps)]
+            local = costs.local_bytes.ravel()[places]
+            first = np.lexsort((local, *keys[::-1]))[0]
+            rank = (*(int(key[first]) for key in keys), int(local[first]))
+            at = [int(np.broadcast_to(size, shape).flat[places[first]]) for size in sizes]
+            tiling = sweep_tiling(sweep, order, (at[0], at[1], at[2], at[3]))
+            nest = sweep_nest_name(sweep_loops(problem, tiling))
+            if nest not in best or rank < best[nest][0]:
+                best[nest] = (rank, Choice(tiling, rank[2], rank[0]))
+    found = sorted(best.items(), key=lambda item: (item[1][0], item[0]))
+    return tuple(choice for _, (_, choice) in found)
+
+
+def _named(
+    problem: LayerProblem | SweepProblem, tiling: LayerTiling
+) -> tuple[tuple[str, ...], str]:
+    """The nest of a tiling, and what its innermost loop leaves in place."""
+    if isinstance(problem, SweepProblem):
+        nest = sweep_nest_name(sweep_loops(problem, tiling))
+        return nest, sweep_stationary(problem, nest)
+    nest = nest_name(nest_loops(problem, tiling))
+    return nest, stationary(problem, nest)
+
+
 def alternatives(
     graph: NetworkGraph,
     index: int,
-    problem: LayerProblem,
+    problem: LayerProblem | SweepProblem,
     chosen: LayerSchedule,
     memory: MemoryOptions,
 ) -> tuple[Alternative, ...]:
     """What the best tilings of all other nests would cost that fit, fewest bytes first."""
     tiling, moved = chosen.tiling, moved_bytes(chosen)
     assert isinstance(tiling, LayerTiling)
-    own = (nest_name(nest_loops(problem, tiling)), tiling.partial_sums)
+    own = (_named(problem, tiling)[0], tiling.partial_sums)
+    if isinstance(problem, SweepProblem):
+        choices = best_of_each_sweep(problem, memory.capacity_bytes)
+    else:
+        choices = best_of_each_nest(problem, memory.capacity_bytes)
     found = []
-    for choice in best_of_each_nest(problem, memory.capacity_bytes):
-        nest = nest_name(nest_loops(problem, choice.tiling))
+    for choice in choices:
+        nest, stays = _named(problem, choice.tiling)
         if (nest, choice.tiling.partial_sums) == own:
             continue
         there = moved_bytes(schedule_alone(graph, index, choice.tiling, memory))
         found.append(
             Alternative(
                 nest=nest,
-                stationary=stationary(problem, nest),
+                stationary=stays,
                 partial_sums=choice.tiling.partial_sums.value,
                 tiling=asdict(choice.tiling),
                 local_bytes=choice.local_bytes,

@@ -21,7 +21,7 @@ from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate, pinned_plane
 from dataflow_sim.schedule.footprints import Axis, one_plane_tile
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
-from dataflow_sim.schedule.sweep import SweepProblem, tile_extents
+from dataflow_sim.schedule.sweep import SweepProblem, tiling_sizes
 from dataflow_sim.schedule.sweep import step_bits as sweep_step_bits
 from dataflow_sim.schedule.sweep import tiling_costs as sweep_costs
 from dataflow_sim.schedule.types import (
@@ -227,8 +227,7 @@ def _stream_schedule(
 def _sweep_schedule(
     layer: Layer, problem: SweepProblem, tiling: LayerTiling, traffic: LayerTraffic
 ) -> LayerSchedule:
-    batch, groups, rows, columns = (getattr(tiling, n) for n, _ in tile_extents(problem.sweep))
-    sizes = (batch, groups, rows, columns)
+    sizes = tiling_sizes(problem.sweep, tiling)
     costs = sweep_costs(problem, tiling.order, sizes)
     for view, tensor, passes in zip(layer.views, problem.inputs, costs.passes, strict=True):
         elements = tensor.area * int(passes[0])

@@ -8,7 +8,8 @@ further in changes the tile.
     order P M, several trips each:   input selected by P    once
                                      kernel selected by M   T_P times: P stands outside M
 
-Of a tensor that is pinned in part, what is pinned moves once, and the rest that often.
+Of a tensor that is pinned in part, what is pinned moves once, and the rest that often.  Of a
+sweep the same holds of its rows, columns and passes (`schedule.sweep_nest`).
 
 Source: the reuse analysis of `schedule.closed_form`.
 """
@@ -31,7 +32,14 @@ from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule, tile_
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.nest import pinned_channels, rows_stay, single_buffers
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
+from dataflow_sim.schedule.problem import (
+    LayerProblem,
+    StreamProblem,
+    stream_regions,
+    weight_roles,
+)
+from dataflow_sim.schedule.sweep import SweepProblem
+from dataflow_sim.schedule.sweep_nest import sweep_repeats
 from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, MemoryOptions
 from dataflow_sim.traffic import Reason
 
@@ -76,12 +84,7 @@ def _roles(layer: Layer) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     views = [("input", layer.input)]
     views += [(f"operand {index}", view) for index, view in enumerate(layer.operands)]
     named = [(role, {s.tensor for s in view.segments}) for role, view in views]
-    weights = (
-        ("kernel", layer.weight),
-        ("input vectors", layer.input_vectors),
-        ("output vectors", layer.output_vectors),
-    )
-    named[1:1] = [(role, {name}) for role, name in weights if name is not None]
+    named[1:1] = [(role, {name}) for role, name in weight_roles(layer)]
     named.append(("output", set(layer.outputs)))
     named.append((_SUMS, {f"{layer.name}.partial_sums"}))
     joined: list[tuple[tuple[str, ...], set[str]]] = []
@@ -114,7 +117,7 @@ def tensor_traffic(
         else:
             width = {name: graph.tensors[name].bits for name in names}
             first = {k.tensor: v for k, v in bits.items() if k.reason in _FIRST}
-            repeats = _repeats(problem, tiling, roles[0])
+            repeats = _repeats(problem, tiling, roles)
         halo, halo_axes, stay = _halo(problem, tiling) if "input" in roles else _NO_HALO
         found.append(
             TensorTraffic(
@@ -148,8 +151,13 @@ def _pinned_whole(problem: LayerProblem, tiling: LayerTiling, role: str) -> bool
     return pinned is not None and pinned.channels == pinned.of_channels
 
 
-def _repeats(problem: AnyProblem, tiling: LayerTiling, role: str) -> tuple[Repeat, ...]:
+def _repeats(
+    problem: AnyProblem, tiling: LayerTiling, roles: tuple[str, ...]
+) -> tuple[Repeat, ...]:
     """The loops that make a tensor move whole once for each of their trips."""
+    role = roles[0]
+    if isinstance(problem, SweepProblem):
+        return sweep_repeats(problem, tiling, roles)
     if not isinstance(problem, LayerProblem) or role not in _SELECTED_BY:
         return ()
     if _pinned_whole(problem, tiling, role):
@@ -197,7 +205,8 @@ def stream_buffers(
     for region, tensor in zip(stream_regions(graph, layer), problem.tensors, strict=True):
         size = stream_local_bytes(replace(problem, tensors=(tensor,)), steps)
         one = stream_local_bytes(replace(once, tensors=(tensor,)), steps)
-        found.append(Buffer(f"slice of {region.tensor}", None, size // one, False, size))
+        name = f"slice of {region.tensor}"
+        found.append(Buffer(name, None, size // one, False, size, accumulators=False))
     return tuple(found)
 
 

@@ -200,7 +200,10 @@ def single_buffers(memory: MemoryOptions) -> MemoryOptions:
 
 
 def nest_buffers(problem: LayerProblem, tiling: LayerTiling) -> tuple[Buffer, ...]:
-    """All buffers of a tiling that hold anything; their bytes add up to its local bytes."""
+    """All buffers of a tiling that hold anything.
+
+    Their bytes add up to its local bytes, but for partial sums with a memory of their own.
+    """
     tiles = tile_arrays(problem, tiling)
     once = replace(problem, memory=single_buffers(problem.memory))
     single = buffer_bytes(once, tiling.order, tiling.partial_sums, tiles)
@@ -215,7 +218,8 @@ def nest_buffers(problem: LayerProblem, tiling: LayerTiling) -> tuple[Buffer, ..
             continue
         slots = size // one if size % one == 0 else None
         ring = holds == "input" and rows_stay(problem, tiling)
-        found.append(Buffer(holds, shapes.get(holds), slots, ring, size))
+        apart = holds == "partial sums" and problem.sums_apart
+        found.append(Buffer(holds, shapes.get(holds), slots, ring, size, accumulators=apart))
     return tuple(found)
 
 

@@ -209,6 +209,16 @@ def shares(graph: NetworkGraph, view: View, resident: frozenset[str]) -> tuple[i
     return width, sum(s.channels for s in away), fetched, read
 
 
+def weight_roles(layer: Layer) -> list[tuple[str, str]]:
+    """What the weights of a layer are to it, with their names, in the order of its weights."""
+    named = (
+        ("kernel", layer.weight),
+        ("input vectors", layer.input_vectors),
+        ("output vectors", layer.output_vectors),
+    )
+    return [(role, name) for role, name in named if name is not None]
+
+
 def _operand(graph: NetworkGraph, layer: Layer, view: View, resident: frozenset[str]) -> Operand:
     width, channels, fetched, read = shares(graph, view, resident)
     return Operand(

@@ -50,10 +50,12 @@ from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Access, Sweep, SweepKind
-from dataflow_sim.schedule.problem import shares
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.problem import shares, weight_roles
+from dataflow_sim.schedule.types import LayerTiling, MemoryOptions
 
 Ints = npt.NDArray[np.int64]
+Sizes = tuple[int, int, int, int]
+RUNNING_SUMS = "running sums"
 _PASSES = "2"  # the loop of two passes over the columns
 
 
@@ -61,12 +63,14 @@ _PASSES = "2"  # the loop of two passes over the columns
 class SweptTensor:
     """A view, an output or the constants of a sweep as numbers.
 
-    `bits` is the width of its buffer, which holds `buffered_channels` of its channels: those
-    from DRAM, of an output all or none.  `moved_bits` and `local_bits` are the bits of one
-    element of all its channels that cross the interface, and in local memory; `doubled` tells
-    whether its buffer has two slots where its tile changes.
+    `role` is what it is to the layer, and names its buffer.  `bits` is the width of that buffer,
+    which holds `buffered_channels` of its channels: those from DRAM, of an output all or none.
+    `moved_bits` and `local_bits` are the bits of one element of all its channels that cross the
+    interface, and in local memory; `doubled` tells whether its buffer has two slots where its
+    tile changes.
     """
 
+    role: str
     shape: Shape4
     access: Access
     bits: int
@@ -121,26 +125,28 @@ def sweep_problem(
     stored: frozenset[str] | None = None,
 ) -> SweepProblem:
     """The numbers of a sweep; of its outputs those in `stored` go to DRAM, or all."""
+    doubled = memory.doubled
     inputs = []
-    for view, access in zip(layer.views, sweep.views, strict=True):
+    for place, (view, access) in enumerate(zip(layer.views, sweep.views, strict=True)):
+        role = f"operand {place - 1}" if place else "input"
         width, channels, fetched, read = shares(graph, view, resident)
-        doubled = memory.doubled.inputs
-        inputs.append(SweptTensor(view.shape, access, width, channels, fetched, read, doubled))
+        numbers = (width, channels, fetched, read, doubled.inputs)
+        inputs.append(SweptTensor(role, view.shape, access, *numbers))
     outputs = []
-    for name, access in zip(layer.outputs, sweep.outputs, strict=True):
+    for place, (name, access) in enumerate(zip(layer.outputs, sweep.outputs, strict=True)):
         tensor = graph.tensors[name]
+        role = f"output {place}" if place else "output"
         bits = tensor.shape[1] * tensor.bits
         moved = bits if stored is None or name in stored else 0
         held = 0 if name in resident else tensor.shape[1]
-        doubled = memory.doubled.outputs
-        outputs.append(SweptTensor(tensor.shape, access, tensor.bits, held, moved, bits, doubled))
+        numbers = (tensor.bits, held, moved, bits, doubled.outputs)
+        outputs.append(SweptTensor(role, tensor.shape, access, *numbers))
     constants = []
-    for name in layer.weights:
+    for role, name in weight_roles(layer):
         tensor = graph.tensors[name]
         bits = tensor.shape[1] * tensor.bits
-        channels = tensor.shape[1]
-        doubled = memory.doubled.weights
-        constants.append(SweptTensor(tensor.shape, (), tensor.bits, channels, bits, bits, doubled))
+        numbers = (tensor.bits, tensor.shape[1], bits, bits, doubled.weights)
+        constants.append(SweptTensor(role, tensor.shape, (), *numbers))
     return SweepProblem(sweep, tuple(inputs), tuple(outputs), tuple(constants), memory)
 
 
@@ -222,10 +228,7 @@ def evaluate(problem: SweepProblem, order: str, tiles: SweepTiles) -> SweepCosts
     )
     fixed = (*problem.outputs, *problem.constants)
     bits = bits + sum(tensor.area * tensor.moved_bits for tensor in fixed)
-    local = _sums_bytes(problem, nest, tiles)
-    for tensor in (*problem.inputs, *fixed):
-        if tensor.buffered_channels:
-            local = local + _buffer_bytes(problem, tensor, nest, tiles)
+    local = np.asarray(sum(_buffers(problem, nest, tiles).values()), np.int64)
     steps = nest.product(nest.loops)
     shape = np.broadcast_shapes(local.shape, bits.shape, steps.shape)
     local, bits, steps, *passes_of = (
@@ -234,10 +237,57 @@ def evaluate(problem: SweepProblem, order: str, tiles: SweepTiles) -> SweepCosts
     return SweepCosts(local, bits, steps, tuple(passes_of))
 
 
-def _buffer_bytes(
+def buffer_bytes(problem: SweepProblem, order: str, tiles: SweepTiles) -> dict[str, Ints]:
+    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself.
+
+    The running sums, with a state, are among them; their bytes are 0 where nothing waits.
+    """
+    return _buffers(problem, _Nest(problem.sweep, order, tiles), tiles)
+
+
+def buffer_tiles(problem: SweepProblem, order: str, sizes: Sizes) -> dict[str, Shape4]:
+    """The largest tile in every buffer of one tiling by what it holds.
+
+    Of the running sums (batches, groups, rows, values).
+    """
+    tiles = tiles_of(sizes)
+    nest = _Nest(problem.sweep, order, tiles)
+    found = {RUNNING_SUMS: _sums_extents(problem, nest, tiles)}
+    for tensor in _buffered(problem):
+        found[tensor.role] = _extents(problem, tensor, nest, tiles)
+    shapes = {role: tuple(int(extent.item()) for extent in each) for role, each in found.items()}
+    return {role: (n, c, h, w) for role, (n, c, h, w) in shapes.items()}
+
+
+def _buffered(problem: SweepProblem) -> list[SweptTensor]:
+    """The tensors that have a buffer."""
+    tensors = (*problem.inputs, *problem.outputs, *problem.constants)
+    return [tensor for tensor in tensors if tensor.buffered_channels]
+
+
+def _buffers(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> dict[str, Ints]:
+    """The largest tile of each tensor, twice where tiles change and are buffered doubly."""
+    found: dict[str, Ints] = {}
+    for tensor in _buffered(problem):
+        one = _bytes(_extents(problem, tensor, nest, tiles), tensor.bits)
+        moves = np.ones((), np.int64)
+        for trips in nest.of(tensor.access).values():
+            moves = moves * trips
+        found[tensor.role] = one * np.where((moves > 1) & tensor.doubled, 2, 1)
+    sums = _sums_extents(problem, nest, tiles)
+    found[RUNNING_SUMS] = _bytes(sums, problem.memory.accumulator_bits)
+    return found
+
+
+def _bytes(extents: list[Ints], bits: int) -> Ints:
+    elements = extents[0] * extents[1] * extents[2] * extents[3]
+    return np.asarray(-(-elements * bits // 8), np.int64)
+
+
+def _extents(
     problem: SweepProblem, tensor: SweptTensor, nest: _Nest, tiles: SweepTiles
-) -> Ints:
-    """The largest tile of a tensor, twice where tiles change and are buffered doubly."""
+) -> list[Ints]:
+    """Extents of the largest tile of a tensor, along its four axes."""
     sweep = problem.sweep
     size = {"B": tiles.batch, "G": tiles.groups, "P": tiles.rows, "N": tiles.columns}
     extents: list[Ints] = [np.full((), extent, np.int64) for extent in tensor.shape]
@@ -249,14 +299,7 @@ def _buffer_bytes(
             largest = np.where(nest.whole, whole, cut)
         extents[axis] = largest * (tensor.shape[axis] // whole)
     extents[1] = np.minimum(extents[1], tensor.buffered_channels)
-    elements = extents[0] * extents[1] * extents[2] * extents[3]
-    one = -(-elements * tensor.bits // 8)
-    if not tensor.doubled:
-        return one
-    moves = np.ones((), np.int64)
-    for trips in nest.of(tensor.access).values():
-        moves = moves * trips
-    return np.asarray(one * np.where(moves > 1, 2, 1), np.int64)
+    return extents
 
 
 def sums_of_group(sweep: Sweep, rows: int, split: bool) -> int:
@@ -266,24 +309,34 @@ def sums_of_group(sweep: Sweep, rows: int, split: bool) -> int:
     return sweep.sums * rows if split else 0
 
 
-def _sums_bytes(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> Ints:
-    """Running sums of all rows that wait, with the state."""
+def _sums_extents(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> list[Ints]:
+    """Running sums of all rows that wait, with the state: batches, groups, rows, values."""
     sweep = problem.sweep
-    groups = tiles.batch * tiles.groups
     if sweep.kind is SweepKind.RECURRENT:
-        each: Ints = sweep.state + sweep.sums * nest.split
+        rows, each = np.ones((), np.int64), sweep.state + sweep.sums * nest.split
     else:
         rows = tiles.rows if nest.rows_outside else np.full((), sweep.rows, np.int64)
-        each = sweep.sums * rows * nest.split
-    return np.asarray(-(-groups * each * problem.memory.accumulator_bits // 8), np.int64)
+        each = sweep.sums * nest.split
+    return [tiles.batch, tiles.groups, rows, np.asarray(each, np.int64)]
 
 
-def tiling_costs(problem: SweepProblem, order: str, sizes: tuple[int, int, int, int]) -> SweepCosts:
+def tiling_sizes(sweep: Sweep, tiling: LayerTiling) -> Sizes:
+    """The tile sizes of batch, groups, rows and columns."""
+    batch, groups, rows, columns = (getattr(tiling, name) for name, _ in tile_extents(sweep))
+    return batch, groups, rows, columns
+
+
+def tiles_of(sizes: Sizes) -> SweepTiles:
+    """One tiling as arrays of one element; sizes of batch, groups, rows, columns."""
+    return SweepTiles(*(np.full(1, size, np.int64) for size in sizes))
+
+
+def tiling_costs(problem: SweepProblem, order: str, sizes: Sizes) -> SweepCosts:
     """Costs of one tiling, arrays of one element; sizes of batch, groups, rows, columns."""
-    return evaluate(problem, order, SweepTiles(*(np.full(1, s, np.int64) for s in sizes)))
+    return evaluate(problem, order, tiles_of(sizes))
 
 
-def step_bits(problem: SweepProblem, order: str, sizes: tuple[int, int, int, int]) -> int:
+def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
     """Bits that all steps read from and write to local memory.
 
     A step reads its tile of every input once, writes the results that it finishes, and
@@ -317,7 +370,7 @@ def tile_extents(sweep: Sweep) -> Iterator[tuple[str, int]]:
     yield from (("row_tile", rows), ("column_tile", sweep.columns))
 
 
-def steps_of(sweep: Sweep, sizes: tuple[int, int, int, int]) -> int:
+def steps_of(sweep: Sweep, sizes: Sizes) -> int:
     """Steps of a tiling with these sizes of batch, groups, rows and columns."""
     columns = len(column_spans(sweep, sizes[3]))
     twice = 2 if columns > 1 and sweep.kind is SweepKind.TWICE else 1

@@ -40,8 +40,8 @@ def column_sizes(sweep: Sweep) -> Ints:
     return np.unique(np.concatenate([*sizes, [sweep.columns]]))
 
 
-def _blocks(problem: SweepProblem) -> Iterator[Ints]:
-    """Candidates of some tilings: local bytes, DRAM bits, passes, steps, then the tiling."""
+def sweep_tilings(problem: SweepProblem) -> Iterator[tuple[str, SweepTiles]]:
+    """All tilings, in parts: the order of P and N, and arrays of tile sizes."""
     sweep = problem.sweep
     pairs = _batches_and_groups(sweep)
     in_time = sweep.kind is SweepKind.RECURRENT
@@ -56,11 +56,14 @@ def _blocks(problem: SweepProblem) -> Iterator[Ints]:
                 rows[first : first + step, None],
                 columns,
             )
-            yield _candidates(problem, order, tiles)
+            yield order, tiles
 
 
 def _candidates(problem: SweepProblem, order: str, tiles: SweepTiles) -> Ints:
-    """Tilings of a block that no smaller one of it undercuts."""
+    """Some tilings that no smaller one of them undercuts, as rows of numbers.
+
+    Columns: local bytes, DRAM bits, passes of each input, steps, then the tiling.
+    """
     costs = evaluate(problem, order, tiles)
     local, bits = costs.local_bytes.ravel(), costs.dram_bits.ravel()
     keep = pareto(local, bits)
@@ -78,7 +81,7 @@ def _candidates(problem: SweepProblem, order: str, tiles: SweepTiles) -> Ints:
 @lru_cache(maxsize=1024)
 def sweep_frontier(problem: SweepProblem) -> Frontier:
     """The frontier of a sweep over all its tilings."""
-    rows = np.concatenate(list(_blocks(problem)))
+    rows = np.concatenate([_candidates(problem, *each) for each in sweep_tilings(problem)])
     rows = rows[np.lexsort(rows.T[::-1])]
     reads = 2 + len(problem.inputs)
     local, bits, steps = rows[:, 0], rows[:, 1], rows[:, reads]

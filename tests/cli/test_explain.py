@@ -165,3 +165,29 @@ def test_a_layer_that_does_not_fit(tmp_path: Path) -> None:
     for text in ("'conv4_2'", "needs 22 bytes", "there are 21"):
         assert text in done.stderr
     command(*arguments, "22B", cwd=tmp_path)
+
+
+def test_a_sweep_in_text_and_json(tmp_path: Path) -> None:
+    """With 12 KiB the keys and values of bert_tiny are read for each of 5 tiles of queries."""
+    arguments = ("bert_tiny", "layer1.attention.heads", "--hw", "bare", "--local-memory", "12KiB")
+    text = command("explain", *arguments, cwd=tmp_path).stdout
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    nest = lines[next(n for n, line in enumerate(lines) if line.startswith("Loop nest")) :]
+    assert nest[0] == "Loop nest, 80 steps; innermost columns: rows stay"
+    assert nest[4:12] == [
+        "for groups: 2 2 of 1",
+        "for rows: 128 5 of 26, the last 24",
+        "load input 1,664 10",
+        "keep running sums 6,864 10",
+        "for columns: 128 8 of 16",
+        "load operand 0 1,024 80",
+        "load operand 1 1,024 80",
+        "step 80",
+    ]
+    assert "running sums 1x1x26x66 1 6,864" in nest
+    found = explain_json(*arguments, cwd=tmp_path)
+    assert found["layer"]["sweep"]["kind"] == "attention"
+    assert [each["times"] for each in found["dram"]["tensors"]] == [1, 5, 5, 1]
+    used = found["local"]["used_bytes"]
+    assert sum(each["size_bytes"] for each in found["local"]["buffers"]) == used
+    assert found["accumulators"] == {"capacity_bytes": None, "used_bytes": 0}

@@ -83,18 +83,23 @@ def sweeps(draw: st.DrawFn, largest: int = 5) -> oracle.OracleSweep:
     )
 
 
-def swept(tensor: oracle.OracleTensor, double: bool, *, output: bool = False) -> SweptTensor:
+def swept(
+    role: str, tensor: oracle.OracleTensor, double: bool, *, output: bool = False
+) -> SweptTensor:
     channels = tensor.shape[1]
     bits = channels * tensor.bits
     moved = bits if (tensor.stored if output else not tensor.resident) else 0
     access = tuple(Cut(*cut) for cut in tensor.cuts)
     held = 0 if tensor.resident else channels
-    return SweptTensor(tensor.shape, access, tensor.bits, held, moved, bits, double)
+    return SweptTensor(role, tensor.shape, access, tensor.bits, held, moved, bits, double)
 
 
 def problem_of(spec: oracle.OracleSweep) -> SweepProblem:
-    inputs = tuple(swept(each, spec.double_buffer) for each in spec.inputs)
-    outputs = tuple(swept(each, spec.double_buffer, output=True) for each in spec.outputs)
+    double = spec.double_buffer
+    inputs = tuple(swept(f"input {n}", each, double) for n, each in enumerate(spec.inputs))
+    outputs = tuple(
+        swept(f"output {n}", each, double, output=True) for n, each in enumerate(spec.outputs)
+    )
     sweep = Sweep(
         kind=SweepKind(spec.kind),
         batch=spec.batch,
@@ -106,8 +111,8 @@ def problem_of(spec: oracle.OracleSweep) -> SweepProblem:
         sums=spec.sums,
         state=spec.state,
     )
-    constants = tuple(swept(each, spec.double_buffer) for each in spec.constants)
-    memory = MemoryOptions(0, buffering(spec.double_buffer), spec.accumulator_bits)
+    constants = tuple(swept("constants", each, double) for each in spec.constants)
+    memory = MemoryOptions(0, buffering(double), spec.accumulator_bits)
     return SweepProblem(sweep, inputs, outputs, constants, memory)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dataflow_sim.errors import DoesNotFitError, InputError
 from dataflow_sim.explanation import explain, find_layer
-from dataflow_sim.graph.layer import Layer, Window
+from dataflow_sim.graph.layer import Layer, LayerKind, Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, load_hardware
 from dataflow_sim.ingest import graph_from_model
@@ -395,15 +395,57 @@ def test_the_best_of_each_nest_is_the_best_of_all_tilings(more: int, double_buff
 
 def test_a_streamed_layer_has_slices_and_no_nest() -> None:
     graph = load_network("llama2_7b_decode@cache=64-layers=1")
-    streamed = [layer.name for layer in graph.layers if layer.kind.value == "streamed"]
+    streamed = [
+        layer.name
+        for layer in graph.layers
+        if layer.kind is LayerKind.STREAMED and layer.sweep is None
+    ]
     assert streamed
     for layer in streamed:
         found = explain(graph, machine(1 << 20, double=True), RunOptions(), layer)
         assert (found.loops, found.moves, found.alternatives, found.next_steps) == ((),) * 4
+        assert found.layer.sweep is None
         assert all(tensor.times == 1 for tensor in found.tensors)
         assert sum(buffer.size_bytes for buffer in found.buffers) == found.local_bytes
         assert sum(tensor.dram_bytes for tensor in found.tensors) == found.dram_bytes
         assert any("No loop nest" in table.title for table in explain_tables(found))
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("accumulators", [40, 400, 100_000])
+def test_partial_sums_may_lie_in_a_memory_of_their_own(accumulators: int, double: bool) -> None:
+    graph = graph_of("residual")
+    used = set()
+    for capacity in range(140, 1000, 60):
+        hardware = machine(capacity, double)
+        compute = hardware.compute.model_copy(update={"accumulator_memory_bytes": accumulators})
+        hardware = hardware.model_copy(update={"compute": compute})
+        memory = memory_options(hardware)
+        assert memory.accumulator_capacity_bytes == accumulators
+        for layer in graph.layers:
+            try:
+                found = explain(graph, hardware, RunOptions(), layer.name)
+            except DoesNotFitError:
+                continue
+            local = [each for each in found.buffers if not each.accumulators]
+            apart = [each for each in found.buffers if each.accumulators]
+            assert sum(buffer.size_bytes for buffer in local) == found.local_bytes <= capacity
+            assert sum(buffer.size_bytes for buffer in apart) == found.accumulator_bytes
+            assert found.accumulator_bytes <= accumulators == found.accumulator_capacity_bytes
+            assert {each.holds for each in apart} <= {"partial sums"}
+            split = found.tiling["partial_sums"] is not PartialSums.NONE
+            assert bool(apart) == split == bool(found.accumulator_bytes)
+            used.add(split)
+            (table,) = (t for t in explain_tables(found) if t.title.startswith("Local memory"))
+            rows = [row[0] for row in table.rows]
+            assert rows.index("sum") == len(rows) - 2 - len(apart)
+            assert table.rows[-1][0] == f"sum there, of {accumulators:,}"
+            assert table.rows[-1][-1] == f"{found.accumulator_bytes:,}"
+            assert found.to_json()["accumulators"] == {
+                "capacity_bytes": accumulators,
+                "used_bytes": found.accumulator_bytes,
+            }
+    assert used == {False, True}
 
 
 def test_layers_by_name_and_by_number() -> None:
