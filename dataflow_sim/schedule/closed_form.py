@@ -278,7 +278,7 @@ def _nest_of_kernel(problem: LayerProblem, tiles: TileArrays, nest: _Nest) -> _N
     return nest.without("M", tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
 
 
-def _left(tile: Ints, pinned: Ints, channels: int) -> Ints:
+def open_channels(tile: Ints, pinned: Ints, channels: int) -> Ints:
     """The most channels of a tile that are not pinned: of the first one with any, or the next."""
     border = (pinned // tile + 1) * tile
     left = np.minimum(border, channels) - pinned
@@ -345,7 +345,7 @@ def _buffers(
     output_moves = group_trips * trips["M"] * trips["P"]
     found: dict[str, Ints] = {}
     if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
-        left = _left(tiles.input_channels, tiles.pinned_inputs, problem.input_channels)
+        left = open_channels(tiles.input_channels, tiles.pinned_inputs, problem.input_channels)
         fetched = np.minimum(tiles.group * left, problem.input_dram_channels)
         one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
         if problem.input_doubled:
@@ -357,7 +357,7 @@ def _buffers(
         found["pinned input"] = _ceil_bytes(pinned, problem.input_bits)
     if problem.has_kernel:
         weights = _nest_of_kernel(problem, tiles, nest)
-        left = _left(tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
+        left = open_channels(tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
         kernel = tiles.group * left * tiles.input_channels * problem.kernel_area
         moves = group_trips * weights.trips["M"] * trips["K"] * weights.passes("MK")
         size = _ceil_bytes(kernel, problem.kernel_local_bits)

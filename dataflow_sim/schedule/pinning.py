@@ -37,6 +37,7 @@ from dataflow_sim.schedule.closed_form import (
     Ints,
     TileArrays,
     evaluate,
+    open_channels,
     pinned_plane,
 )
 from dataflow_sim.schedule.problem import LayerProblem
@@ -186,9 +187,9 @@ def _below(side: Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) -
 
     def undercut(which: Ints, first: Ints, last: Ints) -> Bools:
         """Whether the frontier is no worse than the memory of `first` with the bits of `last`."""
-        left = np.minimum(tile[which], side.channels - first) * open_elements[which]
-        least = rest[which] + -(-left * side.local_bits // 8) * (first < side.channels)
-        least += first * side.elements * side.local_bits // 8
+        left = open_channels(tile[which], first, side.channels) * open_elements[which]
+        held = first * side.elements
+        least = rest[which] + left * side.local_bits // 8 + held * side.local_bits // 8
         fewest = bits[which] - last * saved[which]
         place = np.searchsorted(local_bytes, least, "right") - 1
         return np.asarray((place >= 0) & (dram_bits[place] <= fewest), bool)

@@ -127,8 +127,8 @@ def test_knee_points_stand_at_powers_of_two(tmp_path: Path) -> None:
     text = command("curve", *arguments, cwd=tmp_path).stdout
     rows = [line for line in text.splitlines() if "layerwise" in line]
     sizes = [" ".join(row.split()[1:3]) for row in rows]
-    assert sizes == ["246 B", "16 KiB", "32 KiB", "64 KiB", "100,865 B"]
-    last = "layerwise 100,865 B 4.209 MB 9.987 MB 150.53 KB 1.00 KB 0 B 14.348 MB 3.290"
+    assert sizes == ["246 B", "16 KiB", "32 KiB", "64 KiB", "100,878 B"]
+    last = "layerwise 100,878 B 4.209 MB 9.987 MB 150.53 KB 1.00 KB 0 B 14.348 MB 3.290"
     assert " ".join(rows[-1].split()) == last
 
 

@@ -106,7 +106,11 @@ def test_double_buffers_of_some_tensors(name: str, doubled: Buffering) -> None:
 
 @pytest.mark.parametrize(
     ("name", "policy"),
-    [("vgg16", "layerwise"), ("resnet50", "layerwise"), ("mobilenet_v1@0.25", "merged")],
+    [
+        pytest.param("vgg16", "layerwise", marks=pytest.mark.slow),
+        pytest.param("resnet50", "layerwise", marks=pytest.mark.slow),
+        ("mobilenet_v1@0.25", "merged"),
+    ],
 )
 def test_partial_sums_in_a_memory_of_their_own(name: str, policy: str) -> None:
     graph = built_in(name)
@@ -126,8 +130,8 @@ def test_partial_sums_in_a_memory_of_their_own(name: str, policy: str) -> None:
     [
         ("mobilenet_v1@0.25", "layerwise", 4, 8),
         ("mobilenet_v1@0.25", "merged", 4, 16),
-        ("resnet50", "layerwise", 3, 7),
-        ("mobilenet_v1@0.25", "merged", 8, 8),
+        pytest.param("resnet50", "layerwise", 3, 7, marks=pytest.mark.slow),
+        pytest.param("mobilenet_v1@0.25", "merged", 8, 8, marks=pytest.mark.slow),
     ],
 )
 def test_kernels_that_the_transfer_unpacks(name: str, policy: str, bits: int, local: int) -> None:

@@ -95,7 +95,11 @@ def swept(name: str, capacity: int, double: bool) -> list[ExplainResult]:
     return [explained(name, capacity, double, layer) for layer in layers.values()]
 
 
-ALL = [*NETWORKS, *operators.CASES]
+ALL = [
+    *(name for name in NETWORKS if name != "bert_tiny"),
+    pytest.param("bert_tiny", marks=pytest.mark.slow),
+    *operators.CASES,
+]
 
 
 @pytest.mark.parametrize(("more", "double"), WITH_ROOM)
