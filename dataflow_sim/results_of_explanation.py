@@ -216,8 +216,9 @@ class ExplainedLayer:
     """What the layer is: `number` counts from 1 in the order of `inspect`, of `count` layers.
 
     `sweep` is None where its steps do not take rows against columns.  The window is (row, column)
-    pairs; `pool` is empty where none is folded in; widths are bits per element, 0 where there is
-    no such tensor.
+    pairs, of a volume (depth, height, width).  `plane` is the (height, width) of a volume's input,
+    whose rows are its depth and columns its planes; empty elsewhere.  `pool` is empty where none is
+    folded in; widths are bits per element, 0 where there is no such tensor.
     """
 
     number: int
@@ -231,10 +232,11 @@ class ExplainedLayer:
     body_shape: Shape
     output_shape: Shape
     groups: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    pad: tuple[int, int]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pad: tuple[int, ...]
+    plane: tuple[int, ...]
     pool: str
     operands: tuple[str, ...]
     macs: int

@@ -29,10 +29,11 @@ def layer_macs(layer: Layer) -> int:
     return n * c * h * w * layer.input_channels_per_group * kernel_rows * kernel_columns
 
 
-def _taps_inside(layer: Layer, axis: int) -> int:
-    """Kernel taps that meet a real element, summed over the output positions of an axis."""
-    window = layer.window
-    size, body = layer.input.shape[2 + axis], layer.body_shape[2 + axis]
+def _taps_inside(window: Window, axis: int, size: int, body: int) -> int:
+    """Kernel taps that meet a real element, summed over the output positions of an axis.
+
+    `size` and `body` are the extents of input and output along it.
+    """
     step = window.dilation[axis]
     if window.up[axis] > 1:  # the same pairs, summed over the input's elements
         last = np.arange(size, dtype=np.int64) * window.up[axis] + window.pad[axis]
@@ -49,8 +50,15 @@ def layer_macs_without_padding(layer: Layer) -> int:
     """MACs of one layer whose operand is not zero padding; of a streamed layer all of them."""
     if layer.kind is not LayerKind.CONVOLUTION:
         return layer.stated_macs
-    n, c = layer.body_shape[:2]
-    return n * c * layer.input_channels_per_group * _taps_inside(layer, 0) * _taps_inside(layer, 1)
+    plane = layer.window.plane
+    rows = (layer.input.shape[2], layer.body_shape[2])
+    columns = [(layer.input.shape[3], layer.body_shape[3])]
+    if plane is not None:
+        columns = list(zip(plane.input_size, plane.body_size, strict=True))
+    macs = layer.body_shape[0] * layer.body_shape[1] * layer.input_channels_per_group
+    for (window, axis), extents in zip(layer.window.slides, [rows, *columns], strict=True):
+        macs *= _taps_inside(window, axis, *extents)
+    return macs
 
 
 def weight_elements(graph: NetworkGraph, layer: Layer) -> int:

@@ -8,7 +8,8 @@ with everything that folds into it.  In the order of execution:
 
 Feature maps are (batch, channel, row, column).  A fully connected layer is a convolution
 whose kernel covers the whole plane, so that flattening costs nothing and needs no
-addressing of its own.
+addressing of its own.  A volume (batch, channel, depth, height, width) lies with its depth as
+rows and each of its planes, line behind line, as columns.
 """
 
 from __future__ import annotations
@@ -117,6 +118,9 @@ class Window:
     each element, which are neither read nor multiplied: how maps are enlarged.  Of a
     `transposed` convolution each input element meets every tap of the kernel, and that is
     what its MACs are counted by.  Raises ValueError where either comes with a stride.
+
+    Over a volume it slides along rows by these pairs, and along both axes that the columns run
+    over by those of `plane`; the columns' share is then (taps of the plane, 1, 1, 0).
     """
 
     kernel: tuple[int, int] = (1, 1)
@@ -125,15 +129,41 @@ class Window:
     pad: tuple[int, int] = (0, 0)
     up: tuple[int, int] = (1, 1)
     transposed: bool = False
+    plane: PlaneWindow | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a stride in a window that enlarges."""
+        """Refuse a stride in a window that enlarges, and columns that slide beside a plane."""
         if (self.transposed or max(self.up) > 1) and max(self.stride) > 1:
             raise ValueError(f"stride {self.stride} in a window that enlarges by {self.up}")
+        if self.plane is not None:
+            taps = self.plane.window.kernel[0] * self.plane.window.kernel[1]
+            columns = (self.kernel[1], self.stride[1], self.dilation[1], self.pad[1])
+            if columns != (taps, 1, 1, 0) or self.transposed or max(self.up) > 1:
+                raise ValueError(f"a window of {taps} taps in the plane, columns of {columns}")
+
+    @property
+    def slides(self) -> tuple[tuple[Window, int], ...]:
+        """The axes that it slides along: each as an axis (0 or 1) of a window of two."""
+        if self.plane is None:
+            return (self, 0), (self, 1)
+        return (self, 0), (self.plane.window, 0), (self.plane.window, 1)
 
     def extent(self, axis: int) -> int:
         """Elements that one window spans along an axis (0 rows, 1 columns), zeros included."""
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneWindow:
+    """How a window slides over the planes of a volume, which lie line behind line as columns.
+
+    `window` is its part in the plane, (height, width) pairs; the sizes are those of a plane of
+    the input and of the body.
+    """
+
+    input_size: tuple[int, int]
+    body_size: tuple[int, int]
+    window: Window
 
 
 POINT = Window()

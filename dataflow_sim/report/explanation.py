@@ -61,8 +61,8 @@ def _extents(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
 
 
-def _pair(pair: tuple[int, int]) -> str:
-    return "x".join(map(str, pair))
+def _by(extents: tuple[int, ...]) -> str:
+    return "x".join(map(str, extents))
 
 
 def _layer(result: ExplainResult) -> Table:
@@ -70,8 +70,8 @@ def _layer(result: ExplainResult) -> Table:
     layer = result.layer
     operation = layer.op
     if layer.kind == "convolution":
-        operation += f" {_pair(layer.kernel)}, stride {_pair(layer.stride)}, pad {_pair(layer.pad)}"
-        operation += f", dilation {_pair(layer.dilation)}" if layer.dilation != (1, 1) else ""
+        operation += f" {_by(layer.kernel)}, stride {_by(layer.stride)}, pad {_by(layer.pad)}"
+        operation += f", dilation {_by(layer.dilation)}" if max(layer.dilation) > 1 else ""
         operation += f", {layer.groups:,} groups" if layer.groups > 1 else ""
     pool = f"; pooled {layer.pool}" if layer.pool else ""
     body = f" -> {_extents(layer.body_shape)}" if layer.body_shape != layer.output_shape else ""
@@ -93,6 +93,10 @@ def _layer(result: ExplainResult) -> Table:
     ]
     if layer.sweep is not None:
         rows.append(("sweep", _loops_of(layer.sweep)))
+    if layer.plane:
+        rows.append(
+            ("volume", f"rows are depth, columns the lines of planes of {_by(layer.plane)}")
+        )
     if layer.folded:
         rows.append(("folded in", layer.folded))
     if layer.operands:

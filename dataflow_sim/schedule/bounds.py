@@ -39,7 +39,8 @@ from math import ceil, gcd, prod, sqrt
 from dataflow_sim.graph.analyses import layer_macs_without_padding
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.footprints import layer_axes, needed_input_elements
+from dataflow_sim.schedule.footprints import layer_axes
+from dataflow_sim.schedule.needed import needed_input_elements
 from dataflow_sim.schedule.problem import stream_regions
 
 
@@ -48,9 +49,8 @@ def window_reuse(layer: Layer) -> int:
 
     Of a layer that enlarges: from how many inputs of a channel an output element gathers.
     """
-    window = layer.window
     reuse = 1
-    for axis in (0, 1):
+    for window, axis in layer.window.slides:
         step = window.stride[axis] * window.up[axis]
         reuse *= ceil(window.kernel[axis] / (step // gcd(step, window.dilation[axis])))
     return reuse

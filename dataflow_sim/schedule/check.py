@@ -42,6 +42,11 @@ def _extent_faults(layer: Layer, tiling: LayerTiling) -> Iterator[str]:
         value = getattr(tiling, name)
         if not 1 <= value <= limit:
             yield f"{name} is {value}, legal is 1 to {limit}"
+    plane = layer.window.plane
+    if plane is not None and tiling.column_tile < limits["column_tile"]:
+        line = plane.body_size[1]
+        if layer.pool is not None or tiling.column_tile % line:
+            yield f"column_tile is {tiling.column_tile}, which cuts a line of {line}"
     whole = (
         tiling.output_channel_tile == limits["output_channel_tile"]
         and tiling.input_channel_tile == limits["input_channel_tile"]

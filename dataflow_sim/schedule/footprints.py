@@ -18,6 +18,12 @@ gaps, tiles that read nothing.  To repeat every element u times is k = u, p = u 
 a transposed convolution are its pairs (i, t); a pair whose place is cropped counts at the
 border that it is beyond, so that a whole body counts input elements x taps.
 
+Volumes.  Depth is the row axis.  The columns are planes, line behind line: a span of them lies in
+lines [floor(start / width), ceil(stop / width)), and reads all of the lines of the input that the
+same formulas give for these along the height:
+
+    columns [x, y) of a plane of W' a line  └► lines  └► input lines [a, b)  └► [a·W, b·W)
+
 Clipping is what makes zero padding free of DRAM traffic.  A 1-wide kernel with stride
 above 1 touches every s-th element only, and only those are read (a strided span).
 
@@ -40,19 +46,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.layer import Layer, PlaneWindow
 from dataflow_sim.graph.region import Span
+from dataflow_sim.schedule.dominance import undominated
 
 Ints = npt.NDArray[np.int64]
+_Places = TypeVar("_Places", Ints, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One spatial axis of a layer: the sizes of its maps, its window and its pooling."""
+    """One spatial axis of a layer: the sizes of its maps, its window and its pooling.
+
+    `plane` holds height and width where the axis runs over the planes of a volume; `kernel` is
+    then the taps in the plane, pooling takes all of it or nothing.
+    """
 
     input_size: int
     body_size: int
@@ -67,6 +80,7 @@ class Axis:
     pool_pad: int
     up: int = 1
     transposed: bool = False
+    plane: tuple[Axis, Axis] | None = None
 
     def body_span(self, start: int, stop: int) -> Span:
         """Body elements that outputs [start, stop) are pooled from."""
@@ -77,6 +91,9 @@ class Axis:
 
     def input_span(self, body: Span) -> Span:
         """Input elements that a span of the body reads; empty where all is padding."""
+        if self.plane is not None:
+            begin, end = _input_lines(*self.plane, np.int64(body.start), np.int64(body.stop))
+            return Span(int(begin), int(end))
         low = body.start * self.stride - self.pad
         if self.kernel == 1 and self.stride > 1:
             first = max(0, -(-max(0, -low) // self.stride) * self.stride + low)
@@ -97,8 +114,9 @@ def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
     """The row axis and the column axis of a layer."""
     pool = layer.pool.window if layer.pool else None
 
+    window, plane = layer.window, layer.window.plane
+
     def axis(index: int) -> Axis:
-        window = layer.window
         return Axis(
             input_size=layer.input.shape[2 + index],
             body_size=layer.body_shape[2 + index],
@@ -113,7 +131,13 @@ def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
             pool_pad=pool.pad[index] if pool else 0,
             up=window.up[index],
             transposed=window.transposed,
+            plane=None if plane is None or index == 0 else (along(plane, 0), along(plane, 1)),
         )
+
+    def along(plane: PlaneWindow, index: int) -> Axis:
+        size, body, part = plane.input_size[index], plane.body_size[index], plane.window
+        taps = (part.kernel[index], part.stride[index], part.dilation[index], part.pad[index])
+        return Axis(size, body, body, *taps, 1, 1, 1, 0)
 
     return axis(0), axis(1)
 
@@ -139,8 +163,13 @@ def _axis_sizes(axis: Axis) -> Ints:
     """The tile sizes along an axis that can be of use, ascending.
 
     Where the input is enlarged, how many tiles share an element follows from the tile's size
-    modulo `up`, borders aside: for each trip count the least tile of each remainder.
+    modulo `up`, borders aside: for each trip count the least tile of each remainder.  Planes are
+    cut between lines, pooled ones not at all.
     """
+    if axis.plane is not None:
+        height, width = axis.plane
+        whole = axis.output_size < axis.body_size
+        return np.array([1]) if whole else tile_sizes(height.body_size) * width.body_size
     least = tile_sizes(axis.output_size)
     sizes = {
         size + more
@@ -213,11 +242,18 @@ def _input_spans(axis: Axis, low: Ints, high: Ints) -> tuple[Ints, Ints]:
 
     Of a strided span the ends are numbers of lattice points, of which every one is read.
     """
+    if axis.plane is not None:
+        return _input_lines(*axis.plane, low, high)
     if axis.kernel == 1 and axis.stride > 1:
         first = -(-axis.pad // axis.stride)  # the first body element that is not all padding
         last = (axis.input_size - 1 + axis.pad) // axis.stride
         begin, end = np.maximum(low, first), np.minimum(high, last + 1)
         return begin, np.maximum(begin, end)
+    return _reached(axis, low, high)
+
+
+def _reached(axis: Axis, low: _Places, high: _Places) -> tuple[_Places, _Places]:
+    """From the first to behind the last input element that bodies [low, high) read."""
     reach = (axis.kernel - 1) * axis.dilation + 1
     begin = np.maximum(0, -(-(low * axis.stride - axis.pad) // axis.up))
     final = (high - 1) * axis.stride - axis.pad + reach - 1
@@ -225,28 +261,11 @@ def _input_spans(axis: Axis, low: Ints, high: Ints) -> tuple[Ints, Ints]:
     return begin, np.maximum(begin, end)
 
 
-def needed_input_elements(axis: Axis) -> int:
-    """Input elements along an axis that some output depends on."""
-    outputs = np.arange(axis.output_size, dtype=np.int64)
-    starts = outputs * axis.pool_stride - axis.pool_pad
-    body = _covered(starts, axis.pool_kernel, axis.pool_dilation, axis.body_size)
-    starts = np.flatnonzero(body) * axis.stride - axis.pad
-    size = (axis.input_size - 1) * axis.up + 1
-    return int(_covered(starts, axis.kernel, axis.dilation, size)[:: axis.up].sum())
-
-
-def _covered(starts: Ints, taps: int, dilation: int, size: int) -> npt.NDArray[np.bool_]:
-    """Which of `size` elements some window that starts at one of `starts` touches."""
-    if dilation == 1:
-        change = np.zeros(size + 1, np.int64)
-        np.add.at(change, np.clip(starts, 0, size), 1)
-        np.add.at(change, np.clip(starts + taps, 0, size), -1)
-        return np.cumsum(change[:-1]) > 0
-    covered = np.zeros(size, bool)
-    for tap in range(taps):
-        place = starts + tap * dilation
-        covered[place[(place >= 0) & (place < size)]] = True
-    return covered
+def _input_lines(height: Axis, width: Axis, low: _Places, high: _Places) -> tuple[_Places, _Places]:
+    """The columns of whole input lines that body columns [low, high) of a plane read."""
+    lines = (low // width.body_size, -(-high // width.body_size))
+    begin, end = _reached(height, *lines)
+    return begin * width.input_size, end * width.input_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -359,33 +378,4 @@ def _undominated(tiles: PlaneTiles, input_doubled: bool, transposed: bool) -> Pl
     if input_doubled:
         # two slots round up to bytes one by one, so that they never stand in for a ring
         columns += [tiles.two_once, tiles.two_again, (~tiles.common).astype(np.int64)]
-    costs = np.stack(columns, axis=1)
-    order = np.lexsort(costs.T[::-1])
-    sorted_costs = costs[order]
-    kept = np.zeros((0, costs.shape[1]), np.int64)
-    alive: list[int] = []
-    for first in range(0, len(order), _BLOCK):
-        block = sorted_costs[first : first + _BLOCK]
-        places = np.flatnonzero(~_dominated(block, kept))
-        block = block[places]
-        # within the block a choice can only be dominated by an earlier one
-        earlier = np.tri(len(block), k=-1, dtype=bool)
-        better = np.all(block[None, :, :] <= block[:, None, :], axis=2) & earlier
-        unbeaten = ~np.any(better, axis=1)
-        kept = np.concatenate([kept, block[unbeaten]])
-        alive.extend(order[first + places[unbeaten]].tolist())
-    return tiles.take(np.array(sorted(alive), np.int64))
-
-
-_BLOCK = 256
-
-
-def _dominated(block: Ints, kept: Ints) -> npt.NDArray[np.bool_]:
-    """Which rows of a block are nowhere below some kept row."""
-    beaten = np.zeros(len(block), bool)
-    for first in range(0, len(kept), 4 * _BLOCK):
-        part = kept[first : first + 4 * _BLOCK]
-        left = np.flatnonzero(~beaten)
-        no_worse = np.all(part[None, :, :] <= block[left][:, None, :], axis=2)
-        beaten[left] = np.any(no_worse, axis=1)
-    return beaten
+    return tiles.take(undominated(np.stack(columns, axis=1)))

@@ -31,6 +31,24 @@ def _taps(
     return _places(axis, held, elements, real, where), real
 
 
+def _column_taps(
+    layer: Layer, held: Span, wanted: Rows, tap: int, where: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """`_taps` along the columns, which may be the planes of a volume, line behind line."""
+    plane = layer.window.plane
+    if plane is None:
+        return _taps(layer.window, 1, layer.input.shape[3], held, wanted, tap, where)
+    window, (height, width) = plane.window, plane.input_size
+    body = np.divmod(np.arange(*wanted), plane.body_size[1])
+    taps = divmod(tap, window.kernel[1])
+    y, x = (
+        body[axis] * window.stride[axis] - window.pad[axis] + taps[axis] * window.dilation[axis]
+        for axis in (0, 1)
+    )
+    real = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return _places(1, held, y * width + x, real, where), real
+
+
 def _places(
     axis: int,
     held: Span,
@@ -114,9 +132,7 @@ def convolve(
     for ky in range(layer.window.kernel[0]):
         rows, real_rows = _taps(layer.window, 0, layer.input.shape[2], held[0], body[0], ky, where)
         for kx in range(layer.window.kernel[1]):
-            columns, real_columns = _taps(
-                layer.window, 1, layer.input.shape[3], held[1], body[1], kx, where
-            )
+            columns, real_columns = _column_taps(layer, held[1], body[1], kx, where)
             real = real_rows[:, None] & real_columns
             if not real.any():
                 continue

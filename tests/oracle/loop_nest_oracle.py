@@ -22,6 +22,10 @@ loaded; an empty region has no elements and so loads nothing.  Where the input i
 s = 1) these are places of the spread input, and input row i lies at place i*u; no other place is an
 element.
 
+Of a volume the rows are its depth and the columns its planes, line behind line.  For body columns
+[x, y) of lines [u, v) of the plane the input columns are all elements of the input lines that the
+formula above gives for body lines [u, v) along the height; k = 1 and s > 1 make no difference.
+
 Multiplications.  A step multiplies each body element of its tile with all kh*kw taps, padding
 included, for each of its k.  In a transposed convolution each input element meets each tap once:
 input row i by tap t goes to body row i*u + p - t*d, to the border where that is outside the body.
@@ -78,7 +82,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from tests.oracle.loop_nest_spec import LayerSpec, NestCounts, NestTiling
+from tests.oracle.loop_nest_spec import LayerSpec, NestCounts, NestTiling, PlaneSpec
 
 Element = tuple[int, ...]
 Axes = tuple[tuple[int, ...], ...]
@@ -223,6 +227,8 @@ def _input_axis(spec: LayerSpec, axis: int, body: tuple[int, ...]) -> tuple[int,
     """Input rows (axis 0) or columns (axis 1) loaded for a run of body rows or columns."""
     if not body:
         return ()
+    if axis == 1 and spec.plane is not None:
+        return tuple(_lines(spec.plane, body))
     k, s = spec.kernel[axis], spec.stride[axis]
     d, p = spec.dilation[axis], spec.pad_begin[axis]
     candidates: Sequence[int]
@@ -231,6 +237,31 @@ def _input_axis(spec: LayerSpec, axis: int, body: tuple[int, ...]) -> tuple[int,
     else:
         candidates = range(body[0] * s - p, body[-1] * s - p + (k - 1) * d + 1)
     return tuple(_elements(spec, axis, candidates))
+
+
+def _lines(plane: PlaneSpec, body: tuple[int, ...]) -> Iterator[int]:
+    """Input columns loaded for a run of body columns of a volume: whole lines."""
+    height, width = plane.input_size
+    first, last = body[0] // plane.body_size[1], body[-1] // plane.body_size[1]
+    low = first * plane.stride[0] - plane.pad_begin[0]
+    high = last * plane.stride[0] - plane.pad_begin[0]
+    for line in range(low, high + (plane.kernel[0] - 1) * plane.dilation[0] + 1):
+        if 0 <= line < height:
+            yield from range(line * width, (line + 1) * width)
+
+
+def _plane_taps(plane: PlaneSpec, column: int) -> Iterator[int]:
+    """Input columns that one body column of a volume reads, unpadded."""
+    place = divmod(column, plane.body_size[1])
+    for taps in product(range(plane.kernel[0]), range(plane.kernel[1])):
+        y, x = (
+            place[axis] * plane.stride[axis]
+            - plane.pad_begin[axis]
+            + taps[axis] * plane.dilation[axis]
+            for axis in (0, 1)
+        )
+        if 0 <= y < plane.input_size[0] and 0 <= x < plane.input_size[1]:
+            yield y * plane.input_size[1] + x
 
 
 def _elements(spec: LayerSpec, axis: int, places: Iterable[int]) -> Iterator[int]:
@@ -242,6 +273,9 @@ def _elements(spec: LayerSpec, axis: int, places: Iterable[int]) -> Iterator[int
 
 def _taps(spec: LayerSpec, axis: int, x: int) -> Iterator[int]:
     """Input rows (axis 0) or columns (axis 1) that one body row or column reads, unpadded."""
+    if axis == 1 and spec.plane is not None:
+        yield from _plane_taps(spec.plane, x)
+        return
     first = x * spec.stride[axis] - spec.pad_begin[axis]
     taps = range(spec.kernel[axis])
     yield from _elements(spec, axis, [first + tap * spec.dilation[axis] for tap in taps])

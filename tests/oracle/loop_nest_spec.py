@@ -17,6 +17,21 @@ class PoolSpec:
 
 
 @dataclass(frozen=True)
+class PlaneSpec:
+    """What the columns of a volume are: planes, line behind line; (height, width) each.
+
+    The kernel's columns are then its taps in the plane, line behind line.
+    """
+
+    input_size: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pad_begin: Pair
+    body_size: Pair
+
+
+@dataclass(frozen=True)
 class OperandSpec:
     """An extra feature map: the body's shape, or (N, G*M, 1, 1) if `per_channel`."""
 
@@ -56,6 +71,7 @@ class LayerSpec:
     accumulator_bits: int = 32
     up: Pair = (1, 1)
     transposed: bool = False
+    plane: PlaneSpec | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the model does not define."""

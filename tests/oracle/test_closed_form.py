@@ -47,6 +47,23 @@ def enlarging_window(draw: st.DrawFn, transposed: bool) -> Axis:
     return Axis(size, body, body, kernel, 1, dilation, pad, 1, 1, 1, 0, up, transposed)
 
 
+def plane_of(height: Axis, width: Axis) -> Axis:
+    """The column axis of a volume whose planes have these two axes."""
+    body = height.body_size * width.body_size
+    taps = height.kernel * width.kernel
+    sizes = (height.input_size * width.input_size, body, body)
+    return Axis(*sizes, taps, 1, 1, 0, 1, 1, 1, 0, plane=(height, width))
+
+
+@st.composite
+def plane(draw: st.DrawFn, pooled: bool) -> Axis:
+    """Planes of a volume; pooled they are pooled whole."""
+    found = plane_of(draw(window()), draw(window()))
+    if not pooled:
+        return found
+    return replace(found, output_size=1, pool_kernel=found.body_size, pool_stride=found.body_size)
+
+
 @st.composite
 def axis(draw: st.DrawFn, pooled: bool, plain: bool, transposed: bool | None = None) -> Axis:
     """`transposed` tells whether an enlarging window is one; None where nothing enlarges."""
@@ -79,6 +96,7 @@ def problems(draw: st.DrawFn) -> LayerProblem:
     weighted = kind is LayerKind.CONVOLUTION
     pooled = draw(st.booleans())
     transposed = weighted if draw(st.booleans()) else None
+    volume = weighted and transposed is None and draw(st.booleans())
     plain = not weighted and not pooled and transposed is None
     groups = draw(st.integers(1, 3)) if weighted else draw(st.integers(1, 5))
     input_channels = draw(st.integers(1, 4)) if weighted else 1
@@ -102,7 +120,7 @@ def problems(draw: st.DrawFn) -> LayerProblem:
         output_channels=output_channels,
         input_channels=input_channels,
         rows=draw(axis(pooled, plain, transposed)),
-        columns=draw(axis(pooled, plain, transposed)),
+        columns=draw(plane(pooled) if volume else axis(pooled, plain, transposed)),
         has_kernel=weighted,
         has_pool=pooled,
         input_dram_channels=groups * input_channels,
@@ -132,7 +150,12 @@ def tilings(draw: st.DrawFn, problem: LayerProblem) -> LayerTiling:
         sums = draw(st.sampled_from([PartialSums.KEPT, PartialSums.SPILLED]))
     n = draw(st.integers(1, problem.batch))
     r = draw(st.integers(1, problem.rows.output_size))
-    c = draw(st.integers(1, problem.columns.output_size))
+    c = problem.columns.output_size
+    if problem.columns.plane is None:
+        c = draw(st.integers(1, c))
+    elif not problem.has_pool:
+        height, width = problem.columns.plane
+        c = draw(st.integers(1, height.body_size)) * width.body_size
     extents = (
         (problem.groups, group_tile),
         (problem.output_channels, m),
@@ -188,6 +211,18 @@ def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
         accumulator_bits=problem.memory.accumulator_bits,
         up=(rows.up, columns.up),
         transposed=rows.transposed,
+        plane=None if columns.plane is None else as_plane(*columns.plane),
+    )
+
+
+def as_plane(height: Axis, width: Axis) -> spec_of.PlaneSpec:
+    return spec_of.PlaneSpec(
+        input_size=(height.input_size, width.input_size),
+        kernel=(height.kernel, width.kernel),
+        stride=(height.stride, width.stride),
+        dilation=(height.dilation, width.dilation),
+        pad_begin=(height.pad, width.pad),
+        body_size=(height.body_size, width.body_size),
     )
 
 
@@ -256,7 +291,7 @@ def test_every_count_of_any_tiling(data: st.DataObject) -> None:
 
 
 @st.composite
-def tiny_problems(draw: st.DrawFn, enlarging: bool) -> LayerProblem:
+def tiny_problems(draw: st.DrawFn, enlarging: bool, volume: bool = False) -> LayerProblem:
     """Layers small enough to try every tiling there is, each extent of each axis."""
     kernel = draw(st.sampled_from([1, 2, 3, 4]))
     axes = []
@@ -266,6 +301,12 @@ def tiny_problems(draw: st.DrawFn, enlarging: bool) -> LayerProblem:
         pad = kernel - 1 - draw(st.integers(0, 1)) if enlarging else kernel // 2
         sizes = (max(1, body // up), body, body)
         axes.append(Axis(*sizes, kernel, 1, 1, pad, 1, 1, 1, 0, up, enlarging))
+    if volume:
+        stride, pad = draw(st.integers(1, 2)), draw(st.integers(0, kernel // 2))
+        body = draw(st.integers(1, 3))
+        size = max(1, (body - 1) * stride + kernel - 2 * pad)
+        height = Axis(size, body, body, kernel, stride, 1, pad, 1, 1, 1, 0)
+        axes[1] = plane_of(height, Axis(2, 2, 2, 3, 1, 1, 1, 1, 1, 1, 0))
     channels = draw(st.integers(1, 3))
     return LayerProblem(
         kind=LayerKind.CONVOLUTION,
@@ -300,14 +341,15 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
     if problem.groups == 1:
         pins += [(count, 0) for count in range(1, problem.output_channels + 1)]
         pins += [(0, count) for count in range(1, problem.input_channels + 1)]
+    line = 1 if problem.columns.plane is None else problem.columns.plane[1].body_size
     extents = (
         problem.groups,
         problem.output_channels,
         problem.input_channels,
         problem.rows.output_size,
-        problem.columns.output_size,
     )
-    tiles = product(*(range(1, extent + 1) for extent in extents))
+    columns = range(line, problem.columns.output_size + 1, line)
+    tiles = product(*(range(1, extent + 1) for extent in extents), columns)
     for (group, m, k, r, c), order, sums, pinned in product(tiles, ORDERS, PartialSums, pins):
         tiling = LayerTiling(order, sums, group, m, k, 1, r, c, 0, *pinned)
         if sums is PartialSums.SPILLED and any(pinned):
@@ -320,8 +362,8 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
     return points
 
 
-@settings(max_examples=16)
-@given(st.one_of(tiny_problems(False), tiny_problems(True)))
+@settings(max_examples=24)
+@given(st.one_of(tiny_problems(False), tiny_problems(True), tiny_problems(False, volume=True)))
 def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
     if problem.groups > 1:
         channels = problem.groups * problem.input_channels

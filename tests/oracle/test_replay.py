@@ -28,7 +28,7 @@ from tests.support.runs import (
 EXACT = ("padded_chain", "residual", "shuffled")
 ROUNDED = (
     *("concatenated", "depthwise", "pooled_classifier", "squeeze_excite"),
-    *("decoder", "transposed", "resized"),
+    *("decoder", "transposed", "resized", "volumes", "pooled_volume"),
 )
 REAL = ("tiny_mobilenet_v1", "tiny_mobilenet_v2")
 FACTORS = (1.3, 2.0, 6.0, 1000.0)

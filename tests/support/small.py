@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx
 
@@ -129,6 +129,62 @@ def resized() -> onnx.ModelProto:
     return net.model(net.resize("near", value, (24, 36), "nearest", "asymmetric"))
 
 
+def volume_convolution(
+    net: OnnxBuilder,
+    name: str,
+    value: str,
+    channels: int,
+    kernel: tuple[int, int, int],
+    groups: int = 1,
+    bias: bool = True,
+    auto_pad: str = "NOTSET",
+    **window: Sequence[int],
+) -> str:
+    """A convolution over (batch, channels, depth, height, width)."""
+    shape = (channels, net.channels(value) // groups, *kernel)
+    inputs = [value, net.weight(f"{name}.weight", shape)]
+    inputs += [net.weight(f"{name}.bias", (channels,))] if bias else []
+    return net.node("Conv", name, inputs, group=groups, auto_pad=auto_pad, **window)
+
+
+def volumes() -> onnx.ModelProto:
+    """Volumes: each axis with its own stride, padding and dilation; groups; taps in depth only."""
+    net = OnnxBuilder("volumes", (1, 3, 6, 9, 8))
+    around = [1, 1, 0, 1, 1, 1]
+    value = volume_convolution(net, "stem", "input", 6, (3, 3, 2), strides=[1, 2, 2], pads=around)
+    value = net.activation("stem.relu", net.batch_norm("stem.bn", value))
+    deep = volume_convolution(net, "each", value, 6, (3, 3, 3), groups=6, pads=[1] * 6)
+    deep = volume_convolution(net, "mix", net.activation("each.relu", deep), 6, (1, 1, 1))
+    value = net.activation("add.relu", net.add("add", deep, value))
+    plane = volume_convolution(net, "plane", value, 4, (1, 3, 3), auto_pad="SAME_UPPER")
+    short = volume_convolution(net, "short", value, 5, (1, 1, 1), bias=False, strides=[2, 2, 1])
+    wide = volume_convolution(
+        net,
+        "wide",
+        plane,
+        5,
+        (3, 3, 1),
+        strides=[2, 2, 1],
+        dilations=[1, 2, 1],
+        pads=[1, 2, 0, 1, 2, 0],
+    )
+    value = net.activation("join.relu", net.add("join", wide, short))
+    value = volume_convolution(net, "depth", value, 4, (3, 1, 1), pads=[1, 0, 0, 1, 0, 0])
+    return net.model(net.activation("depth.relu", value))
+
+
+def pooled_volume() -> onnx.ModelProto:
+    """A volume pooled whole behind its convolution, a gate by channel, two images."""
+    net = OnnxBuilder("pooled_volume", (2, 2, 4, 5, 6))
+    value = volume_convolution(net, "a", "input", 4, (3, 3, 3), pads=[1] * 6)
+    value = net.activation("a.relu", value)
+    mean = net.global_average_pool("mean", value)
+    gate = net.activation("gate", volume_convolution(net, "b", mean, 4, (1, 1, 1)), "Sigmoid")
+    value = net.multiply("scaled", value, gate)
+    value = volume_convolution(net, "c", value, 6, (2, 3, 3), groups=2, strides=[2, 1, 2])
+    return net.model(net.fully_connected("fc", net.global_average_pool("c.pool", value), 5))
+
+
 def tiny_mobilenet_v1() -> onnx.ModelProto:
     """The real MobileNetV1, narrow and at a low resolution."""
     return mobilenet_v1("tiny_mobilenet_v1", 0.125, 32)
@@ -157,6 +213,8 @@ SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
         decoder,
         transposed,
         resized,
+        volumes,
+        pooled_volume,
         tiny_mobilenet_v1,
         tiny_mobilenet_v2,
     )

@@ -11,11 +11,11 @@ from dataflow_sim.schedule.footprints import (
     Axis,
     PlaneTiles,
     axis_tiles,
-    needed_input_elements,
     one_plane_tile,
     plane_tiles,
     tile_sizes,
 )
+from dataflow_sim.schedule.needed import needed_input_elements
 
 
 @st.composite

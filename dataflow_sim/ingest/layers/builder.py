@@ -149,9 +149,9 @@ class GraphBuilder:
     # ---------------------------------------------------------------- copies
 
     def planes(self, name: str) -> Value:
-        """The value as (batch, channel, row, column); copied where it lies otherwise."""
+        """The value as (batch, channel, row, column), or a volume; copied if it lies otherwise."""
         value = self.values[name]
-        return value if value.planes else self.rearrange(name, 1)
+        return value if value.planes or value.volume else self.rearrange(name, 1)
 
     def channels_last(self, name: str) -> Value:
         """The value with its last axis as channels; copied where it lies otherwise."""

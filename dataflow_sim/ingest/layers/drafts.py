@@ -36,6 +36,15 @@ class Value:
         )
 
     @property
+    def volume(self) -> bool:
+        """The file sees the view as (batch, channel, depth, height, width): planes as columns."""
+        return (
+            len(self.axes.axes) == 5
+            and all(self.axes.covers([axis], [axis], self.view.shape) for axis in range(3))
+            and self.axes.covers([3, 4], [COLUMN], self.view.shape)
+        )
+
+    @property
     def flattened(self) -> bool:
         """The file sees the plane flattened into the channels: (batch, elements)."""
         last = len(self.axes.axes) - 1

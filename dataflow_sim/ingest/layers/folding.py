@@ -174,7 +174,8 @@ def _takes_pre(builder: GraphBuilder, node: Node, name: str) -> bool:
     weighted = node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul") and builder.is_constant(
         node.inputs[1]
     )
-    return weighted and node.inputs[0] == name and len(builder.shape(name)) in (2, 3, 4)
+    ranks = (3, 4, 5) if node.op == "Conv" else (2, 3, 4)
+    return weighted and node.inputs[0] == name and len(builder.shape(name)) in ranks
 
 
 def _fold_binary(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.graph.layer import Window
+from dataflow_sim.graph.layer import PlaneWindow, Window
 from dataflow_sim.graph.pointwise import Attribute
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.network import Node
@@ -32,8 +34,53 @@ def pair(values: tuple[int, ...]) -> Pair:
     return (values[0], values[1] if len(values) > 1 else 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Slide:
+    """What a node says of its window, axis by axis; `pads` are those before, then those behind."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]
+
+
 def node_window(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> tuple[Window, Pair]:
     """The sliding window of a node with 1 or 2 spatial axes, and its padding at the end."""
+    slide, rank = _slide(builder, node, kernel), len(kernel)
+    extra = () if rank == 2 else (0,)
+    pads = pair((*slide.pads[:rank], *extra))
+    window = Window(pair(kernel), pair(slide.strides), pair(slide.dilations), pads)
+    return window, pair((*slide.pads[rank:], *extra))
+
+
+def volume_window(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> Window:
+    """The sliding window of a node with 3 spatial axes, depth as rows and planes as columns.
+
+    Where it has one tap in the plane and moves element by element, columns are like any others.
+    """
+    slide = _slide(builder, node, kernel)
+    taps, plane = slide.kernel[1] * slide.kernel[2], None
+    if taps > 1 or max(slide.strides[1:]) > 1 or any((*slide.pads[1:3], *slide.pads[4:])):
+        _, _, _, *size = builder.shape(node.inputs[0])
+        _, _, _, *body = builder.shape(node.outputs[0])
+        inside = Window(
+            kernel=pair(slide.kernel[1:]),
+            stride=pair(slide.strides[1:]),
+            dilation=pair(slide.dilations[1:]),
+            pad=pair(slide.pads[1:3]),
+        )
+        plane = PlaneWindow(pair(tuple(size)), pair(tuple(body)), inside)
+    return Window(
+        kernel=(slide.kernel[0], taps),
+        stride=(slide.strides[0], 1),
+        dilation=(slide.dilations[0], 1),
+        pad=(slide.pads[0], 0),
+        plane=plane,
+    )
+
+
+def _slide(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> _Slide:
+    """The attributes of a window, checked against the extents of input and output."""
     rank = len(kernel)
     ones = (1,) * rank
     lengths = {"kernel_shape": rank, "strides": rank, "dilations": rank, "pads": 2 * rank}
@@ -78,9 +125,7 @@ def node_window(builder: GraphBuilder, node: Node, kernel: tuple[int, ...]) -> t
                 "dilations start at 1, pads at 0"
             )
     _check_extents(builder, node, kernel, strides, dilations, pads)
-    extra = () if rank == 2 else (0,)
-    window = Window(pair(kernel), pair(strides), pair(dilations), pair((*pads[:rank], *extra)))
-    return window, pair((*pads[rank:], *extra))
+    return _Slide(kernel, strides, dilations, pads)
 
 
 def _check_extents(

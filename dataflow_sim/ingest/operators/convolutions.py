@@ -1,14 +1,14 @@
-"""Convolutions: one or two spatial axes as convolution layers, all others streamed."""
+"""Convolutions: of one to three spatial axes convolution layers, all others streamed."""
 
 from __future__ import annotations
 
 from dataflow_sim.errors import NetworkError
-from dataflow_sim.graph.arrangement import plain
+from dataflow_sim.graph.arrangement import arranged
 from dataflow_sim.graph.layer import LayerKind
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Shape
-from dataflow_sim.ingest.layers.windows import int_attribute, node_window
+from dataflow_sim.ingest.layers.windows import int_attribute, node_window, volume_window
 from dataflow_sim.ingest.network import Node
 from dataflow_sim.ingest.operators.counts import CONVOLUTION
 from dataflow_sim.ingest.operators.row import Merges, Operator, streamed
@@ -29,7 +29,7 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
     rank = len(builder.shape(node.inputs[0]))
     bias = optional_input(node, 2)
     constant = builder.is_constant(node.inputs[1]) and (not bias or builder.is_constant(bias))
-    if not constant or rank not in (3, 4):
+    if not constant or rank not in (3, 4, 5):
         _check_groups(builder, node, builder.shape(node.inputs[1]))
         macs = CONVOLUTION.count(node, builder.network.shapes)
         builder.stream(node, macs=macs, vectors=(2,))
@@ -41,9 +41,12 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
             f"{builder.network.name}: node '{node.name}' (Conv) has a bias of shape "
             f"{builder.constant_shape(bias)} for {kernel[0]} output channels"
         )
-    window, _ = node_window(builder, node, kernel[2:])
+    if rank == 5:
+        window = volume_window(builder, node, kernel[2:])
+    else:
+        window, _ = node_window(builder, node, kernel[2:])
     value = builder.planes(node.inputs[0])
-    shape = map_shape(builder.shape(node.outputs[0]))
+    shape, axes = arranged(builder.shape(node.outputs[0]), 1)
     draft = Draft(
         name=node.name,
         op=node.op,
@@ -60,7 +63,7 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
     builder.learn(node.inputs[1])
     if bias:
         builder.learn(bias)
-    builder.add(draft, plain(shape, rank))
+    builder.add(draft, axes)
 
 
 def _check_groups(builder: GraphBuilder, node: Node, kernel: Shape) -> None:
@@ -85,7 +88,7 @@ ROWS = (
         "convolution",
         _convolution,
         CONVOLUTION,
-        "input with halo; 3-D: every input once",
+        "input with halo; computed kernel: every input once",
         Merges.BY_ROWS,
     ),
     streamed("DeformConv", "deformable convolution", CONVOLUTION, vectors=(3,)),

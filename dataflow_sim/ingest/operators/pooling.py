@@ -32,6 +32,7 @@ def _pool(
         and producer.kind is LayerKind.CONVOLUTION
         and producer.pool is None
         and not producer.operands
+        and (producer.window.plane is None or _takes_all(pooling, producer.body_shape))
         and builder.alone(name, node)
     ):
         producer.pool = pooling
@@ -53,6 +54,11 @@ def _pool(
         pool=pooling,
     )
     builder.add(draft, axes)
+
+
+def _takes_all(pooling: Pooling, body: Shape4) -> bool:
+    """Whether a single window pools the whole plane: rows and columns of a volume alike."""
+    return pooling.window.kernel == body[2:] and pooling.window.pad == (0, 0)
 
 
 def _window_pool(builder: GraphBuilder, node: Node) -> None:
