@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 from dataflow_sim.ingest import ReadRequest, read_network
+from dataflow_sim.ingest.bodies.entering import enter_bodies
 from dataflow_sim.ingest.file.load import load_model
+from tests.support.bodies import NONE
+from tests.support.body_models import nested
 from tests.support.decoder import decoder
 
 Benchmark = Any
@@ -84,3 +87,18 @@ def test_networks_of_exporters(
 ) -> None:
     path = shared / "models" / f"{name}.onnx"
     assert best_seconds(benchmark, lambda: read_network(path)) <= limit_s
+
+
+def test_deep_nesting_is_walked_in_linear_time(benchmark: Benchmark) -> None:
+    """Branches within branches: four times as many take at most six times as long."""
+
+    def seconds(levels: int) -> float:
+        model = nested(levels)
+        start = time.perf_counter()
+        enter_bodies(model, "net", NONE, {}, {})
+        return time.perf_counter() - start
+
+    few = min(seconds(500) for _ in range(3))
+    many = min(seconds(2000) for _ in range(3))
+    benchmark(lambda: seconds(500))
+    assert many <= 6 * few

@@ -51,7 +51,13 @@ def test_merging_reaches(name: str, kib: int, megabytes: float) -> None:
     assert moved_bytes(curve(built_in(name), "merged"), kib * KIB) <= megabytes * 1e6
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "resnet50", "vgg16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mobilenet_v1", "mobilenet_v2"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "vgg16")),
+    ],
+)
 def test_curves_of_a_built_in_network(name: str) -> None:
     graph = built_in(name)
     policies_are_ordered(graph)

@@ -40,7 +40,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from dataflow_sim.graph.layer import Layer, View
+from dataflow_sim.graph.layer import Layer, PlaneWindow, View
 from dataflow_sim.graph.network import NetworkGraph
 
 ROW, COLUMN = 0, 1
@@ -123,6 +123,17 @@ def inside(positions: list[int], size: int) -> list[int]:
     return [position for position in positions if 0 <= position < size]
 
 
+def lines_of_plane(plane: PlaneWindow, bodies: list[int]) -> set[int]:
+    """Columns of a volume's planes that body columns need: whole lines, first to last."""
+    height, width = plane.input_size
+    reach = (plane.window.kernel[0] - 1) * plane.window.dilation[0]
+    lines = [body // plane.body_size[1] for body in bodies]
+    first = min(lines) * plane.window.stride[0] - plane.window.pad[0]
+    last = max(lines) * plane.window.stride[0] - plane.window.pad[0] + reach
+    found = inside(list(range(first, last + 1)), height)
+    return {line * width + column for line in found for column in range(width)}
+
+
 def needs(layer: Layer, view: View, is_input: bool, axis: int, index: int) -> set[int]:
     """Positions of a view that an output position needs along an axis."""
     if not is_input and view.shape != layer.body_shape:
@@ -130,6 +141,9 @@ def needs(layer: Layer, view: View, is_input: bool, axis: int, index: int) -> se
     bodies = inside(body_positions(layer, axis, index), layer.body_shape[2 + axis])
     if not is_input or not bodies:
         return set(bodies)
+    plane = layer.window.plane
+    if plane is not None and axis == COLUMN:
+        return lines_of_plane(plane, bodies)
     kernel, stride, pad = (
         part[axis] for part in (layer.window.kernel, layer.window.stride, layer.window.pad)
     )
@@ -235,6 +249,7 @@ def fetched_columns(readers: list[tuple[Layer, View, bool]]) -> int:
             columns |= needs(layer, view, is_input, COLUMN, column)
         if columns:
             narrow = is_input and layer.window.kernel[COLUMN] == 1
+            narrow = narrow and layer.window.plane is None
             step = layer.window.stride[COLUMN] if narrow else 1
             lattices.add((step, min(columns) % step))
             ends += [min(columns), max(columns)]

@@ -71,7 +71,7 @@ def schedule_of(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=10, suppress_health_check=list(HealthCheck), deadline=None)
 @given(data=st.data())
 def test_any_tilings_of_a_network(name: str, data: st.DataObject) -> None:
     found = case(name)

@@ -42,7 +42,7 @@ def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[
 def test_small_networks(name: str, count: int, policy: str, double_buffer: bool) -> None:
     found = case(name)
     curve_found = curve(found.graph, policy, double_buffer)
-    for point in spread(curve_found.points, count, 12_000):
+    for point in spread(curve_found.points, count, 1300 * count):
         schedule = curve_found.schedule(point.local_bytes)
         assert schedule is not None
         program = proved(found.graph, schedule)
