@@ -31,10 +31,11 @@ ROUNDED = (
     *("decoder", "transposed", "resized", "volumes", "pooled_volume"),
 )
 REAL = ("tiny_mobilenet_v1", "tiny_mobilenet_v2")
-FACTORS = (1.3, 2.0, 6.0, 1000.0)
+FACTORS = (1.3, 6.0, 1000.0)
 FACTORS_OF_REAL = (12.0, 40.0, 1000.0)
 RUNS = [
     *((name, factor) for name in (*EXACT, *ROUNDED) for factor in FACTORS),
+    *(pytest.param(name, 2.0, marks=pytest.mark.slow) for name in (*EXACT, *ROUNDED)),
     *((name, factor) for name in REAL for factor in FACTORS_OF_REAL),
 ]
 

@@ -29,8 +29,9 @@ def replays(found: Case, program: Program, exact: bool) -> None:
 
 
 def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[CurvePoint]:
-    """A few points from end to end, programs of too many steps left out."""
-    short = [point for point in points if point.schedule.steps <= most_steps]
+    """A few points from end to end, programs of too many steps left out but for the shortest."""
+    least = min(point.schedule.steps for point in points)
+    short = [point for point in points if point.schedule.steps <= max(least, most_steps)]
     places = np.unique(np.linspace(0, len(short) - 1, count).astype(int))
     return [short[place] for place in places]
 
