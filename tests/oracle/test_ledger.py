@@ -50,8 +50,14 @@ def test_built_in_networks(name: str, budget: int) -> None:
     agree(built_in(name), budget, double_buffer=False)
 
 
-@pytest.mark.parametrize("bits", [3, 5, 16])
-@pytest.mark.parametrize("name", ["mobilenet_v1@0.25", "densenet121"])
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        *(("mobilenet_v1@0.25", bits) for bits in (3, 5, 16)),
+        ("densenet121", 5),
+        *(pytest.param("densenet121", bits, marks=pytest.mark.slow) for bits in (3, 16)),
+    ],
+)
 def test_odd_widths_biases_and_double_buffers(name: str, bits: int) -> None:
     agree(built_in(name, bits, biases=True), 96 * KIB, double_buffer=True)
 

@@ -36,8 +36,13 @@ def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[
     return [short[place] for place in places]
 
 
-@pytest.mark.parametrize("double_buffer", [False, True], ids=["single", "double"])
-@pytest.mark.parametrize("policy", ["resident", "merged"])
+@pytest.mark.parametrize(
+    ("policy", "double_buffer"),
+    [
+        *(("resident", False), ("merged", False), ("merged", True)),
+        pytest.param("resident", True, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_small_networks(name: str, count: int, policy: str, double_buffer: bool) -> None:
