@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import arranged
-from dataflow_sim.graph.layer import LayerKind
+from dataflow_sim.graph.layer import LayerKind, Window
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Shape
@@ -45,6 +45,12 @@ def _convolution(builder: GraphBuilder, node: Node) -> None:
         window = volume_window(builder, node, kernel[2:])
     else:
         window, _ = node_window(builder, node, kernel[2:])
+    add_convolution(builder, node, window)
+
+
+def add_convolution(builder: GraphBuilder, node: Node, window: Window) -> None:
+    """The layer of a convolution, transposed or not, whose kernel and bias are constants."""
+    bias = optional_input(node, 2)
     value = builder.planes(node.inputs[0])
     shape, axes = arranged(builder.shape(node.outputs[0]), 1)
     draft = Draft(

@@ -19,7 +19,7 @@ from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft
 from dataflow_sim.ingest.layers.windows import int_attribute, ints, pair
 from dataflow_sim.ingest.network import Node
-from dataflow_sim.ingest.operators.convolutions import map_shape, optional_input
+from dataflow_sim.ingest.operators.convolutions import add_convolution, map_shape, optional_input
 from dataflow_sim.ingest.operators.counts import TRANSPOSED_CONVOLUTION
 from dataflow_sim.ingest.operators.row import Merges, Operator
 
@@ -28,30 +28,11 @@ _HALF_PIXEL = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
 
 def _transposed(builder: GraphBuilder, node: Node) -> None:
     window = _transposed_window(builder, node)
-    bias = optional_input(node, 2)
     if window is None:
         macs = TRANSPOSED_CONVOLUTION.count(node, builder.network.shapes)
         builder.stream(node, macs=macs, vectors=(2,))
         return
-    value = builder.planes(node.inputs[0])
-    shape = builder.shape(node.outputs[0])
-    draft = Draft(
-        name=node.name,
-        op=node.op,
-        kind=LayerKind.CONVOLUTION,
-        input=value.view,
-        body_shape=map_shape(shape),
-        end=node.outputs[0],
-        groups=int_attribute(builder, node, "group", 1),
-        window=window,
-        pre=value.pre,
-        weight_constant=node.inputs[1],
-        bias_constant=bias or None,
-    )
-    builder.learn(node.inputs[1])
-    if bias:
-        builder.learn(bias)
-    builder.add(draft, plain(draft.body_shape, len(shape)))
+    add_convolution(builder, node, window)
 
 
 def _transposed_window(builder: GraphBuilder, node: Node) -> Window | None:
