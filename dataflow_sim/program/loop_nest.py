@@ -16,7 +16,7 @@ from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
 from dataflow_sim.program.instructions import Compute, Load, Memory, Slice, Store
-from dataflow_sim.program.pinned import Pinned, pin, split
+from dataflow_sim.program.pinned import Pinned, beside, pin
 from dataflow_sim.program.planes import plane_tiles, tiles
 from dataflow_sim.program.ring import Ring, common_rows, lattice, off_lattice, rows_of_two
 from dataflow_sim.program.roles import Role, Step, channel_of
@@ -245,16 +245,7 @@ class LoopNest:
     def _input(self, step: Step) -> tuple[Slice, ...]:
         plane = self.planes[step.plane]
         box = Box(plane.batch, self._in_channels(step), plane.input_rows, plane.input_columns)
-        pinned = self.pinned.input
-        if pinned is None or box.elements == 0:
-            return self._open_input(step, box)
-        held, rest = split(box.channel, pinned.box.channel)
-        parts = []
-        if held.length:
-            parts.append(pinned.slice(box._replace(channel=held)))
-        if rest.length:
-            parts.extend(self._open_input(step, box._replace(channel=rest)))
-        return tuple(parts)
+        return beside(self.pinned.input, box, 1, lambda rest: self._open_input(step, rest))
 
     def _open_input(self, step: Step, box: Box) -> tuple[Slice, ...]:
         """The part of an input tile that is not pinned."""
@@ -293,16 +284,7 @@ class LoopNest:
         rows, columns = self.layer.window.kernel
         channels = self._out_channels(step)
         box = Box(channels, self.inputs[step.input], Span(0, rows), Span(0, columns))
-        pinned = self.pinned.kernel
-        if pinned is None:
-            return self._open_kernel(step, box)
-        held, rest = split(channels, pinned.box.batch)
-        parts = []
-        if held.length:
-            parts.append(pinned.slice(box._replace(batch=held)))
-        if rest.length:
-            parts.extend(self._open_kernel(step, box._replace(batch=rest)))
-        return tuple(parts)
+        return beside(self.pinned.kernel, box, 0, lambda rest: self._open_kernel(step, rest))
 
     def _open_kernel(self, step: Step, box: Box) -> tuple[Slice, ...]:
         """The part of a kernel tile that is not pinned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,7 +60,15 @@ def pin(emit: Emitter, layer: Layer, problem: LayerProblem, tiling: LayerTiling)
     return Pinned(kernel, source)
 
 
-def split(span: Span, pinned: Span) -> tuple[Span, Span]:
-    """Channels of a tile that are among the first ones, which are pinned, and the others."""
-    border = min(max(pinned.stop, span.start), span.stop)
-    return Span(span.start, border), Span(border, span.stop)
+def beside(
+    held: Held | None, box: Box, axis: int, stream: Callable[[Box], tuple[Slice, ...]]
+) -> tuple[Slice, ...]:
+    """The parts of a tile: what is held of its channels, along an axis, and the others streamed."""
+    if held is None or box.elements == 0:
+        return stream(box)
+    first, last, _ = box[axis]
+    border = min(max(held.box[axis].stop, first), last)
+    before, behind = list(box), list(box)
+    before[axis], behind[axis] = Span(first, border), Span(border, last)
+    parts = (held.slice(Box(*before)),) if first < border else ()
+    return (*parts, *stream(Box(*behind))) if border < last else parts
