@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from dataflow_sim.energy.model import (
@@ -152,11 +153,11 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> _C
                 f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
                 f"bytes, the ledger counts {counted.get(key, 0):,}"
             )
-    per_layer: list[dict[TrafficKey, int]] = [{} for _ in schedule.layers]
+    per_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
     for (index, key), bits in ledger.traffic_bits.items():
         per_layer[index][key] = bits
     layers = []
-    for index, chosen in enumerate(schedule.layers):
+    for index, chosen in zip(schedule.order, schedule.layers, strict=True):
         if ledger.macs_executed[index] != chosen.macs_executed:
             raise ProgramError(f"layer '{chosen.layer}': MACs of closed form and ledger differ")
         local_bits = ledger.local_read_bits[index] + ledger.local_write_bits[index]
@@ -207,7 +208,7 @@ def _group_layers(
     capacity += hardware.compute.accumulator_memory_bytes or 0
     found = []
     for layer, chosen, own, time, latency_s in zip(
-        graph.layers[group.start : group.stop],
+        (graph.layers[index] for index in group.members),
         group.layers,
         counts,
         times,
@@ -282,13 +283,19 @@ def run(
         sum(home.size_bytes for home in schedule.residents if home.first <= g <= home.last)
         for g in range(len(schedule.groups))
     ]
-    layers = tuple(
-        layer
+    own = iter(counts.layers)
+    found = {
+        index: layer
         for number, group in enumerate(schedule.groups)
-        for layer in _group_layers(
-            graph, hardware, number, group, counts.layers[group.start : group.stop], held[number]
+        for index, layer in zip(
+            group.members,
+            _group_layers(
+                graph, hardware, number, group, tuple(islice(own, len(group.members))), held[number]
+            ),
+            strict=True,
         )
-    )
+    }
+    layers = tuple(found[index] for index in range(len(graph.layers)))
     total_bytes = counts.traffic.total_bytes
     fps = options.frames_per_second
     warnings = graph.warnings

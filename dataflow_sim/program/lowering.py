@@ -175,15 +175,16 @@ def _lower_alone(
     tensors: dict[str, Tensor],
 ) -> None:
     (chosen,) = group.layers
-    layer, tiling = graph.layers[group.start], chosen.tiling
+    (index,) = group.members
+    layer, tiling = graph.layers[index], chosen.tiling
     assert isinstance(tiling, LayerTiling)
     problem = any_problem(graph, layer, memory, group.resident, group.stored)
     if isinstance(problem, StreamProblem):
-        _lower_stream(graph, group.start, tiling.steps, emitter, group, memory.doubled)
+        _lower_stream(graph, index, tiling.steps, emitter, group, memory.doubled)
     elif isinstance(problem, SweepProblem):
-        SweepNest(group.start, layer, problem, tiling, emitter, group.stored).lower()
+        SweepNest(index, layer, problem, tiling, emitter, group.stored).lower()
     else:
-        LoopNest(group.start, layer, problem, tiling, emitter).lower()
+        LoopNest(index, layer, problem, tiling, emitter).lower()
     if tiling.partial_sums is PartialSums.SPILLED:
         name = sums_tensor_name(layer)
         bits = memory.accumulator_bits
@@ -203,13 +204,12 @@ def _lower_alone(
 
 def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: Emitter) -> None:
     tiles_of = {
-        group.start + place: layer.tiling.output_channel_tile
-        for place, layer in enumerate(group.layers)
+        index: layer.tiling.output_channel_tile
+        for index, layer in zip(group.members, group.layers, strict=True)
         if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
     }
     run = GroupRun(
-        group.start,
-        group.stop,
+        group.members,
         group.stripe_rows,
         tuple(sorted(tiles_of.items())),
         group.resident,

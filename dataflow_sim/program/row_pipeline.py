@@ -50,7 +50,7 @@ class RowPipeline:
                 self._begin(self.layout.held[index], self.layout.addresses[index])
             place = firing % LAYERS
             rows = (self.table.row_firing[place] == firing).nonzero()[0]
-            self._fire(self.group.start + place, moment, rows.tolist())
+            self._fire(self.group.members[place], moment, rows.tolist())
             for index in self.deaths[moment]:
                 self.emit.instructions.append(Free(self.buffers.pop(self.layout.held[index])))
 
@@ -86,7 +86,7 @@ class RowPipeline:
             self.emit.instructions.append(Load(held.tensor, box, self.buffers[held], ORIGIN))
 
     def _tiling(self, index: int) -> RowTiling:
-        tiling = self.group.layers[index - self.group.start].tiling
+        tiling = self.group.layers[self.group.members.index(index)].tiling
         assert isinstance(tiling, RowTiling)
         return tiling
 

@@ -112,12 +112,8 @@ class Assembler:
         # what takes over the place of a map that dies, by the group in which that happens
         follows: dict[tuple[str, int], str] = {}
         for number, decision in enumerate(plan):
-            outputs = resident_of(decision.outputs)
-            if not decision.merged and outputs:
-                before = decision.resident - outputs
-                taken = self.lives.overwritten(decision.start, before)
-                if taken is not None:
-                    (follows[taken, number],) = outputs
+            if decision.replaces is not None:
+                (follows[decision.replaces, number],) = resident_of(decision.outputs)
         ends = {(name, first): last for name, first, last in stays}
         found = []
         taking_over = {(follower, number) for (_, number), follower in follows.items()}
@@ -132,7 +128,8 @@ class Assembler:
         return found
 
     def _alone(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
-        index, layer = decision.start, self.graph.layers[decision.start]
+        (index,) = decision.members
+        layer = self.graph.layers[index]
         stored = stored_of(decision.outputs)
         resident = decision.resident & (self.options.reads[index] | set(layer.outputs))
         found = self._alone_frontier(index, resident, stored)
@@ -182,7 +179,7 @@ class Assembler:
             schedules = merged_schedules(
                 self.options.tables, run, layout.timetable, decision.kept, history
             )
-            if all(self._independent[decision.start : decision.stop]):
+            if all(self._independent[index] for index in decision.members):
                 self._schedules[key] = schedules
         return _group(decision, schedules, layout.height, run.packed)
 
@@ -207,14 +204,12 @@ class Assembler:
 
     def group_run(self, decision: Decision) -> GroupRun:
         """What a merged group's layout depends on; kernels stream channel by channel."""
-        start, stop = decision.start, decision.stop
-        order = streaming_order(self.options.kernels, start, stop)
+        order = streaming_order(self.options.kernels, decision.members)
         maps: set[str] = set()
-        for index in range(start, stop):
+        for index in decision.members:
             maps |= self.options.reads[index] | set(self.graph.layers[index].outputs)
         return GroupRun(
-            start,
-            stop,
+            decision.members,
             decision.stripe_rows,
             tuple((index, 1) for index in sorted(order[: decision.streamed_kernels])),
             decision.resident & maps,
@@ -231,8 +226,7 @@ def _group(
     packed: bool = False,
 ) -> Group:
     return Group(
-        start=decision.start,
-        stop=decision.stop,
+        members=decision.members,
         merged=decision.merged,
         packed=packed,
         stripe_rows=decision.stripe_rows,

@@ -169,7 +169,8 @@ def _traffic_faults(
 
 def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> Iterator[str]:
     for group in schedule.groups:
-        for layer, chosen in zip(graph.layers[group.start : group.stop], group.layers, strict=True):
+        for index, chosen in zip(group.members, group.layers, strict=True):
+            layer = graph.layers[index]
             if id(chosen) in sound:
                 continue
             found: list[str] = []
@@ -194,10 +195,11 @@ def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str
     in_dram.update(graph.inputs)
     local: frozenset[str] = frozenset()
     for number, group in enumerate(schedule.groups):
-        layers = graph.layers[group.start : group.stop]
-        made = {name for layer in layers for name in layer.outputs}
+        layers = [graph.layers[index] for index in group.members]
+        outputs = {name for layer in layers for name in layer.outputs}
+        made: set[str] = set()
         here = f"group {number}"
-        for name in sorted(group.resident - local - made - set(group.kept)):
+        for name in sorted(group.resident - local - outputs - set(group.kept)):
             yield f"{here}: '{name}' is resident, but nobody brought it"
         for name in group.kept:
             if name not in in_dram or name not in group.resident:
@@ -207,8 +209,10 @@ def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str
                 name = segment.tensor
                 if graph.tensors[name].kind is TensorKind.WEIGHT:
                     continue
-                if name not in in_dram | group.resident | made:
+                local_before = group.resident - (outputs - made)
+                if name not in in_dram | local_before | made:
                     yield f"layer '{layer.name}' reads '{name}', which is nowhere"
+            made.update(layer.outputs)
         for name in sorted(made & set(graph.outputs) - group.stored):
             yield f"{here}: the network's output '{name}' is not stored"
         in_dram |= group.stored
@@ -231,7 +235,7 @@ def _place_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str]:
     if schedule.local_bytes > schedule.memory.capacity_bytes:
         worst = max(schedule.groups, key=lambda group: group.address + group.local_bytes)
         yield (
-            f"layer '{graph.layers[worst.start].name}': needs {schedule.local_bytes:,} bytes of "
+            f"layer '{worst.layers[0].layer}': needs {schedule.local_bytes:,} bytes of "
             f"local memory, there are {schedule.memory.capacity_bytes:,}"
         )
     for number, group in enumerate(schedule.groups):
@@ -257,12 +261,11 @@ def schedule_faults(
     `sound` collects the identities of layer schedules found without fault, which schedules
     of one curve share; the caller keeps them alive.
     """
-    expected = [layer.name for layer in graph.layers]
-    given = [chosen.layer for chosen in schedule.layers]
-    borders = [0, *(group.stop for group in schedule.groups)]
-    starts = [group.start for group in schedule.groups]
-    if given != expected or starts != borders[:-1]:
-        return (f"the schedule holds {len(given)} layers that are not the graph's {len(expected)}",)
+    order, given = schedule.order, [chosen.layer for chosen in schedule.layers]
+    everything = sorted(order) == list(range(len(graph.layers)))
+    if not everything or given != [graph.layers[index].name for index in order]:
+        layers = len(graph.layers)
+        return (f"the schedule holds {len(given)} layers that are not the graph's {layers}",)
     return (
         *_layer_faults(graph, schedule, set() if sound is None else sound),
         *_whereabouts_faults(graph, schedule),

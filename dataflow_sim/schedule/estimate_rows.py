@@ -38,11 +38,11 @@ def merged_schedules(
         if found.name not in run.resident:
             _load_rows(graph, found, traffic)
     schedules = []
-    for place, layer in enumerate(table.layers):
-        rows = tables.rows[run.start + place]
+    for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
+        rows = tables.rows[index]
         assert rows is not None
         firings = len(table.firings[place])
-        streamed = tiles.get(run.start + place)
+        streamed = tiles.get(index)
         traffic[place].weight(layer.weight, firings if streamed else 1)
         traffic[place].weight(layer.input_vectors, 1)
         traffic[place].weight(layer.output_vectors, 1)

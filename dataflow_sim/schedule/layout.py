@@ -36,8 +36,7 @@ class GroupRun:
     """A merged group as the layout needs it; `tiles` holds the channels of a step of each
     layer whose kernel streams, by the layer's index."""
 
-    start: int
-    stop: int
+    members: tuple[int, ...]
     stripe_rows: int | None
     tiles: tuple[tuple[int, int], ...]
     resident: frozenset[str]
@@ -63,9 +62,9 @@ class GroupLayout:
 
 def timetable_of(tables: RowTables, run: GroupRun) -> Timetable:
     """The timetable of a run of layers."""
-    table = Timetable(tables, run.start, run.stripe_rows)
-    while table.stop < run.stop and table.extend():
-        pass
+    table = Timetable(tables, run.stripe_rows)
+    for index in run.members:
+        table.extend(index)
     return table
 
 
@@ -78,8 +77,7 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
     lives: list[Life] = []
     streamed = dict(run.tiles)
     end = len(firings) - 1
-    for place, layer in enumerate(table.layers):
-        index = run.start + place
+    for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
         for name in layer.weights:
             if name == layer.weight and index in streamed:
                 continue

@@ -28,6 +28,7 @@ that knows nothing of it.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,9 +75,9 @@ def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> Ke
     )
 
 
-def streaming_order(kernels: list[KernelSizes], start: int, stop: int) -> list[int]:
-    """Layers [start, stop) whose kernels can be streamed, the largest kernel first."""
-    able = [i for i in range(start, stop) if kernels[i].can_stream]
+def streaming_order(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[int]:
+    """Layers of a group whose kernels can be streamed, the largest kernel first."""
+    able = [i for i in members if kernels[i].can_stream]
     return sorted(able, key=lambda i: (-kernels[i].kernel_bytes, i))
 
 
@@ -89,39 +90,64 @@ class GroupTable:
 
 
 class MergedGroup:
-    """A group that grows layer by layer, with its costs."""
+    """A group that grows layer by layer, with its costs.
+
+    `readers` are the layers that read each map, as bit sets.
+    """
 
     def __init__(
         self,
         tables: RowTables,
         kernels: list[KernelSizes],
         readers: dict[str, int],
-        start: int,
         height: int | None,
         doubled: Buffering,
     ) -> None:
-        self.timetable = Timetable(tables, start, height)
+        self.timetable = Timetable(tables, height)
         self.height = height
         self._graph = tables.graph
         self._kernels = kernels
-        self._last_reader = readers
+        self._readers = readers
+        self._inside = 0
         self._doubled = doubled
-        self._weights: tuple[int, tuple[Ints, Ints, Ints]] | None = None
+        self._weights: tuple[Ints, Ints, Ints] | None = None
 
-    def extend(self) -> bool:
-        """Take the next layer in; False where that is impossible."""
-        return self.timetable.extend()
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The layers of the group as they fire in a stripe."""
+        return self.timetable.members
+
+    def grown(self, index: int, keep: bool) -> MergedGroup:
+        """The group with one more layer that can run by rows, made of this one unless kept.
+
+        Within a stripe the layers fire in the network's order.
+        """
+        members = self.members
+        if members and index < members[-1]:
+            other = copy(self)
+            other.timetable = Timetable(self.timetable.tables, self.height)
+            for member in sorted((*members, index)):
+                other.timetable.extend(member)
+        else:
+            other = self
+            if keep:
+                other = copy(self)
+                other.timetable = self.timetable.copy()
+            other.timetable.extend(index)
+        other._inside |= 1 << index
+        other._weights = None
+        return other
 
     @property
     def outgoing(self) -> list[MapRows]:
         """Maps that the group makes and that someone outside needs, or nobody at all."""
-        stop = self.timetable.stop
-        return [
-            found
-            for found in self.timetable.produced()
-            if self._graph.tensors[found.name].kind is TensorKind.OUTPUT
-            or self._last_reader.get(found.name, stop) >= stop
-        ]
+        found = []
+        for made in self.timetable.produced():
+            readers = self._readers.get(made.name, 0)
+            goes = self._graph.tensors[made.name].kind is TensorKind.OUTPUT
+            if goes or not readers or readers & ~self._inside:
+                found.append(made)
+        return found
 
     def fetched_bits(self, found: MapRows) -> int:
         """DRAM bits of a map from outside that is not resident: each needed row once."""
@@ -131,11 +157,11 @@ class MergedGroup:
 
     def weight_costs(self) -> tuple[Ints, Ints, Ints]:
         """For each number of streamed kernels: bytes kept, DRAM bits, tile bytes by layer."""
-        start, stop = self.timetable.start, self.timetable.stop
-        if self._weights is not None and self._weights[0] == stop:
-            return self._weights[1]
-        kernels = self._kernels[start:stop]
-        order = [i - start for i in streaming_order(self._kernels, start, stop)]
+        if self._weights is not None:
+            return self._weights
+        members = self.members
+        kernels = [self._kernels[index] for index in members]
+        order = [members.index(i) for i in streaming_order(self._kernels, members)]
         kept = sum(k.kernel_bytes + k.vector_bytes for k in kernels)
         bits = sum(k.kernel_bits + k.vector_bits for k in kernels)
         kept_bytes, fetched_bits = [kept], [bits]
@@ -147,9 +173,8 @@ class MergedGroup:
             kept_bytes.append(kept)
             fetched_bits.append(bits)
             tiles[count + 1 :, place] = kernels[place].tile_bytes
-        costs = (np.array(kept_bytes), np.array(fetched_bits), tiles)
-        self._weights = (stop, costs)
-        return costs
+        self._weights = (np.array(kept_bytes), np.array(fetched_bits), tiles)
+        return self._weights
 
     def table(self, outside: Bools, going: Bools, streamed: Ints) -> GroupTable:
         """Costs where the rows of `outside` say which maps from outside are resident, in the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -15,7 +16,7 @@ from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.frontier import Frontier, pareto
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
 from dataflow_sim.schedule.merging import KernelSizes, MergedGroup, kernel_sizes
-from dataflow_sim.schedule.pieces import find_pieces, floor_bits
+from dataflow_sim.schedule.pieces import Run, find_pieces, floor_bits
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import MemoryOptions
@@ -33,14 +34,15 @@ _ONLY = np.zeros(1, np.int64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Option:
-    """Layers [start, stop) run alone or merged, and leave `outputs` in the states given.
+    """Layers run alone or merged, and leave `outputs` in the states given at the cut `stop`.
 
-    `output_bytes` are those of the outputs that stay.
+    `members` are in the order in which they fire.  `output_bytes` are those of the
+    outputs that stay.
     The arrays are its front, without maps that are resident; `ways` holds (rows in a
     stripe, streamed kernels) of each point of a merged group.
     """
 
-    start: int
+    members: tuple[int, ...]
     stop: int
     merged: bool
     outputs: tuple[tuple[str, int], ...]
@@ -72,9 +74,9 @@ class Options:
     may_merge: bool
     tables: RowTables = field(init=False)
     kernels: list[KernelSizes] = field(init=False)
-    _pieces: list[list[Ints]] = field(init=False)
+    runs: list[list[Run]] = field(init=False)
     reads: list[frozenset[str]] = field(init=False)
-    _alone: dict[tuple[int, frozenset[str], tuple[tuple[str, int], ...]], Option] = field(
+    _alone: dict[tuple[int, int, frozenset[str], tuple[int, ...]], Option] = field(
         default_factory=dict
     )
 
@@ -85,18 +87,17 @@ class Options:
         double = self.memory.doubled.weights
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
         self.reads = [layer_reads(layer) for layer in layers]
-        self._pieces = []
+        self.runs = []
         if self.may_merge:
             found = find_pieces(self)
-            self._pieces = found.pieces
+            self.runs = found.runs
             if found.floor_bits <= compulsory_bytes(self.graph) * 8:
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
 
-    def group(self, start: int, height: int | None) -> MergedGroup:
-        """An empty merged group."""
+    def group(self, height: int | None) -> MergedGroup:
+        """A merged group that is yet empty."""
         doubled = self.memory.doubled
-        readers = self.lives.last_reader
-        return MergedGroup(self.tables, self.kernels, readers, start, height, doubled)
+        return MergedGroup(self.tables, self.kernels, self.lives.readers, height, doubled)
 
     def alone_frontier(
         self, index: int, resident: frozenset[str], stored: frozenset[str]
@@ -105,18 +106,18 @@ class Options:
         layer = self.graph.layers[index]
         return frontier(any_problem(self.graph, layer, self.memory, resident, stored))
 
-    def alone(self, index: int, resident: frozenset[str]) -> Iterator[Option]:
+    def alone(self, index: int, stop: int, resident: frozenset[str]) -> Iterator[Option]:
         """A layer alone, for each way to leave its outputs; `resident` are maps it reads."""
         layer = self.graph.layers[index]
-        states = [self.lives.states_of_output(name, index + 1) for name in layer.outputs]
+        states = [self.lives.states_of_output(name, stop) for name in layer.outputs]
         for way in product(*states):
             outputs = tuple(zip(layer.outputs, way, strict=True))
-            key = (index, resident, outputs)
+            key = (index, stop, resident, way)
             if key not in self._alone:
                 local = (resident & self.reads[index]) | resident_of(outputs)
                 found = self.alone_frontier(index, local, stored_of(outputs))
                 self._alone[key] = Option(
-                    index, index + 1, False, outputs, found.local_bytes, found.dram_bits
+                    (index,), stop, False, outputs, found.local_bytes, found.dram_bits
                 )
             yield self._alone[key]
 
@@ -128,24 +129,34 @@ class Options:
         For each run: the maps that it reads from outside, and its options by which of them
         are resident; `residents` are the sets of resident maps that occur.
         """
-        heights = self._heights(start) if len(residents) <= _MAXIMUM_SETS_TO_STREAM else [None]
-        groups = [self.group(start, height) for height in heights]
-        for pieces in self._pieces[start]:
-            for group in groups:
-                group.extend()
+        rows = [
+            self.graph.layers[layer].input.shape[2] for layer, _ in self.lives.cuts.steps[start]
+        ]
+        heights: list[int | None] = [None]
+        if len(residents) <= _MAXIMUM_SETS_TO_STREAM:
+            heights = self._heights(max(rows))
+        empty = [self.group(height) for height in heights]
+        runs = self.runs[start]
+        children = Counter(run.parent for run in runs)
+        grown: list[list[MergedGroup]] = []
+        for run in runs:
+            before = empty if run.parent < 0 else grown[run.parent]
+            children[run.parent] -= 1
+            keep = children[run.parent] > 0
+            groups = [group.grown(run.layer, keep) for group in before]
+            grown.append(groups)
             outside = frozenset(found.name for found in groups[0].timetable.outside())
-            options = self._run(groups, outside, residents, pieces)
+            options = self._run(groups, run.stop, outside, residents, run.pieces)
             if options:
                 yield outside, options
 
-    def _heights(self, start: int) -> list[int | None]:
-        rows = self.graph.layers[start].input.shape[2]
+    @staticmethod
+    def _heights(rows: int) -> list[int | None]:
         heights = {-(-rows // count) for count in STRIPE_COUNTS}
         return [None, *sorted(h for h in heights if 1 < h < rows)]
 
-    def _ways_to_leave(self, group: MergedGroup, sets: int) -> list[tuple[int, ...]]:
+    def _ways_to_leave(self, group: MergedGroup, stop: int, sets: int) -> list[tuple[int, ...]]:
         """States of the outgoing maps; of many maps only prefixes stay."""
-        stop = group.timetable.stop
         states = [self.lives.states_of_output(found.name, stop) for found in group.outgoing]
         many = sets > _MAXIMUM_SETS_TO_STREAM
         most = _MAXIMUM_WAYS_OF_MANY_SETS if many else _MAXIMUM_WAYS
@@ -161,17 +172,18 @@ class Options:
     def _run(
         self,
         groups: list[MergedGroup],
+        stop: int,
         sources: frozenset[str],
         residents: list[frozenset[str]],
         pieces: Ints,
     ) -> dict[frozenset[str], list[Option]]:
         """Options of one run, over all stripe heights."""
         first = groups[0]
-        start, stop = first.timetable.start, first.timetable.stop
+        members = first.members
         names = [found.name for found in first.timetable.outside()]
         patterns = list(dict.fromkeys(r & sources for r in residents))
         outside = np.array([[n in p for n in names] for p in patterns], bool)
-        leave = self._ways_to_leave(first, len(residents))
+        leave = self._ways_to_leave(first, stop, len(residents))
         going = np.array([[(s != DRAM, s != LOCAL) for s in way] for way in leave], bool)
         going = going.reshape(len(leave), len(first.outgoing), 2)
         everything = floor_bits(self.graph, first)
@@ -214,7 +226,7 @@ class Options:
                     keep = pareto(need, more)
                     need, more, here = need[keep], more[keep], here[keep]
                 way = tuple(ways[i] for i in here.tolist())
-                options.append(Option(start, stop, True, outputs[q], need, more, stays[q], way))
+                options.append(Option(members, stop, True, outputs[q], need, more, stays[q], way))
             if options:
                 found[pattern] = options
         return found

@@ -12,8 +12,9 @@ largest need is least.  More memory than that cannot lower the traffic any furth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,14 +31,26 @@ if TYPE_CHECKING:
 _PATIENCE = 4
 
 
+class Run(NamedTuple):
+    """A run between two cuts and the bits of its best pieces, by budget of the baseline.
+
+    It is the run number `parent` of the same start (-1: no layer at all) with one `layer` more.
+    """
+
+    parent: int
+    layer: int
+    stop: int
+    pieces: Ints
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """For each start and stop the bits of the best pieces, by budget of the baseline.
+    """The runs that begin at each cut, shorter ones first.
 
     `floor_bytes` is a memory in which the network moves `floor_bits`.
     """
 
-    pieces: list[list[Ints]]
+    runs: list[list[Run]]
     floor_bytes: int
     floor_bits: int
 
@@ -49,47 +62,99 @@ def floor_bits(graph: NetworkGraph, group: MergedGroup) -> int:
     return into + sum(t.elements * t.bits for t in out)
 
 
+class _Walk:
+    """The walk over all runs, the last start first.
+
+    `best` holds for each start the bits of the best pieces up to each stop, the whole
+    run among them, `rest` (memory, bits) of the rest of the network with every map resident.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.cuts = options.lives.cuts
+        last = len(self.cuts.done) - 1
+        self.best: list[dict[int, Ints]] = [{} for _ in range(last + 1)]
+        self.runs: list[list[Run]] = [[] for _ in range(last + 1)]
+        self.rest = [(IMPOSSIBLE, IMPOSSIBLE)] * last + [(0, 0)]
+
+    def walk(self, start: int) -> None:
+        """Find the runs of one start; those of all cuts behind it are known."""
+        options, baseline = self.options, self.options.baseline
+        # runs that are worth their memory, as first piece of longer ones
+        first: dict[int, Ints] = {}
+        for layer, stop in self.cuts.steps[start]:
+            first[stop] = self.best[start][stop] = baseline.alone[layer]
+            after = _longer(_all_resident_alone(options, layer, start, stop), self.rest[stop])
+            self.rest[start] = min(self.rest[start], after)
+        runs = self.runs[start]
+        idle = [0]
+        wave = [(-1, start, options.group(None))]
+        while wave:
+            longer = []
+            for parent, layer, stop, group in _grown(options, wave, set(self.best[start])):
+                alone = stop in first and parent < 0
+                cut = first[stop] if alone else self._pieces(first, stop)
+                runs.append(Run(parent, layer, stop, cut))
+                pays_here, run = self._whole(start, stop, group, cut)
+                if run is not None and not alone:
+                    first[stop] = run
+                elif run is not None:
+                    first[stop] = np.minimum(run, first[stop])
+                self.best[start][stop] = cut if run is None else np.minimum(cut, run)
+                idle.append(0 if pays_here else idle[parent + 1] + 1)
+                if idle[-1] < _PATIENCE:
+                    longer.append((len(runs) - 1, stop, group))
+            wave = longer
+
+    def _pieces(self, first: dict[int, Ints], stop: int) -> Ints:
+        parts = [
+            run + self.best[middle][stop]
+            for middle, run in first.items()
+            if stop in self.best[middle]
+        ]
+        return (
+            np.min(parts, axis=0) if parts else np.full_like(next(iter(first.values())), IMPOSSIBLE)
+        )
+
+    def _whole(
+        self, start: int, stop: int, group: MergedGroup, cut: Ints
+    ) -> tuple[bool, Ints | None]:
+        """Whether a run pays below the ceiling, and its bits as a whole if it pays at all."""
+        options = self.options
+        local, local_resident = _local_bytes(options, group, stop)
+        bits = int(group.weight_costs()[1][0])
+        through = bits + floor_bits(options.graph, group)
+        if through >= int(options.baseline.at(cut, np.array([local]))[0]):
+            return False, None
+        pays_here = local_resident <= options.ceiling_bytes
+        if pays_here:
+            bits += _unavoidable_bits(options, group)
+            need = _held_bytes(options, start, stop) + local_resident
+            self.rest[start] = min(self.rest[start], _longer((need, bits), self.rest[stop]))
+        return pays_here, options.baseline.point(local, through)
+
+
+def _grown(
+    options: Options, wave: list[tuple[int, int, MergedGroup]], known: set[int]
+) -> Iterator[tuple[int, int, int, MergedGroup]]:
+    """Every run of one layer more than those given: parent, layer, stop and the group."""
+    for parent, cut, group in wave:
+        steps = [
+            (layer, stop)
+            for layer, stop in options.lives.cuts.steps[cut]
+            if options.tables.mergeable[layer] and (parent < 0 or stop not in known)
+        ]
+        for layer, stop in steps:
+            known.add(stop)
+            yield parent, layer, stop, group.grown(layer, keep=(layer, stop) != steps[-1])
+
+
 def find_pieces(options: Options) -> Pieces:
     """Walk over all runs, the last start first."""
-    layers = len(options.graph.layers)
-    best: list[list[Ints]] = [[] for _ in range(layers + 1)]
-    pieces: list[list[Ints]] = [[] for _ in range(layers)]
-    # (memory, bits) of the rest of the network with every map resident
-    rest = [(IMPOSSIBLE, IMPOSSIBLE)] * layers + [(0, 0)]
-    for start in reversed(range(layers)):
-        alone = options.baseline.alone[start]
-        group = options.group(start, None)
-        runs: list[tuple[int, Ints]] = []
-        rest[start] = _longer(_all_resident_alone(options, start), rest[start + 1])
-        idle = 0
-        while idle < _PATIENCE and group.extend():
-            stop = group.timetable.stop
-            parts = [
-                run + best[middle][stop - middle - 1]
-                for middle, run in runs
-                if stop - middle - 1 < len(best[middle])
-            ]
-            parts += [alone] if stop == start + 1 else []
-            cut = np.min(parts, axis=0) if parts else np.full_like(alone, IMPOSSIBLE)
-            local, local_resident = _local_bytes(options, group)
-            bits = int(group.weight_costs()[1][0])
-            through = bits + floor_bits(options.graph, group)
-            pays = through < int(options.baseline.at(cut, np.array([local]))[0])
-            run = np.minimum(cut, options.baseline.point(local, through)) if pays else cut
-            pays_here = pays and local_resident <= options.ceiling_bytes
-            idle = 0 if pays_here else idle + 1
-            if pays or stop == start + 1:
-                whole = options.baseline.point(local, through) if pays else alone
-                runs.append((stop, np.minimum(whole, alone) if stop == start + 1 else whole))
-            if pays_here:
-                bits += _unavoidable_bits(options, group)
-                need = _held_bytes(options, start, stop) + local_resident
-                rest[start] = min(rest[start], _longer((need, bits), rest[stop]))
-            pieces[start].append(cut)
-            best[start].append(run)
-        if not best[start]:
-            best[start] = [alone]
-    return Pieces(pieces, *rest[0])
+    found = _Walk(options)
+    for start in reversed(range(len(found.cuts.done) - 1)):
+        found.walk(start)
+    return Pieces(found.runs, *found.rest[0])
 
 
 def _longer(first: tuple[int, int], rest: tuple[int, int]) -> tuple[int, int]:
@@ -97,7 +162,7 @@ def _longer(first: tuple[int, int], rest: tuple[int, int]) -> tuple[int, int]:
 
 
 def _held_bytes(options: Options, start: int, stop: int) -> int:
-    """Bytes of the maps that live before or behind a run, network inputs excluded."""
+    """Bytes of the maps that live at the cuts before or behind a run, network inputs excluded."""
     tensors, lives = options.graph.tensors, options.lives
     names = {
         name
@@ -107,13 +172,13 @@ def _held_bytes(options: Options, start: int, stop: int) -> int:
     return sum(lives.size_bytes[name] for name in names)
 
 
-def _local_bytes(options: Options, group: MergedGroup) -> tuple[int, int]:
+def _local_bytes(options: Options, group: MergedGroup, stop: int) -> tuple[int, int]:
     """A group's local bytes with all outer maps in DRAM, and with all of them resident."""
-    tensors, stop = options.graph.tensors, group.timetable.stop
+    tensors = options.graph.tensors
     sources = [
         tensors[found.name].kind is not TensorKind.INPUT for found in group.timetable.outside()
     ]
-    stays = [options.lives.last_reader.get(found.name, -1) >= stop for found in group.outgoing]
+    stays = [options.lives.readers_ahead(found.name, stop) > 0 for found in group.outgoing]
     outside = np.array([[False] * len(sources), sources], bool)
     going = np.array([[(False, True)] * len(stays), [(stay, True) for stay in stays]], bool)
     going = going.reshape(2, len(stays), 2)
@@ -133,12 +198,12 @@ def _unavoidable_bits(options: Options, group: MergedGroup) -> int:
     return into + sum(t.elements * t.bits for t in out if t.kind is TensorKind.OUTPUT)
 
 
-def _all_resident_alone(options: Options, index: int) -> tuple[int, int]:
+def _all_resident_alone(options: Options, index: int, start: int, stop: int) -> tuple[int, int]:
     """Memory and bits of a layer alone with every map but network inputs resident."""
     tensors, layer = options.graph.tensors, options.graph.layers[index]
     names = {
         name
-        for name in {*options.lives.live[index], *options.lives.live[index + 1]}
+        for name in {*options.lives.live[start], *options.lives.live[stop]}
         if tensors[name].kind is not TensorKind.INPUT
     }
     stored = frozenset(n for n in layer.outputs if tensors[n].kind is TensorKind.OUTPUT)

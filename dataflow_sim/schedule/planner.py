@@ -1,25 +1,26 @@
 """The search: which layers run together, which maps stay, for every budget at once.
 
-Theory.  Walk the network's layers in order.  Between two layers every live map is in DRAM,
-in local memory, or in both: that is the state.  From a state at layer p there are these
+Theory.  Walk the network from cut to cut (`cuts`).  At a cut every live map is in DRAM,
+in local memory, or in both: that is the state.  From a state at a cut there are these
 options, each with a front of (local bytes, DRAM bits) of its own:
 
-    alone    layer p runs its loop nest; its output goes to DRAM, stays, or both
-    merged   layers p to q run by rows (`merging`), for every q
+    alone    a layer that is ready runs its loop nest; its output goes to DRAM, stays, or both
+    merged   the layers up to a later cut run by rows (`merging`), for every such cut
     keep     a map in DRAM is loaded whole and stays
     drop     a map in both places leaves local memory
 
 The local bytes of an option are its own plus those of all maps that are local while it
 runs, whether it uses them or not.  The front of a state is the lower envelope, over all
 ways to come to it, of the joined fronts along the way (`fronts`): peak is the maximum,
-bytes are the sum.  One pass over the layers thus yields the exact budget curve of the space,
+bytes are the sum.  One pass over the cuts thus yields the exact budget curve of the space,
 every budget at once; following the sources back yields the schedule of each point.
 
-Space: the network's own order; merged groups are contiguous runs of it.  States of maps
-that are alike (`lives`) are kept once, sorted.  Where more than `MAXIMUM_LIVE_FOR_BOTH`
-maps are alive no map is in both places; of more than `MAXIMUM_STATES` states the most
-promising are kept, and `thinned` says so.  Options that cost no less than the same layers
-one by one, through DRAM and in the same memory, are left out: they cannot win.
+Space: every order of the layers and every convex group, where the network's cuts are few
+enough to be complete (`cuts`).  States of maps that are alike (`lives`) are kept once,
+sorted.  Where more than `MAXIMUM_LIVE_FOR_BOTH` maps are alive no map is in both places; of
+more than `MAXIMUM_STATES` states the most promising are kept, and `thinned` says so.
+Options that cost no less than the same layers one by one, through DRAM and in the same
+memory, are left out: they cannot win.
 
 Source: dynamic programming over fused-layer partitions, as in Alwani et al. (MICRO 2016)
 and Cai et al., "Optimus" (ACM TECS 2022); the fronts and states are this project's.
@@ -35,6 +36,7 @@ import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.cuts import find_cuts, prefixes
 from dataflow_sim.schedule.fronts import Front, FrontGrid, Part, Waiting, best_of, join
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.options import Option, Options, resident_of
@@ -48,20 +50,21 @@ MAXIMUM_STATES = 96
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One group of a plan: layers [start, stop), how they run, which maps stay.
+    """One group of a plan: its layers, how they run, which maps stay.
 
     `resident` are all maps that are local while the group runs, `outputs` the states in
-    which it leaves what it makes, `kept` the maps that are loaded whole before it.
+    which it leaves what it makes, `kept` the maps that are loaded whole before it; the
+    output of a layer alone takes the place of the map that it `replaces`.
     """
 
-    start: int
-    stop: int
+    members: tuple[int, ...]
     merged: bool
     stripe_rows: int | None
     streamed_kernels: int
     outputs: tuple[tuple[str, int], ...]
     resident: frozenset[str]
     kept: tuple[str, ...]
+    replaces: str | None = None
 
 
 Plan = tuple[Decision, ...]
@@ -69,13 +72,13 @@ Plan = tuple[Decision, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where a part of a front came from: position and state before, and what was done.
+    """Where a part of a front came from: cut and state before, and what was done.
 
     `option` is None where a map was only kept or dropped; `swapped` tells for each place
     of the new state which place of the uncanonical one it was.
     """
 
-    position: int
+    cut: int
     state: State
     option: Option | None
     swapped: tuple[int, ...] | None = None
@@ -83,7 +86,7 @@ class _Origin:
 
 @dataclass(slots=True)
 class _Node:
-    """One state at one position while parts still arrive, and its front afterwards.
+    """One state at one cut while parts still arrive, and its front afterwards.
 
     `waiting` are merged options that are joined only where they can lower the front.
     """
@@ -124,14 +127,17 @@ class Planner:
         pinned: frozenset[str] = frozenset(),
     ) -> None:
         self.graph = graph
-        self.lives = MapLives(graph, pinned)
+        # what is pinned is so from one place of the network's own order to another
+        self.cuts = prefixes(len(graph.layers)) if pinned else find_cuts(graph)
+        self.lives = MapLives(graph, pinned, self.cuts)
         self.merged = merged
         self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged)
         self.ceiling_bytes = self.options.ceiling_bytes
-        # by position: states as they are come to, and after maps were dropped or kept
-        self.arrived: list[dict[State, _Node]] = [{} for _ in range(len(graph.layers) + 1)]
-        self.settled: list[dict[State, _Node]] = [{} for _ in range(len(graph.layers) + 1)]
-        self._alike = [self.lives.alike(p) for p in range(len(graph.layers) + 1)]
+        # by cut: states as they are come to, and after maps were dropped or kept
+        count = len(self.cuts.done)
+        self.arrived: list[dict[State, _Node]] = [{} for _ in range(count)]
+        self.settled: list[dict[State, _Node]] = [{} for _ in range(count)]
+        self._alike = [self.lives.alike(cut) for cut in range(count)]
         self._moves: dict[tuple[int, int], list[int | str]] = {}
         self._sorted: dict[tuple[int, State], tuple[State, tuple[int, ...] | None]] = {}
         self.thinned = False
@@ -146,33 +152,33 @@ class Planner:
         bits = zero + sum(tensor.elements * tensor.bits for tensor in pinned)
         start = tuple(self._initial(name) for name in self.lives.live[0])
         self.arrived[0][start] = _Node(front=Front(zero, bits, zero, zero, zero))
-        layers = len(self.graph.layers)
-        for position in range(layers):
-            self._settle(position)
-            self._expand(position)
-            progress(position + 1, layers)
-        self._settle(layers)
-        (last,) = self.settled[layers].values()
+        end = len(self.cuts.done) - 1
+        for cut in range(end):
+            self._settle(cut)
+            self._expand(cut)
+            progress(cut + 1, end)
+        self._settle(end)
+        (last,) = self.settled[end].values()
         return last.close(self.grid)
 
     def _initial(self, name: str) -> int:
         """The state of a tensor that no layer makes."""
         return BOTH if name in self.lives.pinned else DRAM
 
-    def _settle(self, position: int) -> None:
+    def _settle(self, cut: int) -> None:
         """Drop maps that are in both places, keep maps that are read again and again."""
-        live = self.lives.live[position]
+        live = self.lives.live[cut]
+        reads = frozenset().union(*(self.options.reads[i] for i, _ in self.cuts.steps[cut]))
         keepable = [
             place
             for place, name in enumerate(live)
-            if position < len(self.graph.layers)
-            and name in self.options.reads[position]
-            and len(self.lives.readers_from(name, position)) > 1
+            if name in reads
+            and self.lives.readers_ahead(name, cut) > 1
             and self.lives.may_be_both(name)
         ]
-        self._keep_best(self.arrived[position], position)
-        for state in sorted(self.arrived[position]):
-            front = self.arrived[position][state].close(self.grid)
+        self._keep_best(self.arrived[cut], cut)
+        for state in sorted(self.arrived[cut]):
+            front = self.arrived[cut][state].close(self.grid)
             if not len(front.local_bytes):  # it takes more memory than is of any use
                 continue
             source = np.arange(len(front.local_bytes))
@@ -186,13 +192,13 @@ class Planner:
                         tensor = self.graph.tensors[live[place]]
                         bits += tensor.elements * tensor.bits if state[place] == DRAM else 0
                         changed[place] = BOTH - state[place]
-                    target, swapped = self._canonical(position, tuple(changed))
+                    target, swapped = self._canonical(cut, tuple(changed))
                     part = (front.local_bytes, front.dram_bits + bits, source, source * 0)
-                    node = self.settled[position].setdefault(target, _Node())
-                    node.add(part, _Origin(position, state, None, swapped))
-        self._keep_best(self.settled[position], position)
+                    node = self.settled[cut].setdefault(target, _Node())
+                    node.add(part, _Origin(cut, state, None, swapped))
+        self._keep_best(self.settled[cut], cut)
 
-    def _keep_best(self, nodes: dict[State, _Node], position: int) -> None:
+    def _keep_best(self, nodes: dict[State, _Node], cut: int) -> None:
         """Of too many states keep those that come nearest to the best in some memory.
 
         What is still to be read from DRAM, each map once by each of its readers, counts as
@@ -202,9 +208,9 @@ class Planner:
             return
         self.thinned = True
         ahead = []
-        for name in self.lives.live[position]:
+        for name in self.lives.live[cut]:
             tensor = self.graph.tensors[name]
-            readers = len(self.lives.readers_from(name, position))
+            readers = self.lives.readers_ahead(name, cut)
             ahead.append(readers * tensor.elements * tensor.bits)
         states = sorted(nodes)
         bits = np.stack([self.grid.bits(nodes[state].close(self.grid)) for state in states])
@@ -217,12 +223,12 @@ class Planner:
         for place in rank[MAXIMUM_STATES:].tolist():
             del nodes[states[place]]
 
-    def _canonical(self, position: int, state: State) -> tuple[State, tuple[int, ...] | None]:
+    def _canonical(self, cut: int, state: State) -> tuple[State, tuple[int, ...] | None]:
         """States of maps that are alike sorted, and where each came from."""
-        classes = self._alike[position]
+        classes = self._alike[cut]
         if not classes:
             return state, None
-        key = (position, state)
+        key = (cut, state)
         if key not in self._sorted:
             swapped = list(range(len(state)))
             for places in classes:
@@ -232,53 +238,59 @@ class Planner:
             self._sorted[key] = (tuple(state[i] for i in swapped), tuple(swapped))
         return self._sorted[key]
 
-    def _expand(self, position: int) -> None:
-        nodes = self.settled[position]
-        live = self.lives.live[position]
+    def _expand(self, cut: int) -> None:
+        nodes = self.settled[cut]
+        live = self.lives.live[cut]
         residents = {
             state: frozenset(n for n, held in zip(live, state, strict=True) if held != DRAM)
             for state in sorted(nodes)
         }
-        reads, sizes = self.options.reads[position], self.lives.size_bytes
+        sizes = self.lives.size_bytes
         held = {state: sum(sizes[name] for name in names) for state, names in residents.items()}
         fronts = {state: self.grid.add(nodes[state].close(self.grid)) for state in residents}
         for state, resident in residents.items():
-            for option in self.options.alone(position, resident & reads):
-                made = held[state] - self._shared_bytes(option, resident)
-                made += sum(sizes[name] for name in resident_of(option.outputs))
-                front = self.grid.fronts[fronts[state]]
-                part = join(front, option.local_bytes + made, option.dram_bits)
-                node, origin = self._target(position, state, option)
-                node.add(self.grid.below_ceiling(part), origin)
+            for layer, stop in self.cuts.steps[cut]:
+                reads = self.options.reads[layer]
+                for option in self.options.alone(layer, stop, resident & reads):
+                    made = held[state] - self._shared_bytes(option, resident)
+                    made += sum(sizes[name] for name in resident_of(option.outputs))
+                    front = self.grid.fronts[fronts[state]]
+                    part = join(front, option.local_bytes + made, option.dram_bits)
+                    node, origin = self._target(cut, state, option)
+                    node.add(self.grid.below_ceiling(part), origin)
         if not self.merged:
             return
-        for outside, found in self.options.merged(position, list(residents.values())):
+        for outside, found in self.options.merged(cut, list(residents.values())):
             for state, resident in residents.items():
                 for option in found.get(resident & outside, ()):
                     need = option.local_bytes + (held[state] + option.output_bytes)
                     if need[0] <= self.ceiling_bytes:
-                        node, origin = self._target(position, state, option)
+                        node, origin = self._target(cut, state, option)
                         node.waiting.append(Waiting(fronts[state], need, option.dram_bits))
                         node.waiting_origins.append(origin)
 
-    def _target(self, position: int, state: State, option: Option) -> tuple[_Node, _Origin]:
+    def _target(self, cut: int, state: State, option: Option) -> tuple[_Node, _Origin]:
         """The node that an option leads to."""
-        target, swapped = self._canonical(option.stop, self._after(position, state, option))
+        target, swapped = self._canonical(option.stop, self._after(cut, state, option))
         node = self.arrived[option.stop].setdefault(target, _Node())
-        return node, _Origin(position, state, option, swapped)
+        return node, _Origin(cut, state, option, swapped)
 
     def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
         """Bytes saved where a resident output takes the place of a map that dies."""
-        if not resident_of(option.outputs):
-            return 0
-        name = self.lives.overwritten(option.start, resident)
+        name = self._replaced(option, resident)
         return 0 if name is None else self.lives.size_bytes[name]
 
-    def _after(self, position: int, state: State, option: Option) -> State:
+    def _replaced(self, option: Option, resident: frozenset[str]) -> str | None:
+        """The map whose place the output of a layer alone takes, if it stays."""
+        if option.merged or not resident_of(option.outputs):
+            return None
+        return self.lives.overwritten(option.members[0], option.stop, resident)
+
+    def _after(self, cut: int, state: State, option: Option) -> State:
         """The state behind an option, as it comes."""
-        key = (position, option.stop)
+        key = (cut, option.stop)
         if key not in self._moves:
-            here = {name: place for place, name in enumerate(self.lives.live[position])}
+            here = {name: place for place, name in enumerate(self.lives.live[cut])}
             self._moves[key] = [here.get(name, name) for name in self.lives.live[option.stop]]
         made = dict(option.outputs)
         return tuple(
@@ -290,17 +302,17 @@ class Planner:
 
     def plan(self, point: int) -> Plan:
         """The decisions that lead to a point of the whole network's front."""
-        position = len(self.graph.layers)
-        (state,) = self.settled[position]
+        cut = len(self.cuts.done) - 1
+        (state,) = self.settled[cut]
         trail: list[tuple[_Origin, int]] = []
         nodes = self.settled
-        while self.arrived[0] is not nodes[position]:
-            node = nodes[position][state]
+        while self.arrived[0] is not nodes[cut]:
+            node = nodes[cut][state]
             front = node.close(self.grid)
             origin = node.origins[int(front.chunk[point])]
             trail.append((origin, int(front.choice[point])))
             point = int(front.source[point])
-            position, state = origin.position, origin.state
+            cut, state = origin.cut, origin.state
             nodes = self.arrived if nodes is self.settled else self.settled
         return tuple(self._decisions(trail[::-1]))
 
@@ -312,7 +324,7 @@ class Planner:
         kept: list[str] = []
         states = [origin.state for origin, _ in trail[1:]] + [next(iter(self.settled[-1]))]
         for (origin, choice), after in zip(trail, states, strict=True):
-            live = self.lives.live[origin.position]
+            live = self.lives.live[origin.cut]
             option = origin.option
             if option is None:
                 raw = actual
@@ -327,14 +339,14 @@ class Planner:
             height, streamed = option.ways[choice] if option.merged else (None, 0)
             outputs = option.outputs
             yield Decision(
-                option.start,
-                option.stop,
+                option.members,
                 option.merged,
                 height,
                 streamed,
                 outputs,
                 resident | resident_of(outputs),
-                (*kept, *self.lives.pinned_from(option.start, option.stop)),
+                (*kept, *self.lives.pinned_by(option.members)),
+                self._replaced(option, resident),
             )
             kept = []
             stands = dict(zip(live, actual, strict=True))

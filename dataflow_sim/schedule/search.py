@@ -87,8 +87,7 @@ _Found = tuple[int, int, Callable[[], Plan]]
 def _layerwise_plan(graph: NetworkGraph) -> Plan:
     return tuple(
         Decision(
-            index,
-            index + 1,
+            (index,),
             merged=False,
             stripe_rows=None,
             streamed_kernels=0,

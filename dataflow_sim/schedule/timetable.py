@@ -33,6 +33,7 @@ Source: the row-wise schedules of fused-layer accelerators, Alwani et al., MICRO
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,39 +134,50 @@ def live_sums(
 
 
 class Timetable:
-    """A group that grows layer by layer.
+    """A group that grows layer by layer; `members` are its layers as they fire in a stripe.
 
     `height` is the number of rows of the first layer's input in a stripe, None for the
     finest timetable.
     """
 
-    def __init__(self, tables: RowTables, start: int, height: int | None) -> None:
+    def __init__(self, tables: RowTables, height: int | None) -> None:
         self.tables = tables
         self.graph = tables.graph
-        self.start = start
-        self.stop = start
-        first = self.graph.layers[start].input
-        self._unit = tables.scale[first.segments[0].tensor]
-        self._stripe = self._unit * (height or 1)
-        self._last_stripe = None if height is None else -(-first.shape[2] // height) - 1
+        self.height = height
+        self.members: tuple[int, ...] = ()
+        self._stripe = 1
+        self._last_stripe: int | None = None
         self.maps: dict[str, MapRows] = {}
         self.ticks: dict[str, Ints] = {}
         self.row_firing: list[Ints] = []
         self.firings: list[Ints] = []
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> list[Layer]:
         """The layers of the group."""
-        return self.graph.layers[self.start : self.stop]
+        return [self.graph.layers[index] for index in self.members]
 
-    def extend(self) -> bool:
-        """Take the next layer in; False where it cannot run by rows, or there is none."""
-        if self.stop >= len(self.graph.layers) or not self.tables.mergeable[self.stop]:
-            return False
-        layer = self.graph.layers[self.stop]
-        rows = self.tables.rows[self.stop]
+    def copy(self) -> Timetable:
+        """The same group, to grow by other layers."""
+        other = copy(self)
+        other.maps = {name: copy(found) for name, found in self.maps.items()}
+        other.ticks = dict(self.ticks)
+        other.row_firing, other.firings = list(self.row_firing), list(self.firings)
+        return other
+
+    def _begin(self, layer: Layer) -> None:
+        rows = layer.input.shape[2]
+        self._stripe = self.tables.scale[layer.input.segments[0].tensor] * (self.height or 1)
+        self._last_stripe = None if self.height is None else -(-rows // self.height) - 1
+
+    def extend(self, index: int) -> None:
+        """Take one more layer in, which can run by rows and follows the others."""
+        layer, rows = self.graph.layers[index], self.tables.rows[index]
         assert rows is not None
-        place = self.stop - self.start
+        if not self.members:
+            self._begin(layer)
+        place = len(self.members)
+        self.members += (index,)
         ticks = self._layer_ticks(layer, rows)
         stripes = np.maximum(ticks // self._stripe, 0)
         if self._last_stripe is not None:
@@ -173,11 +185,11 @@ class Timetable:
         firing = stripes * LAYERS + place
         self.row_firing.append(firing)
         self.firings.append(np.unique(firing))
-        for index, (view, needs) in enumerate(zip(layer.views, rows.views, strict=True)):
+        for number, (view, needs) in enumerate(zip(layer.views, rows.views, strict=True)):
             read = needs.first >= 0
             first = np.where(read, firing[needs.first], _NEVER)
             final = np.where(read, firing[needs.final], -1)
-            columns = column_span(layer, layer.input if index == 0 else view)
+            columns = column_span(layer, layer.input if number == 0 else view)
             for segment in view.segments:
                 channels = Span(segment.channel_start, segment.channel_stop)
                 self._read(segment.tensor, channels, columns, first, final)
@@ -192,8 +204,6 @@ class Timetable:
             row_bytes(self.graph, layer.output, tensor.shape[1], tensor.shape[3]),
         )
         self.ticks[layer.output] = ticks
-        self.stop += 1
-        return True
 
     def _layer_ticks(self, layer: Layer, rows: LayerRows) -> Ints:
         """When the rows that each output row needs have come, in rows of the network's input.

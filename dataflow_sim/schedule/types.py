@@ -109,7 +109,7 @@ class LayerSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Layers [start, stop) of the network's order, executed together.
+    """Layers executed together: indices in the network's order, as they fire within a stripe.
 
     A group of one layer with a `LayerTiling` runs its loop nest; any other is merged:
     `stripe_rows` rows of its input at a time, None for the finest timetable.  Of its maps
@@ -118,8 +118,7 @@ class Group:
     lie in [address, address + local_bytes), those of a merged group packed or in rings.
     """
 
-    start: int
-    stop: int
+    members: tuple[int, ...]
     merged: bool
     packed: bool
     stripe_rows: int | None
@@ -181,7 +180,9 @@ class MemoryOptions:
 class Schedule:
     """A whole network's schedule under one policy and one local memory.
 
-    `local_bytes` is its height: the highest address that any of its buffers reaches.
+    The groups run one after the other, in a topological order of the network's layers that
+    is the schedule's own.  `local_bytes` is its height: the highest address that any of its
+    buffers reaches.
     """
 
     network: str
@@ -191,8 +192,13 @@ class Schedule:
     residents: tuple[Resident, ...] = ()
 
     @property
+    def order(self) -> tuple[int, ...]:
+        """The layers' indices in the order in which they run."""
+        return tuple(index for group in self.groups for index in group.members)
+
+    @property
     def layers(self) -> tuple[LayerSchedule, ...]:
-        """All layers in order."""
+        """All layers in the order in which they run."""
         return tuple(layer for group in self.groups for layer in group.layers)
 
     @property

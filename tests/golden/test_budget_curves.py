@@ -72,8 +72,8 @@ def merged_layers(graph: NetworkGraph, schedule: Schedule) -> list[Layer]:
     return [
         layer
         for group in schedule.groups
-        if group.merged and group.stop > group.start + 1
-        for layer in graph.layers[group.start : group.stop]
+        if group.merged and len(group.members) > 1
+        for layer in (graph.layers[index] for index in group.members)
     ]
 
 

@@ -58,7 +58,7 @@ def test_small_networks(name: str, count: int, policy: str, double_buffer: bool)
 
 def joins(graph: NetworkGraph, group: Group) -> bool:
     """Whether a merged group of several layers reads a concat or adds a map."""
-    layers = graph.layers[group.start : group.stop]
+    layers = [graph.layers[index] for index in group.members]
     several = group.merged and len(layers) > 1
     return several and any(len(x.input.segments) > 1 or x.operands for x in layers)
 
@@ -87,7 +87,7 @@ def test_groups_across_layers_that_enlarge() -> None:
 
     def feeds_its_group(point: CurvePoint, op: str) -> bool:
         groups = [group for group in point.schedule.groups if group.merged]
-        return any(op in ops[group.start : group.stop - 1] for group in groups)
+        return any(op in [ops[index] for index in group.members[:-1]] for group in groups)
 
     enlarging = [
         point

@@ -62,12 +62,12 @@ def check_group(tables: RowTables, group: MergedGroup, run: GroupRun, random: Ra
     kernels = [kernel_sizes(graph, layer, run.doubled.weights) for layer in graph.layers]
     doubled = run.doubled
     double = oracle.Double(doubled.inputs, doubled.weights, doubled.outputs)
-    simulated = oracle.execute(graph, run.start, run.stop, run.stripe_rows, double)
+    simulated = oracle.execute(graph, run.members[0], run.members[-1] + 1, run.stripe_rows, double)
     names = [found.name for found in group.timetable.outside()]
     leaving = [found.name for found in group.outgoing]
     assert sorted(names) == sorted(simulated.outside)
     assert sorted(leaving) == sorted(simulated.outgoing)
-    order = streaming_order(kernels, run.start, run.stop)
+    order = streaming_order(kernels, run.members)
     outside, going = flags(random, 3, len(names)), flags(random, 4, len(leaving), 2)
     going[:, :, 1] |= ~going[:, :, 0]  # what is not resident is stored
     table = group.table(outside, going, np.arange(len(order) + 1))
@@ -87,8 +87,7 @@ def check_group(tables: RowTables, group: MergedGroup, run: GroupRun, random: Ra
         if number == laid_out:
             tiles = tuple((index, 1) for index in sorted(streamed))
             chosen = GroupRun(
-                run.start,
-                run.stop,
+                run.members,
                 run.stripe_rows,
                 tiles,
                 choice.resident,
@@ -104,13 +103,14 @@ def compare(
     """Let a group of at most seven layers grow from `start`; compare it after every layer."""
     tables = RowTables(graph)
     kernels = [kernel_sizes(graph, layer, doubled.weights) for layer in graph.layers]
-    group = MergedGroup(tables, kernels, MapLives(graph).last_reader, start, height, doubled)
-    stop = start
-    while stop < min(len(graph.layers), start + 7) and group.extend():
-        stop += 1
-        run = GroupRun(start, stop, height, (), frozenset(), frozenset(), doubled)
+    group = MergedGroup(tables, kernels, MapLives(graph).readers, height, doubled)
+    for index in range(start, min(len(graph.layers), start + 7)):
+        if not tables.mergeable[index]:
+            break
+        group = group.grown(index, keep=False)
+        run = GroupRun(group.members, height, (), frozenset(), frozenset(), doubled)
         check_group(tables, group, run, random)
-    return stop - start
+    return len(group.members)
 
 
 def some_buffering(random: Random) -> Buffering:
@@ -139,7 +139,7 @@ def test_two_convolutions_by_hand() -> None:
     counted = oracle.measure(simulated, oracle.Choice(stored=stored))
     assert counted == oracle.Totals(local_bytes, 8 * dram_bytes)
     assert compare(graph, 0, None, SINGLE, Random(0)) == 2
-    run = GroupRun(0, 2, None, (), frozenset(), stored, SINGLE)
+    run = GroupRun((0, 1), None, (), frozenset(), stored, SINGLE)
     assert group_layout(RowTables(graph), run).height == local_bytes
 
 

@@ -14,8 +14,10 @@ from dataflow_sim.errors import DoesNotFitError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import IMPOSSIBLE, Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
+from dataflow_sim.schedule.cuts import find_cuts
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives
 from dataflow_sim.schedule.options import Option, Options, resident_of
+from dataflow_sim.schedule.pieces import Run
 from dataflow_sim.schedule.planner import Planner
 from dataflow_sim.schedule.search import POLICIES, schedule_network
 from dataflow_sim.schedule.types import MemoryOptions
@@ -53,51 +55,71 @@ def test_random_networks(graph: NetworkGraph, double_buffer: bool, data: st.Data
 
 @dataclass
 class Exhaustive:
-    """Every sequence of groups, every state of every map, one by one: the reference for the search.
+    """Every order, every convex group, every state of every map: the reference for the search.
 
-    It takes the same costs of a group as the search, and nothing else from it: no fronts,
-    no classes of maps that are alike, no runs left out because their pieces are better.
+    It takes the same costs of a group as the search, and nothing else from it: no cuts, no
+    fronts, no classes of maps that are alike, no runs left out because their pieces are better.
     """
 
     graph: NetworkGraph
     lives: MapLives
     options: Options
 
+    def __post_init__(self) -> None:
+        """Find what each layer reads, and who reads each map."""
+        self.reads = [
+            {segment.tensor for view in layer.views for segment in view.segments}
+            for layer in self.graph.layers
+        ]
+        self.readers: dict[str, set[int]] = {}
+        for index, names in enumerate(self.reads):
+            for name in names:
+                self.readers.setdefault(name, set()).add(index)
+
     def least_bits(self, capacity: int) -> int | None:
         """The fewest DRAM bits in a memory; None if nothing fits."""
-        start = dict.fromkeys(self.lives.live[0], DRAM)
-        best: dict[tuple[int, tuple[tuple[str, int], ...]], int | None] = {}
+        start = tuple((name, DRAM) for name in self.graph.inputs if name in self.readers)
+        best: dict[tuple[frozenset[int], tuple[tuple[str, int], ...]], int | None] = {}
 
-        def walk(position: int, held: tuple[tuple[str, int], ...]) -> int | None:
-            if position == len(self.graph.layers):
+        def walk(done: frozenset[int], held: tuple[tuple[str, int], ...]) -> int | None:
+            if len(done) == len(self.graph.layers):
                 return 0
-            key = (position, held)
+            key = (done, held)
             if key not in best:
                 best[key] = min(
                     (
                         bits + rest
-                        for bits, stop, after in self.moves(position, dict(held), capacity)
-                        if (rest := walk(stop, after)) is not None
+                        for bits, there, after in self.moves(done, dict(held), capacity)
+                        if (rest := walk(there, after)) is not None
                     ),
                     default=None,
                 )
             return best[key]
 
-        return walk(0, tuple(start.items()))
+        return walk(frozenset(), start)
+
+    def ready(self, done: frozenset[int]) -> list[int]:
+        """Layers that may come next."""
+        made = {name for index in done for name in self.graph.layers[index].outputs}
+        made |= set(self.graph.inputs)
+        return [
+            index for index, names in enumerate(self.reads) if index not in done and names <= made
+        ]
 
     def moves(
-        self, position: int, held: dict[str, int], capacity: int
-    ) -> list[tuple[int, int, tuple[tuple[str, int], ...]]]:
-        """DRAM bits, next position and state of every option that fits."""
+        self, done: frozenset[int], held: dict[str, int], capacity: int
+    ) -> list[tuple[int, frozenset[int], tuple[tuple[str, int], ...]]]:
+        """DRAM bits, layers done and state of every option that fits."""
         tensors, sizes = self.graph.tensors, self.lives.size_bytes
         found = []
-        for changed, fill in self.changes(position, held):
+        for changed, fill in self.changes(done, held):
             resident = frozenset(name for name, state in changed.items() if state != DRAM)
-            for option in self.all_options(position, resident):
+            for option in self.all_options(done, resident):
+                there = done | set(option.members)
                 stays = resident_of(option.outputs)
                 names = resident | stays
                 if not option.merged and stays:
-                    names -= {self.lives.overwritten(position, resident)}
+                    names -= {self.lives.overwritten(option.members[0], option.stop, resident)}
                 room = capacity - sum(sizes[name] for name in names)
                 fitting = [
                     bits
@@ -107,24 +129,25 @@ class Exhaustive:
                 if not fitting:
                     continue
                 after = {**changed, **dict(option.outputs)}
-                live = self.lives.live[option.stop]
-                state = tuple((name, after[name]) for name in live)
+                alive = [name for name in after if self.readers.get(name, set()) - there]
+                state = tuple((name, after[name]) for name in sorted(alive))
                 fills = sum(tensors[name].elements * tensors[name].bits for name in fill)
-                found.append((int(min(fitting)) + fills, option.stop, state))
+                found.append((int(min(fitting)) + fills, there, state))
         return found
 
     def changes(
-        self, position: int, held: dict[str, int]
+        self, done: frozenset[int], held: dict[str, int]
     ) -> list[tuple[dict[str, int], list[str]]]:
         """Every way to drop maps that are in both places and to load others whole."""
         names = list(held)
+        soon = set().union(*(self.reads[index] for index in self.ready(done)))
         choices = []
         for name in names:
             keep = (
                 held[name] == DRAM
                 and self.lives.may_be_both(name)
-                and len(self.lives.readers_from(name, position)) > 1
-                and name in self.options.reads[position]
+                and len(self.readers[name] - done) > 1
+                and name in soon
             )
             choices.append(
                 (held[name], BOTH - held[name]) if keep or held[name] == BOTH else (held[name],)
@@ -136,25 +159,40 @@ class Exhaustive:
             found.append((changed, fill))
         return found
 
-    def all_options(self, position: int, resident: frozenset[str]) -> list[Option]:
-        """A layer alone and every merged run, pruned by nothing."""
-        found = list(self.options.alone(position, resident & self.options.reads[position]))
-        for outside, options in self.options.merged(position, [resident]):
+    def all_options(self, done: frozenset[int], resident: frozenset[str]) -> list[Option]:
+        """Every layer that may come next alone, and every merged group."""
+        found: list[Option] = []
+        places = {cut: place for place, cut in enumerate(self.lives.cuts.done)}
+        here = sum(1 << index for index in done)
+        for index in self.ready(done):
+            stop = places[here | 1 << index]
+            found.extend(self.options.alone(index, stop, resident & self.options.reads[index]))
+        for outside, options in self.options.merged(places[here], [resident]):
             found.extend(options.get(resident & outside, ()))
         return found
 
 
 def unpruned(graph: NetworkGraph, memory: MemoryOptions, baseline: Baseline) -> Options:
-    """Options that leave no run out: its pieces are said to be impossible."""
-    options = Options(graph, memory, MapLives(graph), baseline, EVERYTHING, may_merge=True)
+    """Options that leave no group out: its pieces are said to be impossible."""
+    cuts = find_cuts(graph)
+    lives = MapLives(graph, cuts=cuts)
+    options = Options(graph, memory, lives, baseline, EVERYTHING, may_merge=True)
     options.ceiling_bytes = EVERYTHING
     nothing = np.full_like(baseline.alone[0], IMPOSSIBLE)
-    for start in range(len(graph.layers)):
-        group = options.group(start, None)
-        pieces = []
-        while group.extend():
-            pieces.append(nothing)
-        options._pieces[start] = pieces
+    for start in range(len(cuts.done)):
+        runs: list[Run] = []
+        known: set[int] = set()
+        wave = [(-1, start)]
+        while wave:
+            longer = []
+            for parent, here in wave:
+                for layer, stop in cuts.steps[here]:
+                    if stop not in known and options.tables.mergeable[layer]:
+                        known.add(stop)
+                        longer.append((len(runs), stop))
+                        runs.append(Run(parent, layer, stop, nothing))
+            wave = longer
+        options.runs[start] = runs
     return options
 
 
@@ -166,8 +204,10 @@ def test_the_search_is_as_good_as_trying_everything(
     memory = MemoryOptions(0, buffering(double_buffer), 32)
     baseline = Baseline(graph, memory)
     planner = Planner(graph, memory, baseline, True, EVERYTHING)
+    assert planner.cuts.complete
     front = planner.search(lambda done, total: None)
-    reference = Exhaustive(graph, planner.lives, unpruned(graph, memory, baseline))
+    options = unpruned(graph, memory, baseline)
+    reference = Exhaustive(graph, options.lives, options)
     points = list(zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True))
     for local, bits in points[:: max(1, len(points) // 6)]:
         assert reference.least_bits(local) == bits

@@ -132,10 +132,11 @@ def proved(graph: NetworkGraph, schedule: Schedule) -> Program:
     program = lower(graph, schedule)
     ledger = count(program)
     assert schedule.traffic_bytes() == ledger.traffic_bytes()
-    assert [c.macs_executed for c in schedule.layers] == list(ledger.macs_executed)
-    assert [c.tiling.steps for c in schedule.layers] == list(ledger.steps)
-    moved = zip(ledger.local_read_bits, ledger.local_write_bits, strict=True)
-    assert [c.local_bits for c in schedule.layers] == [read + write for read, write in moved]
+    for index, chosen in zip(schedule.order, schedule.layers, strict=True):
+        assert chosen.macs_executed == ledger.macs_executed[index]
+        assert chosen.tiling.steps == ledger.steps[index]
+        moved = ledger.local_read_bits[index] + ledger.local_write_bits[index]
+        assert chosen.local_bits == moved
     used = occupancy(program)
     assert used.peak_bytes == schedule.local_bytes
     assert used.accumulator_peak_bytes == schedule.accumulator_bytes

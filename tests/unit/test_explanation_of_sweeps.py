@@ -176,7 +176,7 @@ def test_any_tiling_is_drawn_as_it_is_lowered(
     history = TrafficHistory(graph)
     chosen = layer_schedule(graph, 0, tiling, memory, history, nothing, stored, ())
     local = int(tiling_costs(problem, order, sizes).local_bytes[0])
-    group = Group(0, 1, False, False, None, (chosen,), nothing, stored, (), 0, local)
+    group = Group((0,), False, False, None, (chosen,), nothing, stored, (), 0, local)
     program = lower(graph, Schedule("sweep", "layerwise", memory, (group,)))
 
     allocated: dict[str, list[Alloc]] = {}
