@@ -349,7 +349,9 @@ def curve(
     memory = memory_options(hardware)
     found = budget_curve(graph, memory, options.policy, partial(progress, "searching"))
     sound: set[int] = set()
-    for point in found.points:
+    # points of one plan differ in the tilings of single layers; a run checks its own point
+    first = {point.plan: point for point in reversed(found.points)}
+    for point in reversed(first.values()):
         memory_there = replace(point.schedule.memory, capacity_bytes=point.local_bytes)
         check_schedule(graph, replace(point.schedule, memory=memory_there), sound)
     weight_bits, activation_bits = widths(graph)
@@ -363,7 +365,7 @@ def curve(
         compulsory_bytes=compulsory_bytes(graph),
         capacity_bytes=memory.capacity_bytes,
         points=tuple(
-            CurvePoint(point.local_bytes, _traffic(point.traffic_bytes)) for point in found.points
+            CurvePoint(point.local_bytes, DramTraffic(point.traffic)) for point in found.points
         ),
         warnings=graph.warnings,
     )

@@ -24,12 +24,15 @@ Source: first-fit decreasing for dynamic storage allocation, e.g. Gergov, SODA 1
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
 
 
 class Life(NamedTuple):
@@ -105,19 +108,88 @@ def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
     Moments are indices of groups.  Stacks from both ends of the least memory that could
     do; where that leaves some group without a gap, from the bottom alone.
     """
-    needs = list(groups)
-    for life in residents:
-        for group in range(life.first, life.last + 1):
-            needs[group] += life.size_bytes
-    target = max(needs)
-    both = _stack(residents, groups, target)
-    if both is not None:
-        return both
+    own = np.array(groups, np.int64)[:, None]
+    targets = _targets(residents, own)
+    ((_, stacks),) = _stacked(residents, targets - own)
+    if stacks is not None:
+        target = int(targets[0])
+        addresses = [at if at >= 0 else target + at for at in stacks.addresses]
+        return Placed(tuple(addresses), tuple(stacks.bottom), target)
     addresses, _ = pack(residents)
     bases = [_base(residents, addresses, index, own) for index, own in enumerate(groups)]
     tops = [base + own for base, own in zip(bases, groups, strict=True)]
     ends = [a + life.size_bytes for a, life in zip(addresses, residents, strict=True)]
     return Placed(tuple(addresses), tuple(bases), max([*tops, *ends]))
+
+
+def resident_heights(residents: Sequence[Life], groups: Ints) -> Ints:
+    """The heights of `place_residents` for many sizes of the groups (groups, cases)."""
+    heights = _targets(residents, groups)
+    if residents:
+        for cases, stacks in _stacked(residents, heights - groups):
+            for case in cases.tolist() if stacks is None else ():
+                heights[case] = place_residents(residents, groups[:, case].tolist()).height
+    return heights
+
+
+def _targets(residents: Sequence[Life], groups: Ints) -> Ints:
+    """The least memories that could hold residents and groups (groups, cases)."""
+    held = np.zeros(len(groups) + 1, np.int64)
+    for size, first, last in residents:
+        held[first] += size
+        held[last + 1] -= size
+    needs = groups + np.cumsum(held)[:-1, None]
+    return np.asarray(needs.max(axis=0), np.int64)
+
+
+@dataclass(slots=True)
+class _Stacks:
+    """Bytes taken from the bottom and from the top in each group; addresses from the top are
+    negative, less the target."""
+
+    addresses: list[int]
+    bottom: list[int]
+    top: list[int]
+
+
+def _stacked(residents: Sequence[Life], room: Ints) -> Iterator[tuple[Ints, _Stacks | None]]:
+    """Stack maps from both ends where each group has some room (groups, cases) in between.
+
+    Cases that come to the same stacks come together; None where something does not fit.
+    """
+    order = sorted(range(len(residents)), key=lambda i: (residents[i].first, -residents[i].last, i))
+    groups, cases = room.shape
+    start = _Stacks([0] * len(residents), [0] * groups, [0] * groups)
+    work = [(0, np.arange(cases), start)]
+    while work:
+        number, mine, stacks = work.pop()
+        if number == len(order):
+            yield mine, stacks
+            continue
+        index = order[number]
+        size, first, last = residents[index]
+        bottom, top = stacks.bottom[first : last + 1], stacks.top[first : last + 1]
+        from_bottom, from_top = max(bottom), max(top)
+        wasted_below = from_bottom * len(bottom) - sum(bottom)
+        wasted_above = from_top * len(top) - sum(top)
+        # what the groups leave beside what is stacked at the other end
+        there = room[first : last + 1, mine]
+        below = from_bottom + size <= (there - np.array(top)[:, None]).min(axis=0)
+        above = from_top + size <= (there - np.array(bottom)[:, None]).min(axis=0)
+        low = below & (wasted_below <= wasted_above or ~above)
+        for chosen, at_bottom in ((low, True), (above & ~low, False)):
+            if chosen.any():
+                other = stacks
+                if not chosen.all():
+                    other = _Stacks([*stacks.addresses], [*stacks.bottom], [*stacks.top])
+                ends = other.bottom if at_bottom else other.top
+                filled = (from_bottom if at_bottom else from_top) + size
+                other.addresses[index] = from_bottom if at_bottom else -filled
+                ends[first : last + 1] = [filled] * (last + 1 - first)
+                work.append((number + 1, mine[chosen], other))
+        neither = ~(low | above)
+        if neither.any():
+            yield mine[neither], None
 
 
 def _base(residents: Sequence[Life], addresses: Sequence[int], group: int, size: int) -> int:
@@ -129,31 +201,3 @@ def _base(residents: Sequence[Life], addresses: Sequence[int], group: int, size:
     ]
     low, high = (np.array([r[side] for r in ranges], np.int64) for side in (0, 1))
     return _lowest_gap(low, high, size)
-
-
-def _stack(residents: Sequence[Life], groups: Sequence[int], target: int) -> Placed | None:
-    """Stack maps from both ends of `target` bytes; None where something does not fit."""
-    order = sorted(range(len(residents)), key=lambda i: (residents[i].first, -residents[i].last, i))
-    addresses = [0] * len(residents)
-    # of each group the bytes taken at the bottom and at the top
-    bottom, top = [0] * len(groups), [0] * len(groups)
-    for index in order:
-        size, first, last = residents[index]
-        span = range(first, last + 1)
-        from_bottom = max(bottom[g] for g in span)
-        from_top = max(top[g] for g in span)
-        wasted_below = sum(from_bottom - bottom[g] for g in span)
-        wasted_above = sum(from_top - top[g] for g in span)
-        fits_below = all(from_bottom + size + top[g] + groups[g] <= target for g in span)
-        fits_above = all(from_top + size + bottom[g] + groups[g] <= target for g in span)
-        if fits_below and (wasted_below <= wasted_above or not fits_above):
-            addresses[index] = from_bottom
-            for g in span:
-                bottom[g] = from_bottom + size
-        elif fits_above:
-            addresses[index] = target - from_top - size
-            for g in span:
-                top[g] = from_top + size
-        else:
-            return None
-    return Placed(tuple(addresses), tuple(bottom), target)

@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from dataflow_sim.graph.layer import LayerKind
+from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, place_residents
+from dataflow_sim.schedule.amounts import Amounts
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_rows import merged_schedules
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout
-from dataflow_sim.schedule.lives import shared_constants
+from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.merging import streaming_order
 from dataflow_sim.schedule.options import Options, resident_of, stored_of
-from dataflow_sim.schedule.planner import Decision, Plan
+from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.types import (
     Group,
     LayerSchedule,
+    LayerTiling,
     MemoryOptions,
     Resident,
     Schedule,
@@ -44,20 +46,23 @@ class Assembler:
         self._layouts: dict[GroupRun, GroupLayout] = {}
         self._frontiers: dict[tuple[int, frozenset[str], frozenset[str]], Frontier] = {}
         self._schedules: dict[object, tuple[LayerSchedule, ...]] = {}
-        self._independent = self._layers_without_history()
+        self._unread = TrafficHistory(graph)
+        self.independent = self._layers_without_history()
 
     def _layers_without_history(self) -> list[bool]:
-        """Layers whose traffic does not depend on what was read before them."""
-        weights = Counter(name for layer in self.graph.layers for name in layer.weights)
-        readers = self.lives.readings
-        single = {name for name in self.graph.inputs if len(readers.get(name, ())) < 2}
-        shared = (set(self.graph.inputs) - single) | shared_constants(self.graph)
-        return [
-            layer.kind is not LayerKind.STREAMED
-            and all(weights[name] == 1 for name in layer.weights)
-            and not self.options.reads[index] & shared
-            for index, layer in enumerate(self.graph.layers)
-        ]
+        """Layers whose traffic does not depend on what was read before them.
+
+        No other layer reads their weights, or the network's inputs that they read.
+        """
+        names = [layer_reads(layer) | set(layer.weights) for layer in self.graph.layers]
+        users = Counter(name for each in names for name in each)
+        lasting = (TensorKind.INPUT, TensorKind.WEIGHT)
+        shared = {n for n, c in users.items() if c > 1 and self.graph.tensors[n].kind in lasting}
+        return [not each & shared for each in names]
+
+    def history(self) -> TrafficHistory:
+        """A history in which nothing has been read."""
+        return self._unread.anew()
 
     def assemble(self, plan: Plan, peak_bytes: int, capacity_bytes: int | None = None) -> Schedule:
         """The schedule of a plan whose largest live set is `peak_bytes`.
@@ -71,12 +76,12 @@ class Assembler:
         return self._assemble(plan, peak_bytes, peak_bytes)
 
     def _assemble(self, plan: Plan, peak_bytes: int, room_bytes: int) -> Schedule:
-        residents = self._residents(plan)
+        residents = self.residents(plan)
         lives = [Life(r.size_bytes, r.first, r.last) for r in residents]
         held = [
             sum(r.size_bytes for r in residents if r.first <= g <= r.last) for g in range(len(plan))
         ]
-        history = TrafficHistory(self.graph)
+        history = self.history()
         groups = []
         for decision, taken in zip(plan, held, strict=True):
             peak, room = peak_bytes - taken, room_bytes - taken
@@ -99,7 +104,7 @@ class Assembler:
             ),
         )
 
-    def _residents(self, plan: Plan) -> list[Resident]:
+    def residents(self, plan: Plan) -> list[Resident]:
         """Maps that are local while some group runs, those that share a place as one."""
         stays: list[tuple[str, int, int]] = []
         since: dict[str, int] = {}
@@ -127,38 +132,55 @@ class Assembler:
             found.append(Resident(tuple(chain), first, last, 0, self.lives.size_bytes[name]))
         return found
 
+    def whereabouts(self, decision: Decision) -> tuple[frozenset[str], frozenset[str]]:
+        """Of the maps of a layer alone those that are resident, and its outputs that go to DRAM."""
+        (index,) = decision.members
+        maps = self.options.reads[index] | set(self.graph.layers[index].outputs)
+        return decision.resident & maps, stored_of(decision.outputs)
+
     def _alone(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
         (index,) = decision.members
-        layer = self.graph.layers[index]
-        stored = stored_of(decision.outputs)
-        resident = decision.resident & (self.options.reads[index] | set(layer.outputs))
-        found = self._alone_frontier(index, resident, stored)
+        resident, stored = self.whereabouts(decision)
+        found = self.alone_frontier(index, resident, stored)
         choice = found.least(peak)
-        assert choice is not None, f"{layer.name}: the plan leaves {peak} bytes"
+        assert choice is not None, f"{self.graph.layers[index].name}: the plan leaves {peak} bytes"
         if room > peak:
             choice = found.easiest(choice.dram_bits, room)
-        key: object = (index, choice.tiling, resident, stored, decision.kept)
+        return _group(
+            decision, self.alone_schedules(decision, choice.tiling, history), choice.local_bytes
+        )
+
+    def alone_schedules(
+        self,
+        decision: Decision,
+        tiling: LayerTiling,
+        history: TrafficHistory | None,
+        amounts: Amounts | None = None,
+    ) -> tuple[LayerSchedule, ...]:
+        """The schedule of a layer alone; `amounts` are those of its tiling, if known.
+
+        Without a history no other layer may read what it reads.
+        """
+        (index,) = decision.members
+        resident, stored = self.whereabouts(decision)
+        key: object = (index, tiling, resident, stored, decision.kept)
         schedules = self._schedules.get(key)
         if schedules is None:
+            history = history or self.history()
+            kept = decision.kept
             schedules = (
                 layer_schedule(
-                    self.graph,
-                    index,
-                    choice.tiling,
-                    self.memory,
-                    history,
-                    resident,
-                    stored,
-                    decision.kept,
+                    self.graph, index, tiling, self.memory, history, resident, stored, kept, amounts
                 ),
             )
-            if self._independent[index]:
+            if self.independent[index]:
                 self._schedules[key] = schedules
-        return _group(decision, schedules, choice.local_bytes)
+        return schedules
 
-    def _alone_frontier(
+    def alone_frontier(
         self, index: int, resident: frozenset[str], stored: frozenset[str]
     ) -> Frontier:
+        """The frontier of a layer alone."""
         key = (index, resident, stored)
         if key not in self._frontiers:
             self._frontiers[key] = self.options.alone_frontier(index, resident, stored)
@@ -168,20 +190,27 @@ class Assembler:
         run = self.group_run(decision)
         layout = self.layout(run)
         if layout.height > peak:
-            packed = replace(run, packed=True)
-            run = min(run, packed, key=lambda each: self.layout(each).height)
-            layout = self.layout(run)
+            packed = self.packed_layout(run)
+            if packed.height < layout.height:
+                run, layout = replace(run, packed=True), packed
         if room > peak:
             run, layout = self._larger_tiles(run, layout, room)
+        schedules = self.merged_schedules(decision, run, history)
+        return _group(decision, schedules, layout.height, run.packed)
+
+    def merged_schedules(
+        self, decision: Decision, run: GroupRun, history: TrafficHistory
+    ) -> tuple[LayerSchedule, ...]:
+        """The schedules of a merged group's layers."""
         key = (run, decision.kept)
         schedules = self._schedules.get(key)
         if schedules is None:
             schedules = merged_schedules(
-                self.options.tables, run, layout.timetable, decision.kept, history
+                self.options.tables, run, self.layout(run).timetable, decision.kept, history
             )
-            if all(self._independent[index] for index in decision.members):
+            if all(self.independent[index] for index in decision.members):
                 self._schedules[key] = schedules
-        return _group(decision, schedules, layout.height, run.packed)
+        return schedules
 
     def _larger_tiles(
         self, run: GroupRun, layout: GroupLayout, room: int
@@ -201,6 +230,10 @@ class Assembler:
         if run not in self._layouts:
             self._layouts[run] = group_layout(self.options.tables, run)
         return self._layouts[run]
+
+    def packed_layout(self, run: GroupRun) -> GroupLayout:
+        """The layout of a merged group with every buffer in the lowest gap."""
+        return self.layout(replace(run, packed=True))
 
     def group_run(self, decision: Decision) -> GroupRun:
         """What a merged group's layout depends on; kernels stream channel by channel."""

@@ -18,9 +18,15 @@ import numpy.typing as npt
 from dataflow_sim.graph.layer import Layer, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.alone import any_problem
-from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate, pinned_plane
-from dataflow_sim.schedule.footprints import Axis, one_plane_tile
-from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
+from dataflow_sim.schedule.amounts import (
+    Amounts,
+    leaves_from_accumulators,
+    result_bits,
+    tiling_amounts,
+)
+from dataflow_sim.schedule.closed_form import pinned_plane
+from dataflow_sim.schedule.footprints import Axis
+from dataflow_sim.schedule.problem import StreamProblem, stream_regions
 from dataflow_sim.schedule.sweep import SweepProblem, tiling_sizes
 from dataflow_sim.schedule.sweep import step_bits as sweep_step_bits
 from dataflow_sim.schedule.sweep import tiling_costs as sweep_costs
@@ -28,7 +34,6 @@ from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
     MemoryOptions,
-    PartialSums,
 )
 from dataflow_sim.traffic import Reason, TrafficKey
 
@@ -43,27 +48,6 @@ _READ_REASONS: Mapping[TensorKind, tuple[Reason, Reason]] = {
 def write_reason(kind: TensorKind) -> Reason:
     """Why a map is written: a network output once for all, any other map as a spill."""
     return Reason.OUTPUT_WRITE if kind is TensorKind.OUTPUT else Reason.MAP_SPILL
-
-
-def tile_arrays(problem: LayerProblem, tiling: LayerTiling) -> TileArrays:
-    """One tiling as arrays of one element."""
-    one = np.ones(1, np.int64)
-    tile = (tiling.batch_tile, tiling.row_tile, tiling.column_tile)
-    return TileArrays(
-        group=one * tiling.group_tile,
-        output_channels=one * tiling.output_channel_tile,
-        input_channels=one * tiling.input_channel_tile,
-        plane=one_plane_tile(problem.batch, problem.rows, problem.columns, tile),
-        pinned_outputs=one * tiling.pinned_output_channels,
-        pinned_inputs=one * tiling.pinned_input_channels,
-    )
-
-
-def tiling_costs(problem: LayerProblem, tiling: LayerTiling) -> Costs | None:
-    """Closed-form costs of one tiling, as arrays of one element; None if it is not legal."""
-    tiles = tile_arrays(problem, tiling)
-    costs, legal = evaluate(problem, tiling.order, tiling.partial_sums, tiles)
-    return costs if legal.all() else None
 
 
 @lru_cache(maxsize=4096)
@@ -106,8 +90,12 @@ class TrafficHistory:
 
     def __post_init__(self) -> None:
         """Count how often each tensor stands in a view."""
-        for layer in self.graph.layers:
+        for layer in self.graph.layers if not self.readers else ():
             self.readers.update(s.tensor for view in layer.views for s in view.segments)
+
+    def anew(self) -> TrafficHistory:
+        """The same network, of which nothing has been read."""
+        return TrafficHistory(self.graph, readers=self.readers)
 
     def first_elements(self, name: str, readings: list[Reading]) -> int:
         """Elements that these readings of one layer are the first to touch."""
@@ -240,58 +228,6 @@ def _sweep_schedule(
     return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
 
 
-def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
-    """Bits that all steps of a layer read from and write to local memory.
-
-    Every step reads its input tile, kernel tile and constants once; unfinished sums are
-    written after each but the last step of a reduction and read before each but the
-    first; a finished tile's operands are read and its result written once.  What lies in an
-    accumulator memory, results that leave through it among it, is not counted.
-    """
-    plane = one_plane_tile(
-        problem.batch,
-        problem.rows,
-        problem.columns,
-        (tiling.batch_tile, tiling.row_tile, tiling.column_tile),
-    )
-    trips_m = -(-problem.output_channels // tiling.output_channel_tile)
-    trips_k = -(-problem.input_channels // tiling.input_channel_tile)
-    trips_p = int(plane.trips[0])
-    channels_in = problem.groups * problem.input_channels
-    channels_out = problem.groups * problem.output_channels
-    bits = trips_m * int(plane.input_sum[0]) * problem.input_read_bits
-    if problem.has_kernel:
-        kernel = channels_out * problem.input_channels * problem.kernel_area
-        bits += trips_p * kernel * problem.kernel_local_bits
-    bits += trips_m * trips_p * problem.input_vectors * channels_in * problem.vector_bits
-    bits += trips_p * problem.output_vectors * channels_out * problem.vector_bits
-    spatial_trips = trips_p // -(-problem.batch // tiling.batch_tile)
-    for operand in problem.operands:
-        area = problem.rows.body_size * problem.columns.body_size
-        reads = spatial_trips if operand.per_channel else area
-        bits += problem.batch * reads * operand.read_bits
-    if not problem.sums_apart:
-        splits = trips_k - 1
-        if splits and problem.finishes_by_channel:
-            splits += 1  # the steps that finish sums read them once more
-        unfinished = splits * channels_out * int(plane.body_sum[0])
-        bits += 2 * unfinished * problem.memory.accumulator_bits
-    return bits + (0 if leaves_from_accumulators(problem, tiling) else result_bits(problem))
-
-
-def leaves_from_accumulators(problem: LayerProblem, tiling: LayerTiling) -> bool:
-    """Whether results go to DRAM from an accumulator memory, past local memory."""
-    split = tiling.partial_sums is not PartialSums.NONE
-    return split and problem.sums_apart and not problem.output_resident
-
-
-def result_bits(problem: LayerProblem) -> int:
-    """Bits of a layer's output."""
-    area = problem.rows.output_size * problem.columns.output_size
-    channels = problem.groups * problem.output_channels
-    return problem.batch * channels * area * problem.output_bits
-
-
 def layer_schedule(
     graph: NetworkGraph,
     index: int,
@@ -301,11 +237,13 @@ def layer_schedule(
     resident: frozenset[str],
     stored: frozenset[str],
     kept: tuple[str, ...],
+    amounts: Amounts | None = None,
 ) -> LayerSchedule:
     """The schedule of one layer alone with its traffic by tensor and reason.
 
     `resident` are the maps in local memory, `stored` its outputs that go to DRAM, `kept`
-    the maps loaded whole before it.  Layers must be asked for in execution order:
+    the maps loaded whole before it; `amounts` are those of a loop nest's tiling, if they are
+    known.  Layers must be asked for in execution order:
     `history` carries what came before.
     """
     layer = graph.layers[index]
@@ -317,8 +255,7 @@ def layer_schedule(
         return _stream_schedule(graph, layer, tiling, traffic)
     if isinstance(problem, SweepProblem):
         return _sweep_schedule(layer, problem, tiling, traffic)
-    costs = tiling_costs(problem, tiling)
-    assert costs is not None, f"{layer.name}: the search chose an illegal tiling"
+    moved = amounts or tiling_amounts(problem, [tiling])[0]
     rows = _touched(problem.rows, tiling.row_tile)
     columns = _touched(problem.columns, tiling.column_tile)
     touched = problem.batch * len(rows) * len(columns)
@@ -328,23 +265,22 @@ def layer_schedule(
         spans = (_span(problem.rows), _span(problem.columns))
         traffic.read(layer.input, Reading((0, pinned), *spans, plane, plane))
     if pinned < channels:
-        elements = int(costs.input_elements[0])
+        elements = moved.input_elements
         traffic.read(layer.input, Reading((pinned, channels), rows, columns, elements, touched))
     for view in layer.operands:
         n, c, h, w = view.shape
         traffic.read(view, Reading((0, c), None, None, n * h * w, n * h * w))
-    traffic.fetch(layer.weight, int(costs.kernel_elements[0]))
-    traffic.weight(layer.input_vectors, int(costs.input_vector_passes[0]))
-    traffic.weight(layer.output_vectors, int(costs.output_vector_passes[0]))
+    traffic.fetch(layer.weight, moved.kernel_elements)
+    traffic.weight(layer.input_vectors, moved.input_vector_passes)
+    traffic.weight(layer.output_vectors, moved.output_vector_passes)
     bits = traffic.settle()
-    local_bits = dma_bits(graph, bits) + step_bits(problem, tiling)
+    local_bits = dma_bits(graph, bits) + moved.step_bits
     if leaves_from_accumulators(problem, tiling) and problem.output_stored:
         local_bits -= result_bits(problem)
-    half = int(costs.partial_sum_bits[0]) // 2
+    half = moved.partial_sum_bits // 2
     if half:
         name = f"{layer.name}.partial_sums"
         bits[TrafficKey(name, Reason.PARTIAL_SUM_SPILL)] = half
         bits[TrafficKey(name, Reason.PARTIAL_SUM_FILL)] = half
         local_bits += 0 if problem.sums_apart else 2 * half
-    accumulators = int(costs.accumulator_bytes[0])
-    return LayerSchedule(layer.name, tiling, bits, int(costs.macs[0]), local_bits, accumulators)
+    return LayerSchedule(layer.name, tiling, bits, moved.macs, local_bits, moved.accumulator_bytes)

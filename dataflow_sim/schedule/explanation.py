@@ -28,7 +28,8 @@ from dataflow_sim.results_of_explanation import (
     TensorTraffic,
 )
 from dataflow_sim.schedule.alone import AnyProblem, stream_local_bytes
-from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule, tile_arrays
+from dataflow_sim.schedule.amounts import tile_arrays
+from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.nest import pinned_channels, rows_stay, single_buffers

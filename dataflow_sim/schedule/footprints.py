@@ -44,6 +44,7 @@ Source: the arithmetic of convolution; e.g. Dumoulin & Visin, arXiv:1603.07285.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -357,10 +358,19 @@ def one_plane_tile(
     batch: int, row_axis: Axis, column_axis: Axis, tile: tuple[int, int, int]
 ) -> PlaneTiles:
     """The footprint of one given (batch, row, column) tile, as arrays of length 1."""
-    first = np.zeros(1, np.int64)
-    rows = axis_tiles(row_axis, (tile[1],))
-    columns = axis_tiles(column_axis, (tile[2],))
-    return _combine(batch, np.array([tile[0]], np.int64), rows, first, columns, first)
+    return given_plane_tiles(batch, row_axis, column_axis, [tile])
+
+
+def given_plane_tiles(
+    batch: int, row_axis: Axis, column_axis: Axis, tiles: Sequence[tuple[int, int, int]]
+) -> PlaneTiles:
+    """The footprints of given (batch, row, column) tiles, one after the other."""
+    batches, *extents = np.array(tiles, np.int64).T
+    heights, r = np.unique(extents[0], return_inverse=True)
+    widths, c = np.unique(extents[1], return_inverse=True)
+    rows = axis_tiles(row_axis, tuple(heights.tolist()))
+    columns = axis_tiles(column_axis, tuple(widths.tolist()))
+    return _combine(batch, batches, rows, r, columns, c)
 
 
 def _undominated(tiles: PlaneTiles, input_doubled: bool, transposed: bool) -> PlaneTiles:

@@ -56,8 +56,15 @@ def join(front: Front, local_bytes: Ints, dram_bits: Ints) -> Part:
         local[0] = need
         source = np.arange(first, len(here))
         return local, front.dram_bits[first:] + more, source, np.zeros(len(local), np.int64)
-    local = np.union1d(here, local_bytes)
-    local = local[np.searchsorted(local, max(here[0], local_bytes[0])) :]
+    # both ascend: those of one are placed among those of the other, from where both exist
+    first = int(np.searchsorted(here, local_bytes[0], "right"))
+    start = int(np.searchsorted(local_bytes, here[0], "right"))
+    first, start = max(first - 1, 0), max(start - 1, 0)
+    mine, others = here[first:], local_bytes[start:]
+    local = np.concatenate([mine, others])
+    local[0] = local[len(mine)] = max(here[0], local_bytes[0])
+    local.sort(kind="stable")
+    local = local[np.concatenate([[True], local[1:] > local[:-1]])]
     source = np.searchsorted(here, local, "right") - 1
     choice = np.searchsorted(local_bytes, local, "right") - 1
     return local, front.dram_bits[source] + dram_bits[choice], source, choice
@@ -67,6 +74,8 @@ def best_of(parts: list[Part]) -> Front:
     """The lower envelope of several joined fronts, empty of none; the first of equals wins."""
     if not parts:
         return Front(*(np.zeros(0, np.int64) for _ in range(5)))
+    if len(parts) == 1:  # a joined front descends as it is
+        return Front(*parts[0], np.zeros(len(parts[0][0]), np.int64))
     sizes = [len(part[0]) for part in parts]
     local, bits, source, choice = (np.concatenate(column) for column in zip(*parts, strict=True))
     chunk = np.repeat(np.arange(len(parts)), sizes)

@@ -28,8 +28,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from dataflow_sim.results_of_explanation import Buffer, Finish, InPlace, Loop, Move, Pinned, Shape
+from dataflow_sim.schedule.amounts import tile_arrays
 from dataflow_sim.schedule.closed_form import buffer_bytes, rows_roll
-from dataflow_sim.schedule.estimate import tile_arrays
 from dataflow_sim.schedule.footprints import axis_tiles
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.types import SINGLE, LayerTiling, MemoryOptions, PartialSums

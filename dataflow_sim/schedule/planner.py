@@ -28,8 +28,7 @@ and Cai et al., "Optimus" (ACM TECS 2022); the fronts and states are this projec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -37,81 +36,16 @@ import numpy as np
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.cuts import find_cuts, prefixes
-from dataflow_sim.schedule.fronts import Front, FrontGrid, Part, Waiting, best_of, join
+from dataflow_sim.schedule.fronts import Front, FrontGrid, Waiting, join
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.options import Option, Options, resident_of
+from dataflow_sim.schedule.plans import Node, Origin, Plans, initial_state, replaced
 from dataflow_sim.schedule.types import MemoryOptions
 
 Progress = Callable[[int, int], None]
 
 # more states than this between two layers are thinned out
 MAXIMUM_STATES = 96
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One group of a plan: its layers, how they run, which maps stay.
-
-    `resident` are all maps that are local while the group runs, `outputs` the states in
-    which it leaves what it makes, `kept` the maps that are loaded whole before it; the
-    output of a layer alone takes the place of the map that it `replaces`.
-    """
-
-    members: tuple[int, ...]
-    merged: bool
-    stripe_rows: int | None
-    streamed_kernels: int
-    outputs: tuple[tuple[str, int], ...]
-    resident: frozenset[str]
-    kept: tuple[str, ...]
-    replaces: str | None = None
-
-
-Plan = tuple[Decision, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where a part of a front came from: cut and state before, and what was done.
-
-    `option` is None where a map was only kept or dropped; `swapped` tells for each place
-    of the new state which place of the uncanonical one it was.
-    """
-
-    cut: int
-    state: State
-    option: Option | None
-    swapped: tuple[int, ...] | None = None
-
-
-@dataclass(slots=True)
-class _Node:
-    """One state at one cut while parts still arrive, and its front afterwards.
-
-    `waiting` are merged options that are joined only where they can lower the front.
-    """
-
-    parts: list[Part] = field(default_factory=list)
-    origins: list[_Origin] = field(default_factory=list)
-    waiting: list[Waiting] = field(default_factory=list)
-    waiting_origins: list[_Origin] = field(default_factory=list)
-    front: Front | None = None
-
-    def add(self, part: Part, origin: _Origin) -> None:
-        if len(part[0]):
-            self.parts.append(part)
-            self.origins.append(origin)
-
-    def close(self, grid: FrontGrid) -> Front:
-        """The front of all that arrived."""
-        if self.front is None:
-            for place in grid.useful(self.waiting, self.parts):
-                waiting = self.waiting[place]
-                part = join(grid.fronts[waiting.front], waiting.local_bytes, waiting.dram_bits)
-                self.add(grid.below_ceiling(part), self.waiting_origins[place])
-            self.front = best_of(self.parts)
-            self.waiting, self.waiting_origins, self.parts = [], [], []
-        return self.front
 
 
 class Planner:
@@ -135,8 +69,8 @@ class Planner:
         self.ceiling_bytes = self.options.ceiling_bytes
         # by cut: states as they are come to, and after maps were dropped or kept
         count = len(self.cuts.done)
-        self.arrived: list[dict[State, _Node]] = [{} for _ in range(count)]
-        self.settled: list[dict[State, _Node]] = [{} for _ in range(count)]
+        self.arrived: list[dict[State, Node]] = [{} for _ in range(count)]
+        self.settled: list[dict[State, Node]] = [{} for _ in range(count)]
         self._alike = [self.lives.alike(cut) for cut in range(count)]
         self._moves: dict[tuple[int, int], list[int | str]] = {}
         self._sorted: dict[tuple[int, State], tuple[State, tuple[int, ...] | None]] = {}
@@ -150,8 +84,8 @@ class Planner:
         zero = np.zeros(1, np.int64)
         pinned = [self.graph.tensors[name] for name in sorted(self.lives.pinned)]
         bits = zero + sum(tensor.elements * tensor.bits for tensor in pinned)
-        start = tuple(self._initial(name) for name in self.lives.live[0])
-        self.arrived[0][start] = _Node(front=Front(zero, bits, zero, zero, zero))
+        start = tuple(initial_state(self.lives, name) for name in self.lives.live[0])
+        self.arrived[0][start] = Node(front=Front(zero, bits, zero, zero, zero))
         end = len(self.cuts.done) - 1
         for cut in range(end):
             self._settle(cut)
@@ -160,10 +94,6 @@ class Planner:
         self._settle(end)
         (last,) = self.settled[end].values()
         return last.close(self.grid)
-
-    def _initial(self, name: str) -> int:
-        """The state of a tensor that no layer makes."""
-        return BOTH if name in self.lives.pinned else DRAM
 
     def _settle(self, cut: int) -> None:
         """Drop maps that are in both places, keep maps that are read again and again."""
@@ -194,11 +124,11 @@ class Planner:
                         changed[place] = BOTH - state[place]
                     target, swapped = self._canonical(cut, tuple(changed))
                     part = (front.local_bytes, front.dram_bits + bits, source, source * 0)
-                    node = self.settled[cut].setdefault(target, _Node())
-                    node.add(part, _Origin(cut, state, None, swapped))
+                    node = self.settled[cut].setdefault(target, Node())
+                    node.add(part, Origin(cut, state, None, swapped))
         self._keep_best(self.settled[cut], cut)
 
-    def _keep_best(self, nodes: dict[State, _Node], cut: int) -> None:
+    def _keep_best(self, nodes: dict[State, Node], cut: int) -> None:
         """Of too many states keep those that come nearest to the best in some memory.
 
         What is still to be read from DRAM, each map once by each of its readers, counts as
@@ -269,22 +199,16 @@ class Planner:
                         node.waiting.append(Waiting(fronts[state], need, option.dram_bits))
                         node.waiting_origins.append(origin)
 
-    def _target(self, cut: int, state: State, option: Option) -> tuple[_Node, _Origin]:
+    def _target(self, cut: int, state: State, option: Option) -> tuple[Node, Origin]:
         """The node that an option leads to."""
         target, swapped = self._canonical(option.stop, self._after(cut, state, option))
-        node = self.arrived[option.stop].setdefault(target, _Node())
-        return node, _Origin(cut, state, option, swapped)
+        node = self.arrived[option.stop].setdefault(target, Node())
+        return node, Origin(cut, state, option, swapped)
 
     def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
         """Bytes saved where a resident output takes the place of a map that dies."""
-        name = self._replaced(option, resident)
+        name = replaced(self.lives, option, resident)
         return 0 if name is None else self.lives.size_bytes[name]
-
-    def _replaced(self, option: Option, resident: frozenset[str]) -> str | None:
-        """The map whose place the output of a layer alone takes, if it stays."""
-        if option.merged or not resident_of(option.outputs):
-            return None
-        return self.lives.overwritten(option.members[0], option.stop, resident)
 
     def _after(self, cut: int, state: State, option: Option) -> State:
         """The state behind an option, as it comes."""
@@ -298,59 +222,7 @@ class Planner:
             for move in self._moves[key]
         )
 
-    # ------------------------------------------------------------ backwards
-
-    def plan(self, point: int) -> Plan:
-        """The decisions that lead to a point of the whole network's front."""
-        cut = len(self.cuts.done) - 1
-        (state,) = self.settled[cut]
-        trail: list[tuple[_Origin, int]] = []
-        nodes = self.settled
-        while self.arrived[0] is not nodes[cut]:
-            node = nodes[cut][state]
-            front = node.close(self.grid)
-            origin = node.origins[int(front.chunk[point])]
-            trail.append((origin, int(front.choice[point])))
-            point = int(front.source[point])
-            cut, state = origin.cut, origin.state
-            nodes = self.arrived if nodes is self.settled else self.settled
-        return tuple(self._decisions(trail[::-1]))
-
-    def _decisions(self, trail: list[tuple[_Origin, int]]) -> Iterator[Decision]:
-        """Replay the trail with the actual maps, which canonical states do not tell apart."""
-        held = {name: self._initial(name) for name in self.lives.live[0]}
-        # the actual map that stands for each place of the canonical state
-        actual = list(self.lives.live[0])
-        kept: list[str] = []
-        states = [origin.state for origin, _ in trail[1:]] + [next(iter(self.settled[-1]))]
-        for (origin, choice), after in zip(trail, states, strict=True):
-            live = self.lives.live[origin.cut]
-            option = origin.option
-            if option is None:
-                raw = actual
-                actual = [raw[i] for i in origin.swapped or range(len(raw))]
-                for place, name in enumerate(actual):
-                    if held[name] != after[place]:
-                        if after[place] == BOTH:
-                            kept.append(name)
-                        held[name] = after[place]
-                continue
-            resident = frozenset(n for n in live if held[n] != DRAM)
-            height, streamed = option.ways[choice] if option.merged else (None, 0)
-            outputs = option.outputs
-            yield Decision(
-                option.members,
-                option.merged,
-                height,
-                streamed,
-                outputs,
-                resident | resident_of(outputs),
-                (*kept, *self.lives.pinned_by(option.members)),
-                self._replaced(option, resident),
-            )
-            kept = []
-            stands = dict(zip(live, actual, strict=True))
-            held.update(outputs)
-            raw = [stands.get(name, name) for name in self.lives.live[option.stop]]
-            actual = [raw[i] for i in origin.swapped or range(len(raw))]
-            held = {name: held.get(name, BOTH) for name in self.lives.live[option.stop]}
+    @property
+    def plans(self) -> Plans:
+        """The plans of the points of the front that was found."""
+        return Plans(self.lives, self.arrived, self.settled, self.grid)

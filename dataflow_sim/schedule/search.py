@@ -16,9 +16,10 @@ smaller one's schedule stands in: a larger space is never worse.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,12 +29,14 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
-from dataflow_sim.schedule.fronts import Front
 from dataflow_sim.schedule.lives import DRAM, MapLives, shared_constants
 from dataflow_sim.schedule.options import Options
-from dataflow_sim.schedule.planner import Decision, Plan, Planner
+from dataflow_sim.schedule.planner import Planner
+from dataflow_sim.schedule.plans import Decision, Plan
+from dataflow_sim.schedule.points import Pricer
+from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
-from dataflow_sim.traffic import TrafficKey
+from dataflow_sim.traffic import Reason
 
 POLICIES = ("layerwise", "resident", "merged")
 _EVERYTHING = 1 << 60
@@ -46,16 +49,26 @@ def _no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class CurvePoint:
-    """A breakpoint: its schedule, and what it moves, in bytes."""
+    """A breakpoint: its height, the bytes that it moves by reason, and its plan."""
 
     local_bytes: int
     dram_bytes: int
-    traffic_bytes: Mapping[TrafficKey, int]
-    schedule: Schedule
+    by_reason: Ints
     plan: Plan
     peak_bytes: int
+    _assembler: Assembler
+
+    @property
+    def traffic(self) -> dict[Reason, int]:
+        """Bytes by reason."""
+        return dict(zip(Reason, self.by_reason.tolist(), strict=True))
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The schedule, without larger tiles than it takes."""
+        return self._assembler.assemble(self.plan, self.peak_bytes)
 
 
 class Curve:
@@ -80,8 +93,12 @@ class Curve:
         return replace(found, policy=self.policy, memory=memory)
 
 
-# local bytes and DRAM bits of a point, and how to find its plan
-_Found = tuple[int, int, Callable[[], Plan]]
+class _Found(NamedTuple):
+    """Points that a search found: local bytes, DRAM bits, and how to find their plans."""
+
+    local_bytes: Ints
+    dram_bits: Ints
+    plans: Callable[[Ints], list[tuple[Plan, Ints]]]
 
 
 def _layerwise_plan(graph: NetworkGraph) -> Plan:
@@ -126,43 +143,48 @@ class _Search:
                 merge = name == "merged"
                 planner = Planner(self.graph, self.memory, baseline, merge, ceiling, pinned)
                 front = planner.search(self.progress)
-                fronts.append(_plans_later(planner, front))
+                fronts.append(_Found(front.local_bytes, front.dram_bits, planner.plans.of))
                 if front.dram_bits[-1] <= floor_bits:
                     ceiling = int(front.local_bytes[-1])
+        pricer = Pricer(assembler)
         points: tuple[CurvePoint, ...] = ()
         for found in reversed(fronts):
-            points = _envelope([*points, *self._points(found, points, assembler)])
+            points = _envelope([*points, *self._points(found, points, pricer)])
         return Curve(policy, points, assembler)
 
     def _points(
-        self, found: list[_Found], known: tuple[CurvePoint, ...], assembler: Assembler
+        self, found: _Found, known: tuple[CurvePoint, ...], pricer: Pricer
     ) -> list[CurvePoint]:
-        """Schedules of the points that those already known do not undercut."""
+        """Points, priced, that those already known do not undercut."""
+        local = np.array([0, *(point.local_bytes for point in known)])
+        moved = np.array([np.iinfo(np.int64).max, *(point.dram_bytes for point in known)])
+        there = moved[np.searchsorted(local, found.local_bytes, "right") - 1]
+        new = np.flatnonzero(there > -(-found.dram_bits // 8))
         points = []
-        for peak, bits, plan_of in found:
-            place = bisect_right(known, peak, key=lambda point: point.local_bytes)
-            if place and known[place - 1].dram_bytes <= -(-bits // 8):
-                continue
-            plan = plan_of()
-            schedule = assembler.assemble(plan, peak)
-            traffic = schedule.traffic_bytes()
-            moved = sum(traffic.values())
-            points.append(CurvePoint(schedule.local_bytes, moved, traffic, schedule, plan, peak))
+        for plan, places in found.plans(new) if len(new) else ():
+            peaks = found.local_bytes[new[places]]
+            priced = pricer.price(plan, peaks)
+            totals = priced.by_reason.sum(axis=1)
+            for place, peak in enumerate(peaks.tolist()):
+                points.append(
+                    CurvePoint(
+                        int(priced.local_bytes[place]),
+                        int(totals[place]),
+                        priced.by_reason[place],
+                        plan,
+                        peak,
+                        pricer.assembler,
+                    )
+                )
         return points
 
 
-def _plans_later(planner: Planner, front: Front) -> list[_Found]:
-    points = zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True)
-    return [
-        (local, bits, partial(planner.plan, place)) for place, (local, bits) in enumerate(points)
-    ]
-
-
-def _layerwise_points(graph: NetworkGraph, baseline: Baseline) -> list[_Found]:
+def _layerwise_points(graph: NetworkGraph, baseline: Baseline) -> _Found:
     plan = _layerwise_plan(graph)
     budgets = baseline.breakpoints()
-    bits = baseline.total_bits(budgets)
-    return [(int(s), int(b), lambda: plan) for s, b in zip(budgets, bits, strict=True)]
+    return _Found(
+        budgets, baseline.total_bits(budgets), lambda points: [(plan, np.arange(len(points)))]
+    )
 
 
 def _envelope(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:

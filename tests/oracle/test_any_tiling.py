@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule, tiling_costs
+from dataflow_sim.schedule.amounts import tiling_costs
+from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem
 from dataflow_sim.schedule.types import (

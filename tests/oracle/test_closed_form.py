@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow_sim.graph.layer import LayerKind
+from dataflow_sim.schedule.amounts import step_bits, tiling_costs
 from dataflow_sim.schedule.closed_form import pinned_plane
-from dataflow_sim.schedule.estimate import step_bits, tiling_costs
 from dataflow_sim.schedule.footprints import Axis
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import LayerProblem, Operand

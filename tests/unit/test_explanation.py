@@ -33,7 +33,7 @@ from dataflow_sim.results_of_explanation import (
 )
 from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.alternatives import best_of_each_nest
-from dataflow_sim.schedule.estimate import tiling_costs
+from dataflow_sim.schedule.amounts import tiling_costs
 from dataflow_sim.schedule.footprints import tile_sizes
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.nest import (

@@ -22,6 +22,7 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.pipeline import RunOptions
 from dataflow_sim.report.explanation import explain_tables
+from dataflow_sim.schedule.amounts import tiling_costs
 from dataflow_sim.schedule.bounds import (
     compulsory_bytes,
     layer_bound_bytes,
@@ -29,7 +30,6 @@ from dataflow_sim.schedule.bounds import (
     window_reuse,
 )
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.estimate import tiling_costs
 from dataflow_sim.schedule.footprints import axis_tiles, layer_axes
 from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.problem import layer_problem

@@ -1,0 +1,213 @@
+"""Plans: what was decided on the way to a point of the whole network's front.
+
+Every part of a front remembers where it came from (`fronts`).  Following the sources back from
+the end yields the decisions; of states of maps that are alike only one was searched, so
+that they are replayed forwards with the actual maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dataflow_sim.schedule.fronts import Front, FrontGrid, Part, Waiting, best_of, join
+from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
+from dataflow_sim.schedule.options import Option, resident_of
+from dataflow_sim.schedule.rows import Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One group of a plan: its layers, how they run, which maps stay.
+
+    `resident` are all maps that are local while the group runs, `outputs` the states in
+    which it leaves what it makes, `kept` the maps that are loaded whole before it; the
+    output of a layer alone takes the place of the map that it `replaces`.
+    """
+
+    members: tuple[int, ...]
+    merged: bool
+    stripe_rows: int | None
+    streamed_kernels: int
+    outputs: tuple[tuple[str, int], ...]
+    resident: frozenset[str]
+    kept: tuple[str, ...]
+    replaces: str | None = None
+
+
+Plan = tuple[Decision, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a part of a front came from: cut and state before, and what was done.
+
+    `option` is None where a map was only kept or dropped; `swapped` tells for each place
+    of the new state which place of the uncanonical one it was.
+    """
+
+    cut: int
+    state: State
+    option: Option | None
+    swapped: tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class Node:
+    """One state at one cut while parts still arrive, and its front afterwards.
+
+    `waiting` are merged options that are joined only where they can lower the front.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    waiting_origins: list[Origin] = field(default_factory=list)
+    front: Front | None = None
+
+    def add(self, part: Part, origin: Origin) -> None:
+        """A part of the front, with where it came from."""
+        if len(part[0]):
+            self.parts.append(part)
+            self.origins.append(origin)
+
+    def close(self, grid: FrontGrid) -> Front:
+        """The front of all that arrived."""
+        if self.front is None:
+            for place in grid.useful(self.waiting, self.parts):
+                waiting = self.waiting[place]
+                part = join(grid.fronts[waiting.front], waiting.local_bytes, waiting.dram_bits)
+                self.add(grid.below_ceiling(part), self.waiting_origins[place])
+            self.front = best_of(self.parts)
+            self.waiting, self.waiting_origins, self.parts = [], [], []
+        return self.front
+
+
+# what was done, the way chosen, and what was done behind it
+_Trail = tuple[Origin, int, Any]
+
+
+class _Tracks(NamedTuple):
+    """Points of one node's front on their way back, and what lies behind them."""
+
+    settled: bool
+    cut: int
+    state: State
+    points: Ints
+    places: Ints
+    trail: _Trail | None
+
+
+def _steps(trail: _Trail | None) -> list[tuple[Origin, int]]:
+    """A trail from the first step to the last."""
+    found = []
+    while trail is not None:
+        origin, choice, trail = trail
+        found.append((origin, choice))
+    return found
+
+
+def replaced(lives: MapLives, option: Option, resident: frozenset[str]) -> str | None:
+    """The map whose place the output of a layer alone takes, if it stays."""
+    if option.merged or not resident_of(option.outputs):
+        return None
+    return lives.overwritten(option.members[0], option.stop, resident)
+
+
+def initial_state(lives: MapLives, name: str) -> int:
+    """The state of a tensor that no layer makes."""
+    return BOTH if name in lives.pinned else DRAM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plans:
+    """The plans of one search.
+
+    By cut: states as they were `arrived` at, and `settled` after maps were dropped or kept.
+    """
+
+    lives: MapLives
+    arrived: list[dict[State, Node]]
+    settled: list[dict[State, Node]]
+    grid: FrontGrid
+
+    def of(self, points: Ints) -> list[tuple[Plan, Ints]]:
+        """The decisions that lead to points of the whole network's front.
+
+        Points that differ in nothing but the tilings of layers alone share a plan; each plan
+        comes with the places of its points in `points`.
+        """
+        end = len(self.lives.cuts.done) - 1
+        (state,) = self.settled[end]
+        found: list[tuple[Plan, Ints]] = []
+        work: list[_Tracks] = [_Tracks(True, end, state, points, np.arange(len(points)), None)]
+        while work:
+            tracks = work.pop()
+            nodes = self.settled if tracks.settled else self.arrived
+            if nodes[tracks.cut] is self.arrived[0]:
+                found.append((tuple(self._decisions(_steps(tracks.trail))), tracks.places))
+                continue
+            node = nodes[tracks.cut][tracks.state]
+            front = node.close(self.grid)
+            chunks, choices = front.chunk[tracks.points], front.choice[tracks.points]
+            source = front.source[tracks.points]
+            for chunk in np.unique(chunks).tolist():
+                origin = node.origins[chunk]
+                mine = chunks == chunk
+                merged = origin.option is not None and origin.option.merged
+                for choice in np.unique(choices[mine]).tolist() if merged else [-1]:
+                    these = mine & (choices == choice) if merged else mine
+                    trail = (origin, max(choice, 0), tracks.trail)
+                    work.append(
+                        _Tracks(
+                            not tracks.settled,
+                            origin.cut,
+                            origin.state,
+                            source[these],
+                            tracks.places[these],
+                            trail,
+                        )
+                    )
+        return sorted(found, key=lambda each: int(each[1].min()))
+
+    def _decisions(self, trail: list[tuple[Origin, int]]) -> Iterator[Decision]:
+        """Replay the trail with the actual maps, which canonical states do not tell apart."""
+        held = {name: initial_state(self.lives, name) for name in self.lives.live[0]}
+        # the actual map that stands for each place of the canonical state
+        actual = list(self.lives.live[0])
+        kept: list[str] = []
+        states = [origin.state for origin, _ in trail[1:]] + [next(iter(self.settled[-1]))]
+        for (origin, choice), after in zip(trail, states, strict=True):
+            live = self.lives.live[origin.cut]
+            option = origin.option
+            if option is None:
+                raw = actual
+                actual = [raw[i] for i in origin.swapped or range(len(raw))]
+                for place, name in enumerate(actual):
+                    if held[name] != after[place]:
+                        if after[place] == BOTH:
+                            kept.append(name)
+                        held[name] = after[place]
+                continue
+            resident = frozenset(n for n in live if held[n] != DRAM)
+            height, streamed = option.ways[choice] if option.merged else (None, 0)
+            outputs = option.outputs
+            yield Decision(
+                option.members,
+                option.merged,
+                height,
+                streamed,
+                outputs,
+                resident | resident_of(outputs),
+                (*kept, *self.lives.pinned_by(option.members)),
+                replaced(self.lives, option, resident),
+            )
+            kept = []
+            stands = dict(zip(live, actual, strict=True))
+            held.update(outputs)
+            raw = [stands.get(name, name) for name in self.lives.live[option.stop]]
+            actual = [raw[i] for i in origin.swapped or range(len(raw))]
+            held = {name: held.get(name, BOTH) for name in self.lives.live[option.stop]}
