@@ -173,10 +173,15 @@ def pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
 
 
 def _sorted_pareto(local_bytes: Ints, dram_bits: Ints) -> Ints:
-    order = np.lexsort((dram_bits, local_bytes))
+    # a stable sort of rising stretches is quick; of equal memories the last one kept is the best
+    order = np.argsort(local_bytes, kind="stable")
     bits = dram_bits[order]
     best_before = np.concatenate([[np.iinfo(np.int64).max], np.minimum.accumulate(bits)[:-1]])
-    return order[bits < best_before]
+    order = order[bits < best_before]
+    local = local_bytes[order]
+    last = np.ones(len(order), bool)
+    np.not_equal(local[1:], local[:-1], out=last[:-1])
+    return np.asarray(order[last], np.int64)
 
 
 def _undercut_by_none(local_bytes: Ints, dram_bits: Ints) -> npt.NDArray[np.bool_]:

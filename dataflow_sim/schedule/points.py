@@ -12,18 +12,22 @@ bytes in every layer the bytes add up; the others' bits do first.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
 from dataflow_sim.schedule.allocation import Life, resident_heights
 from dataflow_sim.schedule.alone import any_problem
-from dataflow_sim.schedule.amounts import tiling_amounts
+from dataflow_sim.schedule.amounts import Amounts, tiling_amounts
 from dataflow_sim.schedule.assemble import Assembler
+from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.types import LayerSchedule
+from dataflow_sim.schedule.types import LayerSchedule, LayerTiling
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _REASONS = tuple(Reason)
@@ -60,6 +64,18 @@ class _Moved:
             self.odd[choice] = odd
 
 
+class _Case(NamedTuple):
+    """A plan's points: their largest live sets, its residents, bytes held by group."""
+
+    plan: Plan
+    peaks: Ints
+    lives: list[Life]
+    held: list[int]
+    groups: Ints
+    total: Ints
+    odd: list[tuple[_Moved, Ints]]
+
+
 class Pricer:
     """Prices the points of plans of one network."""
 
@@ -68,68 +84,92 @@ class Pricer:
         self._alone: dict[object, _Moved] = {}
         self._merged: dict[object, _Moved] = {}
 
-    def price(self, plan: Plan, peaks: Ints) -> Priced:
-        """Heights and traffic of a plan for each of some largest live sets."""
+    def price(self, plans: list[tuple[Plan, Ints]]) -> list[Priced]:
+        """Heights and traffic of plans, each for some largest live sets."""
+        cases = [self._case(plan, peaks) for plan, peaks in plans]
+        # a layer alone is looked up once for all plans in which its maps are in the same places
+        alone: dict[object, list[tuple[_Case, int]]] = defaultdict(list)
+        for case in cases:
+            bound: list[int] = []
+            for number, decision in enumerate(case.plan):
+                if not all(self.assembler.independent[index] for index in decision.members):
+                    bound.append(number)
+                elif decision.merged:
+                    moved = self._merged_traffic(decision)
+                    _add(case, moved, np.zeros(len(case.peaks), np.int64))
+                if decision.merged:
+                    room = case.peaks - case.held[number]
+                    case.groups[number] = self._merged_heights(decision, room)
+                elif not bound or bound[-1] != number:
+                    where = self.assembler.whereabouts(decision)
+                    alone[decision.members, where, decision.kept].append((case, number))
+            if bound:
+                self._add_bound(case, bound)
+        for found in alone.values():
+            self._add_alone(found)
+        for case in cases:
+            if case.odd:
+                _add_odd(case.total, case.odd)
+        return [Priced(resident_heights(case.lives, case.groups), case.total) for case in cases]
+
+    def _case(self, plan: Plan, peaks: Ints) -> _Case:
         residents = self.assembler.residents(plan)
         lives = [Life(home.size_bytes, home.first, home.last) for home in residents]
-        held = np.zeros(len(plan) + 1, np.int64)
+        change = [0] * (len(plan) + 1)
         for size, first, last in lives:
-            held[first] += size
-            held[last + 1] -= size
+            change[first] += size
+            change[last + 1] -= size
         groups = np.zeros((len(plan), len(peaks)), np.int64)
         total = np.zeros((len(peaks), len(_REASONS)), np.int64)
-        odd: list[tuple[_Moved, Ints]] = []
-        bound: list[Decision] = []
-        for number, (decision, taken) in enumerate(zip(plan, np.cumsum(held), strict=False)):
-            free = all(self.assembler.independent[index] for index in decision.members)
-            if not free:
-                bound.append(decision)
-            if decision.merged:
-                groups[number] = self._merged_heights(decision, peaks - taken)
-                choices = np.zeros(len(peaks), np.int64)
-                moved = self._merged_traffic(decision) if free else None
-            else:
-                groups[number], choices, moved = self._alone_group(decision, peaks - taken, free)
-            if moved is not None:
-                total += moved.whole[choices]
-                if moved.odd:
-                    odd.append((moved, choices))
-        if bound:
-            self._add_bound(plan, bound, peaks, held, total, odd)
-        if odd:
-            _add_odd(total, odd)
-        return Priced(resident_heights(lives, groups), total)
+        return _Case(plan, peaks, lives, list(accumulate(change)), groups, total, [])
 
-    # ------------------------------------------------------------ single groups
+    # ------------------------------------------------------------ layers alone
 
-    def _alone_group(
-        self, decision: Decision, peaks: Ints, free: bool
-    ) -> tuple[Ints, Ints, _Moved | None]:
-        """A layer alone: its bytes and its place on the frontier by point, and its traffic."""
-        (index,) = decision.members
-        resident, stored = self.assembler.whereabouts(decision)
-        found = self.assembler.alone_frontier(index, resident, stored)
+    def _choices(self, decision: Decision, peaks: Ints) -> tuple[Frontier, Ints]:
+        """The frontier of a layer alone, and the place on it for each largest live set."""
+        found = self.assembler.alone_frontier(
+            decision.members[0], *self.assembler.whereabouts(decision)
+        )
         choices = np.searchsorted(found.local_bytes, peaks, "right") - 1
-        assert choices.min() >= 0, f"{self.assembler.graph.layers[index].name}: a plan too small"
-        if not free:
-            return found.local_bytes[choices], choices, None
-        key = (index, resident, stored, decision.kept)
+        assert choices.min() >= 0, f"layer {decision.members[0]}: the plan leaves too little"
+        return found, choices
+
+    def _add_alone(self, cases: list[tuple[_Case, int]]) -> None:
+        """The groups of one layer with its maps in the same places, of all plans."""
+        (case, number), *_ = cases
+        decision = case.plan[number]
+        peaks = [case.peaks - case.held[number] for case, number in cases]
+        found, choices = self._choices(decision, np.concatenate(peaks))
+        moved = self._alone_traffic(decision, found, choices)
+        heights = found.local_bytes[choices]
+        start = 0
+        for (case, number), mine in zip(cases, peaks, strict=True):
+            part = slice(start, start + len(mine))
+            case.groups[number] = heights[part]
+            _add(case, moved, choices[part])
+            start += len(mine)
+
+    def _alone_traffic(self, decision: Decision, found: Frontier, choices: Ints) -> _Moved:
+        (index,) = decision.members
+        where = self.assembler.whereabouts(decision)
+        key = (index, where, decision.kept)
         if key not in self._alone:
             shape = (len(found.local_bytes), len(_REASONS))
             self._alone[key] = _Moved(np.zeros(shape, np.int64))
         moved = self._alone[key]
         new = [place for place in np.unique(choices).tolist() if place not in moved.known]
         if new:
-            picked = [found.least(int(found.local_bytes[place])) for place in new]
-            tilings = [choice.tiling for choice in picked if choice is not None]
+            tilings = [_tiling(found, place) for place in new]
             graph, memory = self.assembler.graph, self.assembler.memory
-            problem = any_problem(graph, graph.layers[index], memory, resident, stored)
-            amounts = [None] * len(new)
+            problem = any_problem(graph, graph.layers[index], memory, *where)
+            amounts: Sequence[Amounts | None] = [None] * len(new)
             if isinstance(problem, LayerProblem):
-                amounts = list(tiling_amounts(problem, tilings))  # type: ignore[arg-type]
+                amounts = tiling_amounts(problem, tilings)
             for place, tiling, amount in zip(new, tilings, amounts, strict=True):
                 moved.note(place, self.assembler.alone_schedules(decision, tiling, None, amount))
-        return found.local_bytes[choices], choices, moved
+        return moved
+
+    # ------------------------------------------------------------ merged groups
 
     def _merged_heights(self, decision: Decision, peaks: Ints) -> Ints:
         run = self.assembler.group_run(decision)
@@ -151,42 +191,46 @@ class Pricer:
 
     # ------------------------------------------------------------ groups that depend on others
 
-    def _add_bound(
-        self,
-        plan: Plan,
-        bound: list[Decision],
-        peaks: Ints,
-        held: Ints,
-        total: Ints,
-        odd: list[tuple[_Moved, Ints]],
-    ) -> None:
+    def _add_bound(self, case: _Case, bound: list[int]) -> None:
         """Groups that read what others read too: their first reads depend on the others'."""
-        taken = dict(zip((decision.members for decision in plan), np.cumsum(held), strict=False))
         columns = []
-        for decision in bound:
-            choices = np.zeros(len(peaks), np.int64)
+        for number in bound:
+            decision = case.plan[number]
+            choices = np.zeros(len(case.peaks), np.int64)
             if not decision.merged:
-                _, choices, _ = self._alone_group(decision, peaks - taken[decision.members], False)
+                found, choices = self._choices(decision, case.peaks - case.held[number])
+                case.groups[number] = found.local_bytes[choices]
             columns.append(choices)
-        cases, which = np.unique(np.stack(columns), axis=1, return_inverse=True)
-        moved = _Moved(np.zeros((cases.shape[1], len(_REASONS)), np.int64))
-        for case in range(cases.shape[1]):
+        ways, which = np.unique(np.stack(columns), axis=1, return_inverse=True)
+        moved = _Moved(np.zeros((ways.shape[1], len(_REASONS)), np.int64))
+        for way in range(ways.shape[1]):
             history = self.assembler.history()
             layers: list[LayerSchedule] = []
-            for decision, place in zip(bound, cases[:, case].tolist(), strict=True):
+            for number, place in zip(bound, ways[:, way].tolist(), strict=True):
+                decision = case.plan[number]
                 if decision.merged:
                     run = self.assembler.group_run(decision)
                     layers += self.assembler.merged_schedules(decision, run, history)
                     continue
-                resident, stored = self.assembler.whereabouts(decision)
-                found = self.assembler.alone_frontier(decision.members[0], resident, stored)
-                choice = found.least(int(found.local_bytes[place]))
-                assert choice is not None
-                layers += self.assembler.alone_schedules(decision, choice.tiling, history)
-            moved.note(case, tuple(layers))
-        total += moved.whole[which.ravel()]
-        if moved.odd:
-            odd.append((moved, which.ravel()))
+                where = self.assembler.whereabouts(decision)
+                found = self.assembler.alone_frontier(decision.members[0], *where)
+                tiling = _tiling(found, place)
+                layers += self.assembler.alone_schedules(decision, tiling, history)
+            moved.note(way, tuple(layers))
+        _add(case, moved, which.ravel())
+
+
+def _tiling(found: Frontier, place: int) -> LayerTiling:
+    choice = found.least(int(found.local_bytes[place]))
+    assert choice is not None
+    return choice.tiling
+
+
+def _add(case: _Case, moved: _Moved, choices: Ints) -> None:
+    """Add what one group's choices move to a plan's points."""
+    np.add(case.total, moved.whole[choices], out=case.total)
+    if moved.odd:
+        case.odd.append((moved, choices))
 
 
 def _add_odd(total: Ints, odd: list[tuple[_Moved, Ints]]) -> None:

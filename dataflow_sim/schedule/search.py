@@ -161,16 +161,17 @@ class _Search:
         there = moved[np.searchsorted(local, found.local_bytes, "right") - 1]
         new = np.flatnonzero(there > -(-found.dram_bits // 8))
         points = []
-        for plan, places in found.plans(new) if len(new) else ():
-            peaks = found.local_bytes[new[places]]
-            priced = pricer.price(plan, peaks)
-            totals = priced.by_reason.sum(axis=1)
-            for place, peak in enumerate(peaks.tolist()):
+        plans = found.plans(new) if len(new) else []
+        peaks = [found.local_bytes[new[places]] for _, places in plans]
+        priced = pricer.price([(p, each) for (p, _), each in zip(plans, peaks, strict=True)])
+        for (plan, _), mine, prices in zip(plans, peaks, priced, strict=True):
+            totals = prices.by_reason.sum(axis=1)
+            for place, peak in enumerate(mine.tolist()):
                 points.append(
                     CurvePoint(
-                        int(priced.local_bytes[place]),
+                        int(prices.local_bytes[place]),
                         int(totals[place]),
-                        priced.by_reason[place],
+                        prices.by_reason[place],
                         plan,
                         peak,
                         pricer.assembler,
