@@ -221,6 +221,7 @@ class Assembler:
             stored_of(decision.outputs),
             self.memory.doubled,
             packed=False,
+            running=decision.running,
         )
 
 

@@ -4,6 +4,7 @@ Model.  The rows that live are those of the `timetable`.  A group's local memory
 
     largest over all firings of   rows that live, of maps that come from or go to DRAM
                                   or stay inside the group
+                                + running results, where they lie in local memory
                                 + the kernel tile of the layer that fires, if it streams
     + kernels that stay           + per-channel constants, which always do
 
@@ -28,6 +29,7 @@ that knows nothing of it.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +101,9 @@ class MergedGroup:
         start: int,
         height: int | None,
         doubled: Buffering,
+        running: bool = False,
     ) -> None:
-        self.timetable = Timetable(tables, start, height)
+        self.timetable = Timetable(tables, start, height, running)
         self.height = height
         self._graph = tables.graph
         self._kernels = kernels
@@ -111,6 +114,16 @@ class MergedGroup:
     def extend(self) -> bool:
         """Take the next layer in; False where that is impossible."""
         return self.timetable.extend()
+
+    def carrying(self) -> MergedGroup | None:
+        """A copy in which layers carry their reductions; None unless the next is the first to."""
+        table = self.timetable
+        may = table.tables.running[table.start : table.stop + 1]
+        if table.running or not may or may[-1] is None or any(may[:-1]):
+            return None
+        twin = copy(self)
+        twin.timetable = table.fork()
+        return twin
 
     @property
     def outgoing(self) -> list[MapRows]:
@@ -160,6 +173,7 @@ class MergedGroup:
         sources, targets = self.timetable.outside(), self.outgoing
         names = {found.name for found in targets}
         inner = [found for found in self.timetable.produced() if found.name not in names]
+        inner += self.timetable.carried_locally()
         firings = np.sort(np.concatenate(self.timetable.firings))
         inside = live_sums(inner, False, firings, apart=False)
         rows_in = live_sums(sources, self._doubled.inputs, firings, apart=True)

@@ -37,7 +37,7 @@ class Option:
 
     `output_bytes` are those of the outputs that stay.
     The arrays are its front, without maps that are resident; `ways` holds (rows in a
-    stripe, streamed kernels) of each point of a merged group.
+    stripe, streamed kernels, whether reductions run) of each point of a merged group.
     """
 
     start: int
@@ -47,7 +47,7 @@ class Option:
     local_bytes: Ints
     dram_bits: Ints
     output_bytes: int = 0
-    ways: tuple[tuple[int | None, int], ...] = ()
+    ways: tuple[tuple[int | None, int, bool], ...] = ()
 
 
 def resident_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
@@ -80,7 +80,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Look at every layer once."""
-        self.tables = RowTables(self.graph)
+        self.tables = RowTables(self.graph, self.memory)
         layers = self.graph.layers
         double = self.memory.doubled.weights
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
@@ -131,6 +131,7 @@ class Options:
         heights = self._heights(start) if len(residents) <= _MAXIMUM_SETS_TO_STREAM else [None]
         groups = [self.group(start, height) for height in heights]
         for pieces in self._pieces[start]:
+            groups += [twin for group in groups if (twin := group.carrying()) is not None]
             for group in groups:
                 group.extend()
             outside = frozenset(found.name for found in groups[0].timetable.outside())
@@ -165,7 +166,7 @@ class Options:
         residents: list[frozenset[str]],
         pieces: Ints,
     ) -> dict[frozenset[str], list[Option]]:
-        """Options of one run, over all stripe heights."""
+        """Options of one run, over all stripe heights, with running reductions and without."""
         first = groups[0]
         start, stop = first.timetable.start, first.timetable.stop
         names = [found.name for found in first.timetable.outside()]
@@ -176,7 +177,7 @@ class Options:
         going = going.reshape(len(leave), len(first.outgoing), 2)
         everything = floor_bits(self.graph, first)
         local_parts, bits_parts = [], []
-        ways: list[tuple[int | None, int]] = []
+        ways: list[tuple[int | None, int, bool]] = []
         for group in groups:
             kept, fetched, _ = group.weight_costs()
             through = fetched + everything
@@ -193,7 +194,8 @@ class Options:
             pays_now &= table.local_bytes <= self.ceiling_bytes
             local_parts.append(np.where(pays_now, table.local_bytes, -1))
             bits_parts.append(table.dram_bits)
-            ways.extend((group.height, int(k)) for k in streamed)
+            running = group.timetable.running
+            ways.extend((group.height, int(k), running) for k in streamed)
         if not ways:
             return {}
         local, bits = np.concatenate(local_parts, axis=2), np.concatenate(bits_parts, axis=2)

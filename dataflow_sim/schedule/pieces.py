@@ -61,8 +61,12 @@ def find_pieces(options: Options) -> Pieces:
         group = options.group(start, None)
         runs: list[tuple[int, Ints]] = []
         rest[start] = _longer(_all_resident_alone(options, start), rest[start + 1])
+        groups = [group]
         idle = 0
-        while idle < _PATIENCE and group.extend():
+        while idle < _PATIENCE:
+            groups += [twin for twin in (group.carrying(),) if twin is not None]
+            if not all(each.extend() for each in groups):
+                break
             stop = group.timetable.stop
             parts = [
                 run + best[middle][stop - middle - 1]
@@ -71,7 +75,8 @@ def find_pieces(options: Options) -> Pieces:
             ]
             parts += [alone] if stop == start + 1 else []
             cut = np.min(parts, axis=0) if parts else np.full_like(alone, IMPOSSIBLE)
-            local, local_resident = _local_bytes(options, group)
+            needs = [_local_bytes(options, each) for each in groups]
+            local, local_resident = (min(each[way] for each in needs) for way in (0, 1))
             bits = int(group.weight_costs()[1][0])
             through = bits + floor_bits(options.graph, group)
             pays = through < int(options.baseline.at(cut, np.array([local]))[0])

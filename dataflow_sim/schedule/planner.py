@@ -51,7 +51,8 @@ class Decision:
     """One group of a plan: layers [start, stop), how they run, which maps stay.
 
     `resident` are all maps that are local while the group runs, `outputs` the states in
-    which it leaves what it makes, `kept` the maps that are loaded whole before it.
+    which it leaves what it makes, `kept` the maps that are loaded whole before it, `running`
+    whether layers of a merged group carry their reductions that may.
     """
 
     start: int
@@ -62,6 +63,7 @@ class Decision:
     outputs: tuple[tuple[str, int], ...]
     resident: frozenset[str]
     kept: tuple[str, ...]
+    running: bool = False
 
 
 Plan = tuple[Decision, ...]
@@ -324,7 +326,7 @@ class Planner:
                         held[name] = after[place]
                 continue
             resident = frozenset(n for n in live if held[n] != DRAM)
-            height, streamed = option.ways[choice] if option.merged else (None, 0)
+            height, streamed, running = option.ways[choice] if option.merged else (None, 0, False)
             outputs = option.outputs
             yield Decision(
                 option.start,
@@ -335,6 +337,7 @@ class Planner:
                 outputs,
                 resident | resident_of(outputs),
                 (*kept, *self.lives.pinned_from(option.start, option.stop)),
+                running,
             )
             kept = []
             stands = dict(zip(live, actual, strict=True))
