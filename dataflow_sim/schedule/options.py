@@ -131,7 +131,8 @@ class Options:
         heights = self._heights(start) if len(residents) <= _MAXIMUM_SETS_TO_STREAM else [None]
         groups = [self.group(start, height) for height in heights]
         for pieces in self._pieces[start]:
-            groups += [twin for group in groups if (twin := group.carrying()) is not None]
+            # reductions run in the finest timetable: kernels that stream prefer few firings
+            groups += [twin for twin in (groups[0].carrying(),) if twin is not None]
             for group in groups:
                 group.extend()
             outside = frozenset(found.name for found in groups[0].timetable.outside())
