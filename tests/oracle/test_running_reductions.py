@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
-import onnx
 import pytest
 
 from dataflow_sim.errors import ProgramError
@@ -18,40 +16,12 @@ from dataflow_sim.program.instructions import Compute, Program
 from dataflow_sim.schedule.check import schedule_faults
 from dataflow_sim.schedule.types import DOUBLE, SINGLE, MemoryOptions, RowTiling, Schedule
 from dataflow_sim.simulate.ledger import count
-from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
 from dataflow_sim.simulate.replay import replay
 from tests.support.groups import grouped
-from tests.support.runs import Case, built_in, case, input_placements, outputs_of, proved
+from tests.support.runs import Case, built_in, case, outputs_of, proved
+from tests.support.small import pooled_towers
 
 ROOMY = 1 << 20
-
-
-def heads() -> onnx.ModelProto:
-    """Two towers on a convolution, one pooled whole, the other by columns; then both joined."""
-    net = OnnxBuilder("heads", (2, 3, 9, 8))
-    value = net.activation("a.relu", net.convolution("a", "input", 5, 3, bias=True))
-    mean = net.convolution("b", value, 6, 3, stride=2)
-    mean = net.global_average_pool("mean", net.activation("b.relu", mean))
-    window = {"kernel_shape": [9, 3], "strides": [1, 2], "pads": [0, 1, 0, 1]}
-    wide = net.node("AveragePool", "wide", [value], count_include_pad=1, **window)
-    most = net.node("GlobalMaxPool", "most", [wide])
-    largest = net.node("GlobalMaxPool", "largest", [value])
-    joined = net.concat("joined", [mean, most, largest])
-    return net.model(net.fully_connected("fc", joined, 4))
-
-
-@lru_cache(maxsize=1)
-def heads_case() -> Case:
-    """The two towers with weights and inputs."""
-    model = with_weights(heads(), seed=1)
-    graph = assign_precision(graph_from_model(model, "heads"), Precision(32, 32, 32))
-    inputs = random_inputs({p.array: p.axes.shape for p in input_placements(graph)}, seed=2)
-    (expected,) = evaluate_reference(model, dict(inputs)).values()
-    return Case(model, graph, inputs, expected)
-
-
-def found_case(name: str) -> Case:
-    return heads_case() if name == "heads" else case(name)
 
 
 def replays(found: Case, program: Program) -> None:
@@ -108,7 +78,7 @@ def test_a_memory_that_is_too_small_carries_nothing() -> None:
 
 def test_results_share_the_accumulator_memory_by_time() -> None:
     """At once they lie above each other; what ends before the next begins leaves its place."""
-    graph = heads_case().graph
+    graph = case("pooled_towers").graph
     both = grouped(graph, MemoryOptions(0, SINGLE, 32, ROOMY), running=True)
     assert carrying(both) == ["b", "wide", "largest"]
     sizes = [2 * 4 * n for n in (6, 5 * 4, 5)]
@@ -126,11 +96,11 @@ WAYS = [(None, 0), (3, 2), (2, 1)]
 
 @pytest.mark.parametrize("room", [None, ROOMY, 60])
 @pytest.mark.parametrize(("height", "streamed"), WAYS)
-@pytest.mark.parametrize("name", ["heads", "squeeze_excite", "pooled_volume"])
+@pytest.mark.parametrize("name", ["pooled_towers", "squeeze_excite", "pooled_volume"])
 def test_the_replay_gives_the_networks_output(
     name: str, height: int | None, streamed: int, room: int | None
 ) -> None:
-    found = found_case(name)
+    found = case(name)
     memory = MemoryOptions(0, SINGLE if streamed == 1 else DOUBLE, 32, room)
     schedule = grouped(found.graph, memory, True, 0, height, streamed)
     assert carrying(schedule)
@@ -139,7 +109,9 @@ def test_the_replay_gives_the_networks_output(
 
 @pytest.mark.parametrize(("weights", "maps", "sums"), [(8, 8, 32), (3, 5, 13)])
 def test_odd_widths(weights: int, maps: int, sums: int) -> None:
-    graph = assign_precision(graph_from_model(heads(), "heads"), Precision(weights, maps, 32))
+    graph = assign_precision(
+        graph_from_model(pooled_towers(), "pooled_towers"), Precision(weights, maps, 32)
+    )
     for room in (None, ROOMY):
         for height, streamed in WAYS:
             memory = MemoryOptions(0, DOUBLE, sums, room)
@@ -176,7 +148,7 @@ def without(program: Program, index: int) -> Program:
 
 
 def test_a_row_left_out_or_taken_twice_is_found() -> None:
-    found = heads_case()
+    found = case("pooled_towers")
     memory = MemoryOptions(0, SINGLE, 32)
     program = proved(found.graph, grouped(found.graph, memory, running=True))
     steps = [
@@ -196,7 +168,7 @@ def test_a_row_left_out_or_taken_twice_is_found() -> None:
 
 
 def test_only_a_pooling_over_all_rows_runs() -> None:
-    graph = heads_case().graph
+    graph = case("pooled_towers").graph
     schedule = grouped(graph, MemoryOptions(0, SINGLE, 32), running=True)
     (group,) = schedule.groups
     first = group.layers[0]
