@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer, Tensor
-from dataflow_sim.graph.region import Box, Shape4
+from dataflow_sim.graph.region import Box, Shape4, Span
 
 Origin = tuple[int, int, int, int]
 
@@ -97,6 +97,10 @@ class Compute(NamedTuple):
     layer's output.  `sums` holds partial sums in body coordinates, when the reduction takes several
     steps: `first` starts them, `last` finishes them and writes `result`, which until then is not
     touched.  The channels are those of the layer's input view.
+
+    With `body_rows` the reduction is that of a pooling over the whole height: the step pools
+    these rows of the body, finished, into running results, which `sums` holds in the coordinates
+    of the layer's output: sums of what is averaged, or maxima.
     """
 
     layer: int
@@ -109,6 +113,7 @@ class Compute(NamedTuple):
     sums: Slice | None
     first: bool
     last: bool
+    body_rows: Span | None = None
 
     @property
     def reads(self) -> tuple[Slice, ...]:

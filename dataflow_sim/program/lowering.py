@@ -111,7 +111,7 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
     emitter = Emitter()
     tensors = dict(graph.tensors)
     memory = schedule.memory
-    tables = RowTables(graph)
+    tables = RowTables(graph, memory)
     for number, group in enumerate(schedule.groups):
         homes = {
             name: home
@@ -216,6 +216,7 @@ def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: 
         group.stored,
         doubled,
         group.packed,
+        any(isinstance(x.tiling, RowTiling) and x.tiling.running for x in group.layers),
     )
     layout = group_layout(tables, run)
     if layout.height != group.local_bytes:

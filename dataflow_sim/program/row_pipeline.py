@@ -3,7 +3,8 @@
 In every firing, in this order: rows that begin to live are loaded or reserved; the layer
 computes its rows, with a kernel that stays in one step each, with one that streams in a
 step for each tile of channels and row; rows that go to DRAM are stored; rows that nobody
-needs any more are freed.
+needs any more are freed.  A layer that carries a running reduction computes rows of its body, and
+makes its output row with the last of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice
-from dataflow_sim.program.instructions import Compute, Free, Load, Slice, Store
+from dataflow_sim.program.instructions import Compute, Free, Load, Memory, Slice, Store
 from dataflow_sim.schedule.layout import GroupLayout, Held
 from dataflow_sim.schedule.rows import LayerRows, column_span
 from dataflow_sim.schedule.timetable import LAYERS, RowTables
@@ -62,6 +63,9 @@ class RowPipeline:
         at = self.group.address + address
         if held.layer >= 0:
             layer = self.graph.layers[held.layer]
+            if held.tensor == layer.output:
+                self._begin_running(held, at, Memory.LOCAL)
+                return
             shape = tensor.shape
             tiling = self._tiling(held.layer)
             streamed = tiling.streamed and held.tensor == layer.weight
@@ -85,6 +89,13 @@ class RowPipeline:
             box = Box(Span(0, batch), found.channels, row, found.columns)
             self.emit.instructions.append(Load(held.tensor, box, self.buffers[held], ORIGIN))
 
+    def _begin_running(self, held: Held, address: int, memory: Memory) -> None:
+        """Reserve the buffer of a running result."""
+        layer = self.graph.layers[held.layer]
+        bits = self.table.carried[self.group.members.index(held.layer)].bits
+        label = f"{layer.name}: partial sums"
+        self.buffers[held] = self.emit.place(label, layer.output_shape, bits, address, memory)
+
     def _tiling(self, index: int) -> RowTiling:
         tiling = self.group.layers[self.group.members.index(index)].tiling
         assert isinstance(tiling, RowTiling)
@@ -93,11 +104,19 @@ class RowPipeline:
     # ------------------------------------------------------------ steps
 
     def _fire(self, index: int, moment: int, rows: list[int]) -> None:
-        layer, needs = self.graph.layers[index], self.tables.rows[index]
-        assert needs is not None
+        place = self.group.members.index(index)
+        layer, needs = self.graph.layers[index], self.table.rows[place]
+        carried = self.table.carried.get(place)
+        result = Held(layer.output, index, 0, 0)
+        if carried is not None and carried.address is not None and rows[0] == 0:
+            self._begin_running(result, carried.address, Memory.ACCUMULATORS)
         for channels, kernel in self._kernels(index, layer, moment):
             for row in rows:
                 self._step(index, layer, needs, row, channels, kernel)
+        if carried is not None:
+            rows = [0] if rows[-1] == needs.rows - 1 else []
+            if carried.address is not None and rows:
+                self.emit.instructions.append(Free(self.buffers.pop(result)))
         if layer.output in self.group.stored:
             n, c, _, w = layer.output_shape
             for row in rows:
@@ -143,7 +162,14 @@ class RowPipeline:
     ) -> None:
         n, _, _, w = layer.output_shape
         images = Span(0, n)
-        box = Box(images, channels, Span(row, row + 1), Span(0, w))
+        made = Span(row, row + 1)
+        box = Box(images, channels, made, Span(0, w))
+        sums, first, last, body_rows = None, True, True, None
+        if self.group.members.index(index) in self.table.carried:
+            box = box._replace(row=_ONE)
+            held = self.buffers[Held(layer.output, index, 0, 0)]
+            sums = Slice(held, (0, channels.start, 0, 0), box)
+            first, last, body_rows = row == 0, row == needs.rows - 1, made
         view = layer.input
         rows = needs.views[0].rows(row)
         source = Box(images, Span(0, view.shape[1]), rows, column_span(layer, view))
@@ -155,15 +181,16 @@ class RowPipeline:
         self.emit.instructions.append(
             Compute(
                 index,
-                self._row(layer.output, box),
+                self._row(layer.output, box) if sums is None or last else sums,
                 self._parts(view, source),
                 () if kernel is None else (kernel,),
                 self._constants(index, layer.input_vectors, Span(0, view.shape[1])),
                 self._constants(index, layer.output_vectors, channels),
                 tuple(operands),
-                None,
-                True,
-                True,
+                sums,
+                first,
+                last,
+                body_rows,
             )
         )
 

@@ -19,7 +19,6 @@ from dataflow_sim.schedule.estimate_rows import merged_schedules
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout
 from dataflow_sim.schedule.lives import layer_reads
-from dataflow_sim.schedule.merging import streaming_order
 from dataflow_sim.schedule.options import Options, resident_of, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.types import (
@@ -237,18 +236,18 @@ class Assembler:
 
     def group_run(self, decision: Decision) -> GroupRun:
         """What a merged group's layout depends on; kernels stream channel by channel."""
-        order = streaming_order(self.options.kernels, decision.members)
         maps: set[str] = set()
         for index in decision.members:
             maps |= self.options.reads[index] | set(self.graph.layers[index].outputs)
         return GroupRun(
             decision.members,
             decision.stripe_rows,
-            tuple((index, 1) for index in sorted(order[: decision.streamed_kernels])),
+            tuple((index, 1) for index in decision.streamed),
             decision.resident & maps,
             stored_of(decision.outputs),
             self.memory.doubled,
             packed=False,
+            running=decision.running,
         )
 
 

@@ -13,7 +13,7 @@ from math import ceil, prod
 
 from dataflow_sim.errors import ScheduleError
 from dataflow_sim.graph.analyses import layer_macs
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
+from dataflow_sim.graph.layer import POINT, Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.sweep import Sweep
 from dataflow_sim.schedule.sweep import steps_of, tile_extents
@@ -132,7 +132,11 @@ def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
         yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"
     elif not tiling.streamed and tiling.output_channel_tile != channels:
         yield "its kernel stays, but a step makes only some of the channels"
-    rows = layer.output_shape[2]
+    rows = layer.body_shape[2] if tiling.running else layer.output_shape[2]
+    if tiling.running:
+        window = POINT if layer.pool is None else layer.pool.window
+        if layer.output_shape[2] != 1 or (window.kernel[0], window.pad[0]) != (rows, 0):
+            yield "it carries a reduction, but does not pool all rows of its body into one"
     steps = rows * ceil(channels / max(1, tiling.output_channel_tile))
     if tiling.steps != steps:
         yield f"{tiling.steps} steps stated, its rows make {steps}"

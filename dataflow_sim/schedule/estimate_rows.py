@@ -2,7 +2,9 @@
 
 Each needed row of a map from DRAM is loaded once, and counted where it is read first; a
 kernel that streams is fetched in every firing of its layer.  A step reads the rows and
-weights that it needs once and writes its row once.
+weights that it needs once and writes its row once.  A layer that carries a running reduction
+takes a row of its body in a step; the running result is written by all steps but the last of
+each channel and read by all but the first, which counts unless it has a memory of its own.
 """
 
 from __future__ import annotations
@@ -39,8 +41,7 @@ def merged_schedules(
             _load_rows(graph, found, traffic)
     schedules = []
     for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
-        rows = tables.rows[index]
-        assert rows is not None
+        rows, carried = table.rows[place], table.carried.get(place)
         firings = len(table.firings[place])
         streamed = tiles.get(index)
         traffic[place].weight(layer.weight, firings if streamed else 1)
@@ -49,9 +50,16 @@ def merged_schedules(
         bits = traffic[place].settle()
         channels = layer.output_shape[1]
         steps_a_row = -(-channels // streamed) if streamed else 1
-        tiling = RowTiling(bool(streamed), streamed or channels, firings, rows.rows * steps_a_row)
+        steps = rows.rows * steps_a_row
+        running = carried is not None
+        tiling = RowTiling(bool(streamed), streamed or channels, firings, steps, running)
         moved = dma_bits(graph, bits) + _step_bits(graph, layer, rows, steps_a_row)
-        schedules.append(LayerSchedule(layer.name, tiling, bits, _macs(layer), moved))
+        apart = 0
+        if carried is not None and carried.address is not None:
+            apart = carried.address + carried.life.row_bytes
+        elif carried is not None:
+            moved += 2 * (rows.rows - 1) * graph.tensors[layer.output].elements * carried.bits
+        schedules.append(LayerSchedule(layer.name, tiling, bits, _macs(layer), moved, apart))
     return tuple(schedules)
 
 

@@ -1,9 +1,9 @@
 """Where everything of a merged group lies: its buffers, their lives, their addresses.
 
-The buffers are kernels and constants that stay, tiles of kernels that stream, and single
-rows of maps; `allocation` gives them addresses from zero upwards, packed where memory is
-short, else in rings.  The closed form of `merging` is the largest live set of the same
-buffers; the height is what counts.
+The buffers are kernels and constants that stay, tiles of kernels that stream, single
+rows of maps, and running results; `allocation` gives them addresses from zero upwards, packed
+where memory is short, else in rings.  The closed form of `merging` is the largest live set of
+the same buffers; the height is what counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dataflow_sim.schedule.types import Buffering
 class Held(NamedTuple):
     """What a buffer holds: a weight tensor, a streamed kernel's slot, or a row of a map.
 
-    `number` is the slot of a streamed kernel (with the firing in `moment`), or the row.
+    `number` is the slot of a streamed kernel (with the firing in `moment`), or the row.  The
+    running result of a layer goes by the layer's output.
     """
 
     tensor: str
@@ -34,7 +35,7 @@ class Held(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class GroupRun:
     """A merged group as the layout needs it; `tiles` holds the channels of a step of each
-    layer whose kernel streams, by the layer's index."""
+    layer whose kernel streams, by the layer's index; `running` as in the timetable."""
 
     members: tuple[int, ...]
     stripe_rows: int | None
@@ -43,6 +44,7 @@ class GroupRun:
     stored: frozenset[str]
     doubled: Buffering
     packed: bool = True
+    running: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +64,7 @@ class GroupLayout:
 
 def timetable_of(tables: RowTables, run: GroupRun) -> Timetable:
     """The timetable of a run of layers."""
-    table = Timetable(tables, run.stripe_rows)
+    table = Timetable(tables, run.stripe_rows, run.running)
     for index in run.members:
         table.extend(index)
     return table
@@ -95,6 +97,11 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
     for found in table.maps.values():
         if found.name not in run.resident:
             row_lives(found, run, firings, held, lives)
+    for result in table.carried_locally():
+        assert result.producer is not None
+        ends = (int(np.searchsorted(firings, end[0])) for end in (result.birth, result.death))
+        held.append(Held(result.name, run.members[result.producer], 0, 0))
+        lives.append(Life(result.row_bytes, *ends))
     if run.packed:
         addresses, height = pack(lives)
     else:

@@ -4,6 +4,7 @@ Model.  The rows that live are those of the `timetable`.  A group's local memory
 
     largest over all firings of   rows that live, of maps that come from or go to DRAM
                                   or stay inside the group
+                                + running results, where they lie in local memory
                                 + the kernel tile of the layer that fires, if it streams
     + kernels that stay           + per-channel constants, which always do
 
@@ -14,10 +15,10 @@ Maps that are resident (whole in local memory, before or behind the group) are c
 whoever keeps them, not here.
 
 A kernel either stays for the whole group and is fetched once, or is *streamed*: fetched
-again in every firing, one output channel at a time, which needs next to no room.  For
-every number k the k largest kernels are streamed and the others stay.  Since all layers
-fire about equally often, bytes saved and bytes fetched again trade one for one whichever
-kernels are chosen; taking the largest first gives every other trade of the largest size.
+again in every firing, one output channel at a time, which needs next to no room.  Where
+the whole map is one stripe that costs no byte more.  Since all layers fire about equally often,
+bytes saved and bytes fetched again trade one for one whichever kernels are chosen
+(`streamed_sets`).
 
 The DRAM bits are those of the kernels and constants, of each needed row of a map from
 DRAM once, and of each stored map once.
@@ -28,8 +29,11 @@ that knows nothing of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +45,10 @@ from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetabl
 from dataflow_sim.schedule.types import Buffering
 
 Bools = npt.NDArray[np.bool_]
+
+# every set of so many kernels may stream; of more kernels so many sets
+EVERY_SET_OF = 3
+SETS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +83,53 @@ def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> Ke
     )
 
 
-def streaming_order(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[int]:
-    """Layers of a group whose kernels can be streamed, the largest kernel first."""
-    able = [i for i in members if kernels[i].can_stream]
-    return sorted(able, key=lambda i: (-kernels[i].kernel_bytes, i))
+class Way(NamedTuple):
+    """How a group runs: input rows in a stripe (None: the finest timetable), the layers whose
+    kernels are fetched again in every firing, whether layers carry their reductions."""
+
+    stripe_rows: int | None
+    streamed: tuple[int, ...]
+    running: bool
+
+
+FINEST = Way(None, (), False)
+
+
+def streamed_sets(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Sets of layers of a group whose kernels may be streamed together, none of them empty.
+
+    All sets of up to `EVERY_SET_OF` kernels.  Of more, for `SETS` evenly spaced amounts of memory
+    the set that frees so much, the largest kernels first and none that is not needed.
+    """
+    able = sorted(
+        (i for i in members if kernels[i].can_stream), key=lambda i: (-kernels[i].kernel_bytes, i)
+    )
+    if len(able) <= EVERY_SET_OF:
+        found = [
+            tuple(sorted(some))
+            for count in range(1, len(able) + 1)
+            for some in combinations(able, count)
+        ]
+    else:
+        total = sum(kernels[i].kernel_bytes for i in able)
+        found = [_freeing(kernels, able, -(-total * part // SETS)) for part in range(1, SETS + 1)]
+    return list(dict.fromkeys(found))
+
+
+def _freeing(kernels: list[KernelSizes], able: list[int], wanted: int) -> tuple[int, ...]:
+    chosen: list[int] = []
+    for place, index in enumerate(able):
+        size = kernels[index].kernel_bytes
+        smaller = sum(kernels[i].kernel_bytes for i in able[place + 1 :])
+        if wanted > 0 and (size <= wanted or smaller < wanted):
+            chosen.append(index)
+            wanted -= size
+    return tuple(sorted(chosen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupTable:
-    """Costs of a group: axes are (maps from outside, maps to outside, streamed kernels)."""
+    """Costs of a group: axes are (maps from outside, maps to outside, sets of streamed kernels)."""
 
     local_bytes: Ints
     dram_bits: Ints
@@ -102,15 +148,16 @@ class MergedGroup:
         readers: dict[str, int],
         height: int | None,
         doubled: Buffering,
+        running: bool = False,
     ) -> None:
-        self.timetable = Timetable(tables, height)
+        self.timetable = Timetable(tables, height, running)
         self.height = height
         self._graph = tables.graph
         self._kernels = kernels
         self._readers = readers
         self._inside = 0
         self._doubled = doubled
-        self._weights: tuple[Ints, Ints, Ints] | None = None
+        self._outgoing: list[MapRows] | None = None
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -125,7 +172,8 @@ class MergedGroup:
         members = self.members
         if members and index < members[-1]:
             other = copy(self)
-            other.timetable = Timetable(self.timetable.tables, self.height)
+            table = self.timetable
+            other.timetable = Timetable(table.tables, self.height, table.running)
             for member in sorted((*members, index)):
                 other.timetable.extend(member)
         else:
@@ -135,19 +183,34 @@ class MergedGroup:
                 other.timetable = self.timetable.copy()
             other.timetable.extend(index)
         other._inside |= 1 << index
-        other._weights = None
+        other._outgoing = None
+        return other
+
+    def carrying(self) -> MergedGroup:
+        """A copy whose next layers carry their reductions; none of those in it may."""
+        other = copy(self)
+        other.timetable = self.timetable.copy()
+        other.timetable.running = True
+        other._outgoing = None
         return other
 
     @property
     def outgoing(self) -> list[MapRows]:
         """Maps that the group makes and that someone outside needs, or nobody at all."""
-        found = []
-        for made in self.timetable.produced():
-            readers = self._readers.get(made.name, 0)
-            goes = self._graph.tensors[made.name].kind is TensorKind.OUTPUT
-            if goes or not readers or readers & ~self._inside:
-                found.append(made)
-        return found
+        if self._outgoing is None:
+            self._outgoing = []
+            for made in self.timetable.produced():
+                readers = self._readers.get(made.name, 0)
+                goes = self._graph.tensors[made.name].kind is TensorKind.OUTPUT
+                if goes or not readers or readers & ~self._inside:
+                    self._outgoing.append(made)
+        return self._outgoing
+
+    @property
+    def inner(self) -> list[MapRows]:
+        """Maps that the group makes and nobody outside needs."""
+        names = {found.name for found in self.outgoing}
+        return [found for found in self.timetable.produced() if found.name not in names]
 
     def fetched_bits(self, found: MapRows) -> int:
         """DRAM bits of a map from outside that is not resident: each needed row once."""
@@ -155,36 +218,31 @@ class MergedGroup:
         elements = len(found.needed) * found.channels.length * found.columns.length
         return elements * tensor.shape[0] * tensor.bits
 
-    def weight_costs(self) -> tuple[Ints, Ints, Ints]:
-        """For each number of streamed kernels: bytes kept, DRAM bits, tile bytes by layer."""
-        if self._weights is not None:
-            return self._weights
+    def weight_costs(self, sets: Sequence[tuple[int, ...]]) -> tuple[Ints, Ints, Ints]:
+        """For each set of streamed kernels: bytes kept, DRAM bits, tile bytes by layer."""
         members = self.members
         kernels = [self._kernels[index] for index in members]
-        order = [members.index(i) for i in streaming_order(self._kernels, members)]
         kept = sum(k.kernel_bytes + k.vector_bytes for k in kernels)
         bits = sum(k.kernel_bits + k.vector_bits for k in kernels)
-        kept_bytes, fetched_bits = [kept], [bits]
-        tiles = np.zeros((len(order) + 1, len(kernels)), np.int64)
-        for count, place in enumerate(order):
-            kept -= kernels[place].kernel_bytes
-            again = len(self.timetable.firings[place]) - 1
-            bits += again * kernels[place].kernel_bits
-            kept_bytes.append(kept)
-            fetched_bits.append(bits)
-            tiles[count + 1 :, place] = kernels[place].tile_bytes
-        self._weights = (np.array(kept_bytes), np.array(fetched_bits), tiles)
-        return self._weights
+        kept_bytes, fetched_bits = np.full(len(sets), kept), np.full(len(sets), bits)
+        tiles = np.zeros((len(sets), len(kernels)), np.int64)
+        place = {index: number for number, index in enumerate(members)}
+        for number, streamed in enumerate(sets):
+            for index in streamed:
+                kernel, firings = self._kernels[index], self.timetable.firings[place[index]]
+                kept_bytes[number] -= kernel.kernel_bytes
+                fetched_bits[number] += (len(firings) - 1) * kernel.kernel_bits
+                tiles[number, place[index]] = kernel.tile_bytes
+        return kept_bytes, fetched_bits, tiles
 
-    def table(self, outside: Bools, going: Bools, streamed: Ints) -> GroupTable:
+    def table(self, outside: Bools, going: Bools, sets: Sequence[tuple[int, ...]]) -> GroupTable:
         """Costs where the rows of `outside` say which maps from outside are resident, in the
         order of `timetable.outside()`, those of `going` (choices, maps, 2) which of the
-        `outgoing` maps are resident and which are stored, and `streamed` how many kernels
+        `outgoing` maps are resident and which are stored, and `sets` the layers whose kernels
         are fetched again in every firing.
         """
         sources, targets = self.timetable.outside(), self.outgoing
-        names = {found.name for found in targets}
-        inner = [found for found in self.timetable.produced() if found.name not in names]
+        inner = [*self.inner, *self.timetable.carried_locally()]
         firings = np.sort(np.concatenate(self.timetable.firings))
         inside = live_sums(inner, False, firings, apart=False)
         rows_in = live_sums(sources, self._doubled.inputs, firings, apart=True)
@@ -193,15 +251,15 @@ class MergedGroup:
         live = inside + (~outside).astype(float) @ rows_in
         live_out = (~going[:, :, 0]).astype(float) @ rows_out
         both = live[:, None, :] + live_out[None, :, :]
-        if not streamed.any():
+        if not any(sets):
             peaks = both.max(axis=2)[:, :, None].astype(np.int64)
         else:
             places = firings % LAYERS
             order = np.argsort(places, kind="stable")
             offsets = np.searchsorted(places[order], np.arange(len(self.timetable.firings)))
             peaks = np.maximum.reduceat(both[:, :, order], offsets, axis=2).astype(np.int64)
-        kept, bits, tiles = (part[streamed] for part in self.weight_costs())
-        if streamed.any():
+        kept, bits, tiles = self.weight_costs(sets)
+        if any(sets):
             local = kept + (peaks[:, :, None, :] + tiles).max(axis=3)
         else:
             local = kept + peaks

@@ -15,16 +15,20 @@ from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.frontier import Frontier, pareto
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
-from dataflow_sim.schedule.merging import KernelSizes, MergedGroup, kernel_sizes
+from dataflow_sim.schedule.merging import (
+    KernelSizes,
+    MergedGroup,
+    Way,
+    kernel_sizes,
+    streamed_sets,
+)
 from dataflow_sim.schedule.pieces import Run, find_pieces, floor_bits
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import MemoryOptions
 
-# stripes a map is cut into where kernels are fetched again in each of them
-STRIPE_COUNTS = (2, 3, 4)
-# with more sets of resident maps than this to tell apart, kernels are not streamed
-_MAXIMUM_SETS_TO_STREAM = 16
+# sets of resident maps that are many to tell apart
+_MANY_SETS = 16
 # more ways than this to leave the maps that a group makes are thinned out; fewer where many
 # sets of resident maps have to be told apart
 _MAXIMUM_WAYS = 9
@@ -38,8 +42,8 @@ class Option:
 
     `members` are in the order in which they fire.  `output_bytes` are those of the
     outputs that stay.
-    The arrays are its front, without maps that are resident; `ways` holds (rows in a
-    stripe, streamed kernels) of each point of a merged group.
+    The arrays are its front, without maps that are resident; `ways` those of each point of
+    a merged group.
     """
 
     members: tuple[int, ...]
@@ -49,7 +53,7 @@ class Option:
     local_bytes: Ints
     dram_bits: Ints
     output_bytes: int = 0
-    ways: tuple[tuple[int | None, int], ...] = ()
+    ways: tuple[Way, ...] = ()
 
 
 def resident_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
@@ -60,6 +64,33 @@ def resident_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
 def stored_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
     """Outputs that go to DRAM."""
     return frozenset(name for name, state in outputs if state != LOCAL)
+
+
+class _Grower:
+    """The merged groups of the runs of one start, each made when it is asked for.
+
+    Runs are asked for in their order; one that a single other run grows from gives way to it.
+    """
+
+    def __init__(self, options: Options, start: int) -> None:
+        self.options = options
+        self.runs = options.runs[start]
+        self.children = Counter(run.parent for run in self.runs)
+        self.made: dict[tuple[int, int | None, bool], MergedGroup] = {}
+
+    def group(self, number: int, height: int | None, running: bool) -> MergedGroup:
+        """The group of a run in stripes of a height, with running reductions or without."""
+        if number < 0:
+            return self.options.group(height, running)
+        key = (number, height, running)
+        if key not in self.made:
+            run = self.runs[number]
+            parent = self.group(run.parent, height, running)
+            keep = self.children[run.parent] > 1
+            if not keep:
+                self.made.pop((run.parent, height, running), None)
+            self.made[key] = parent.grown(run.layer, keep)
+        return self.made[key]
 
 
 @dataclass(slots=True)
@@ -82,7 +113,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Look at every layer once."""
-        self.tables = RowTables(self.graph)
+        self.tables = RowTables(self.graph, self.memory)
         layers = self.graph.layers
         double = self.memory.doubled.weights
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
@@ -94,10 +125,10 @@ class Options:
             if found.floor_bits <= compulsory_bytes(self.graph) * 8:
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
 
-    def group(self, height: int | None) -> MergedGroup:
+    def group(self, height: int | None, running: bool = False) -> MergedGroup:
         """A merged group that is yet empty."""
-        doubled = self.memory.doubled
-        return MergedGroup(self.tables, self.kernels, self.lives.readers, height, doubled)
+        doubled, readers = self.memory.doubled, self.lives.readers
+        return MergedGroup(self.tables, self.kernels, readers, height, doubled, running)
 
     def alone_frontier(
         self, index: int, resident: frozenset[str], stored: frozenset[str]
@@ -129,36 +160,18 @@ class Options:
         For each run: the maps that it reads from outside, and its options by which of them
         are resident; `residents` are the sets of resident maps that occur.
         """
-        rows = [
-            self.graph.layers[layer].input.shape[2] for layer, _ in self.lives.cuts.steps[start]
-        ]
-        heights: list[int | None] = [None]
-        if len(residents) <= _MAXIMUM_SETS_TO_STREAM:
-            heights = self._heights(max(rows))
-        empty = [self.group(height) for height in heights]
-        runs = self.runs[start]
-        children = Counter(run.parent for run in runs)
-        grown: list[list[MergedGroup]] = []
-        for run in runs:
-            before = empty if run.parent < 0 else grown[run.parent]
-            children[run.parent] -= 1
-            keep = children[run.parent] > 0
-            groups = [group.grown(run.layer, keep) for group in before]
-            grown.append(groups)
-            outside = frozenset(found.name for found in groups[0].timetable.outside())
-            options = self._run(groups, run.stop, outside, residents, run.pieces)
+        grower = _Grower(self, start)
+        for number, run in enumerate(self.runs[start]):
+            finest = grower.group(number, None, False)
+            outside = frozenset(found.name for found in finest.timetable.outside())
+            options = self._run(grower, number, run, outside, residents)
             if options:
                 yield outside, options
-
-    @staticmethod
-    def _heights(rows: int) -> list[int | None]:
-        heights = {-(-rows // count) for count in STRIPE_COUNTS}
-        return [None, *sorted(h for h in heights if 1 < h < rows)]
 
     def _ways_to_leave(self, group: MergedGroup, stop: int, sets: int) -> list[tuple[int, ...]]:
         """States of the outgoing maps; of many maps only prefixes stay."""
         states = [self.lives.states_of_output(found.name, stop) for found in group.outgoing]
-        many = sets > _MAXIMUM_SETS_TO_STREAM
+        many = sets > _MANY_SETS
         most = _MAXIMUM_WAYS_OF_MANY_SETS if many else _MAXIMUM_WAYS
         if np.prod([len(s) for s in states]) <= most:
             return list(product(*states))
@@ -169,17 +182,56 @@ class Options:
             ways.append(tuple(w if i < count else DRAM for i, w in enumerate(stay)))
         return list(dict.fromkeys(ways))
 
+    def _ways_to_run(
+        self, finest: MergedGroup, pieces: Ints, everything: int
+    ) -> Iterator[tuple[int | None, bool, list[tuple[int, ...]]]]:
+        """Stripe heights with the sets of streamed kernels that may pay, and running reductions.
+
+        Nothing streams in the finest timetable.  With n stripes a layer fires at most n times, and
+        of some inner map at least an n-th of the rows lives at once.
+        """
+        members, tables = finest.members, self.tables
+        kept, fetched, _ = finest.weight_costs([()])
+        if (fetched + everything < self.baseline.at(pieces, kept)).all():
+            yield None, False, [()]
+            if any(tables.running[index] is not None for index in members):
+                yield None, True, [()]
+        sets = streamed_sets(self.kernels, members)
+        if not sets:
+            return
+        rows = self.graph.layers[members[0]].input.shape[2]
+        counts = np.unique(-(-rows // np.arange(1, rows + 1)))
+        heights = -(-rows // counts)
+        kernels = [self.kernels[index] for index in members]
+        chosen = np.array([[index in streamed for index in members] for streamed in sets])
+        made = np.array([len(rows) for rows in finest.timetable.row_firing])
+        again = np.minimum(counts[:, None], made) - 1
+        more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
+        held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
+        inner = finest.inner
+        sizes = np.array([found.row_bytes for found in inner], np.int64)
+        extents = np.array([len(found.birth) for found in inner], np.int64)
+        least = (-(-extents // counts[:, None]) * sizes).max(axis=1, initial=0)
+        local = held + least[:, None]
+        pays = (local <= self.ceiling_bytes) & (
+            fetched + more + everything < self.baseline.at(pieces, local)
+        )
+        pays[counts == 1, :-1] = False  # in one stripe all of them stream
+        for place in np.flatnonzero(pays.any(axis=1)).tolist():
+            some = [streamed for streamed, may in zip(sets, pays[place], strict=True) if may]
+            yield int(heights[place]), False, some
+
     def _run(
         self,
-        groups: list[MergedGroup],
-        stop: int,
+        grower: _Grower,
+        number: int,
+        run: Run,
         sources: frozenset[str],
         residents: list[frozenset[str]],
-        pieces: Ints,
     ) -> dict[frozenset[str], list[Option]]:
-        """Options of one run, over all stripe heights."""
-        first = groups[0]
-        members = first.members
+        """Options of one run, over all ways to run it."""
+        first = grower.group(number, None, False)
+        members, stop, pieces = first.members, run.stop, run.pieces
         names = [found.name for found in first.timetable.outside()]
         patterns = list(dict.fromkeys(r & sources for r in residents))
         outside = np.array([[n in p for n in names] for p in patterns], bool)
@@ -188,24 +240,18 @@ class Options:
         going = going.reshape(len(leave), len(first.outgoing), 2)
         everything = floor_bits(self.graph, first)
         local_parts, bits_parts = [], []
-        ways: list[tuple[int | None, int]] = []
-        for group in groups:
-            kept, fetched, _ = group.weight_costs()
+        ways: list[Way] = []
+        for height, running, sets in self._ways_to_run(first, pieces, everything):
+            group = grower.group(number, height, running)
+            _, fetched, _ = group.weight_costs(sets)
+            table = group.table(outside, going, sets)
             through = fetched + everything
-            pays = through < self.baseline.at(pieces, kept)
-            streamed = np.flatnonzero(pays & (kept <= self.ceiling_bytes))
-            if group.height is None:
-                streamed = streamed[streamed == 0]
-            elif len(streamed):
-                streamed = streamed[streamed > 0]
-            if not len(streamed):
-                continue
-            table = group.table(outside, going, streamed)
-            pays_now = through[streamed] < self.baseline.at(pieces, table.local_bytes)
-            pays_now &= table.local_bytes <= self.ceiling_bytes
-            local_parts.append(np.where(pays_now, table.local_bytes, -1))
-            bits_parts.append(table.dram_bits)
-            ways.extend((group.height, int(k)) for k in streamed)
+            pays = through < self.baseline.at(pieces, table.local_bytes)
+            pays &= table.local_bytes <= self.ceiling_bytes
+            if pays.any():
+                local_parts.append(np.where(pays, table.local_bytes, -1))
+                bits_parts.append(table.dram_bits)
+                ways.extend(Way(height, streamed, running) for streamed in sets)
         if not ways:
             return {}
         local, bits = np.concatenate(local_parts, axis=2), np.concatenate(bits_parts, axis=2)

@@ -88,14 +88,14 @@ class _Walk:
             self.rest[start] = min(self.rest[start], after)
         runs = self.runs[start]
         idle = [0]
-        wave = [(-1, start, options.group(None))]
+        wave = [(-1, start, [options.group(None)])]
         while wave:
             longer = []
-            for parent, layer, stop, group in _grown(options, wave, set(self.best[start])):
+            for parent, layer, stop, groups in _grown(options, wave, set(self.best[start])):
                 alone = stop in first and parent < 0
                 cut = first[stop] if alone else self._pieces(first, stop)
                 runs.append(Run(parent, layer, stop, cut))
-                pays_here, run = self._whole(start, stop, group, cut)
+                pays_here, run = self._whole(start, stop, groups, cut)
                 if run is not None and not alone:
                     first[stop] = run
                 elif run is not None:
@@ -103,7 +103,7 @@ class _Walk:
                 self.best[start][stop] = cut if run is None else np.minimum(cut, run)
                 idle.append(0 if pays_here else idle[parent + 1] + 1)
                 if idle[-1] < _PATIENCE:
-                    longer.append((len(runs) - 1, stop, group))
+                    longer.append((len(runs) - 1, stop, groups))
             wave = longer
 
     def _pieces(self, first: dict[int, Ints], stop: int) -> Ints:
@@ -117,12 +117,16 @@ class _Walk:
         )
 
     def _whole(
-        self, start: int, stop: int, group: MergedGroup, cut: Ints
+        self, start: int, stop: int, groups: list[MergedGroup], cut: Ints
     ) -> tuple[bool, Ints | None]:
-        """Whether a run pays below the ceiling, and its bits as a whole if it pays at all."""
-        options = self.options
-        local, local_resident = _local_bytes(options, group, stop)
-        bits = int(group.weight_costs()[1][0])
+        """Whether a run pays below the ceiling, and its bits as a whole if it pays at all.
+
+        `groups` are the run as it is and, where that differs, with running reductions.
+        """
+        options, group = self.options, groups[0]
+        needs = [_local_bytes(options, each, stop) for each in groups]
+        local, local_resident = (min(each) for each in zip(*needs, strict=True))
+        bits = int(group.weight_costs([()])[1][0])
         through = bits + floor_bits(options.graph, group)
         if through >= int(options.baseline.at(cut, np.array([local]))[0]):
             return False, None
@@ -135,10 +139,13 @@ class _Walk:
 
 
 def _grown(
-    options: Options, wave: list[tuple[int, int, MergedGroup]], known: set[int]
-) -> Iterator[tuple[int, int, int, MergedGroup]]:
-    """Every run of one layer more than those given: parent, layer, stop and the group."""
-    for parent, cut, group in wave:
+    options: Options, wave: list[tuple[int, int, list[MergedGroup]]], known: set[int]
+) -> Iterator[tuple[int, int, int, list[MergedGroup]]]:
+    """Every run of one layer more than those given: parent, layer, stop and the groups.
+
+    A second group carries its reductions, from the first layer on that may.
+    """
+    for parent, cut, groups in wave:
         steps = [
             (layer, stop)
             for layer, stop in options.lives.cuts.steps[cut]
@@ -146,7 +153,11 @@ def _grown(
         ]
         for layer, stop in steps:
             known.add(stop)
-            yield parent, layer, stop, group.grown(layer, keep=(layer, stop) != steps[-1])
+            keep = (layer, stop) != steps[-1]
+            twins = []
+            if len(groups) == 1 and options.tables.running[layer] is not None:
+                twins = [groups[0].carrying()]
+            yield parent, layer, stop, [each.grown(layer, keep) for each in (*groups, *twins)]
 
 
 def find_pieces(options: Options) -> Pieces:
@@ -182,7 +193,7 @@ def _local_bytes(options: Options, group: MergedGroup, stop: int) -> tuple[int, 
     outside = np.array([[False] * len(sources), sources], bool)
     going = np.array([[(False, True)] * len(stays), [(stay, True) for stay in stays]], bool)
     going = going.reshape(2, len(stays), 2)
-    local = group.table(outside, going, np.zeros(1, np.int64)).local_bytes
+    local = group.table(outside, going, [()]).local_bytes
     return int(local[0, 0, 0]), int(local[1, 1, 0])
 
 

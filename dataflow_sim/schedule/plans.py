@@ -15,6 +15,7 @@ import numpy as np
 
 from dataflow_sim.schedule.fronts import Front, FrontGrid, Part, Waiting, best_of, join
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
+from dataflow_sim.schedule.merging import FINEST
 from dataflow_sim.schedule.options import Option, resident_of
 from dataflow_sim.schedule.rows import Ints
 
@@ -25,17 +26,20 @@ class Decision:
 
     `resident` are all maps that are local while the group runs, `outputs` the states in
     which it leaves what it makes, `kept` the maps that are loaded whole before it; the
-    output of a layer alone takes the place of the map that it `replaces`.
+    output of a layer alone takes the place of the map that it `replaces`.  Of a merged group
+    `streamed` are the layers whose kernels are fetched again in every firing; `running` says
+    whether layers carry their reductions that may.
     """
 
     members: tuple[int, ...]
     merged: bool
     stripe_rows: int | None
-    streamed_kernels: int
+    streamed: tuple[int, ...]
     outputs: tuple[tuple[str, int], ...]
     resident: frozenset[str]
     kept: tuple[str, ...]
     replaces: str | None = None
+    running: bool = False
 
 
 Plan = tuple[Decision, ...]
@@ -193,17 +197,18 @@ class Plans:
                         held[name] = after[place]
                 continue
             resident = frozenset(n for n in live if held[n] != DRAM)
-            height, streamed = option.ways[choice] if option.merged else (None, 0)
+            way = option.ways[choice] if option.merged else FINEST
             outputs = option.outputs
             yield Decision(
                 option.members,
                 option.merged,
-                height,
-                streamed,
+                way.stripe_rows,
+                way.streamed,
                 outputs,
                 resident | resident_of(outputs),
                 (*kept, *self.lives.pinned_by(option.members)),
                 replaced(self.lives, option, resident),
+                way.running,
             )
             kept = []
             stands = dict(zip(live, actual, strict=True))

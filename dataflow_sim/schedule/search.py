@@ -107,7 +107,7 @@ def _layerwise_plan(graph: NetworkGraph) -> Plan:
             (index,),
             merged=False,
             stripe_rows=None,
-            streamed_kernels=0,
+            streamed=(),
             outputs=tuple((name, DRAM) for name in layer.outputs),
             resident=frozenset(),
             kept=(),

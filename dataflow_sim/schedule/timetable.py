@@ -25,6 +25,9 @@ one comes.  Whatever is streamed from or to DRAM stays one firing longer where t
 hardware buffers inputs, or outputs, doubly: it is loaded while the row before it is used, and
 stored while the one behind it is made.
 
+A layer that carries a running reduction (`running`) fires as if it did not pool, whenever a
+row of its body has become possible; its output row is made in its last firing.
+
 Assumed: rows are whole (all columns, all channels, all images of the batch); every row is
 computed once, whether someone needs it or not.  Ignored: tiles of columns.
 
@@ -51,6 +54,8 @@ from dataflow_sim.schedule.rows import (
     row_bytes,
     row_scales,
 )
+from dataflow_sim.schedule.running import RunningReduction, running_reduction
+from dataflow_sim.schedule.types import MemoryOptions
 
 # a firing is numbered stripe * LAYERS + place of the layer in its group
 LAYERS = 1 << 12
@@ -58,13 +63,17 @@ _NEVER = np.iinfo(np.int64).max
 
 
 class RowTables:
-    """Row needs and scales of a whole network, computed once."""
+    """Row needs, running reductions and scales of a whole network, computed once."""
 
-    def __init__(self, graph: NetworkGraph) -> None:
+    def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
         self.graph = graph
         self.mergeable = [mergeable(graph, layer) for layer in graph.layers]
         self.rows: list[LayerRows | None] = [
             layer_rows(layer) if able else None
+            for layer, able in zip(graph.layers, self.mergeable, strict=True)
+        ]
+        self.running: list[RunningReduction | None] = [
+            running_reduction(graph, layer, memory) if able else None
             for layer, able in zip(graph.layers, self.mergeable, strict=True)
         ]
         self.scale = row_scales(graph)
@@ -110,6 +119,18 @@ class MapRows:
         return birth, death
 
 
+@dataclass(frozen=True, slots=True)
+class RunningResult:
+    """What a layer of a group carries: its `life`, its bits per element, and where it lies.
+
+    `address` is that in the accumulator memory, None where it is in local memory.
+    """
+
+    life: MapRows
+    bits: int
+    address: int | None
+
+
 def live_sums(
     maps: list[MapRows], streamed: bool, firings: Ints, apart: bool
 ) -> npt.NDArray[np.float64]:
@@ -137,10 +158,13 @@ class Timetable:
     """A group that grows layer by layer; `members` are its layers as they fire in a stripe.
 
     `height` is the number of rows of the first layer's input in a stripe, None for the
-    finest timetable.
+    finest timetable.  `running` says whether layers carry their reductions that may.
+
+    By place in the group: `rows` are the needs of a layer, by body row where it carries its
+    reduction, `row_firing` the firings of the same rows, `carried` what it carries.
     """
 
-    def __init__(self, tables: RowTables, height: int | None) -> None:
+    def __init__(self, tables: RowTables, height: int | None, running: bool = False) -> None:
         self.tables = tables
         self.graph = tables.graph
         self.height = height
@@ -149,6 +173,9 @@ class Timetable:
         self._last_stripe: int | None = None
         self.maps: dict[str, MapRows] = {}
         self.ticks: dict[str, Ints] = {}
+        self.running = running
+        self.carried: dict[int, RunningResult] = {}
+        self.rows: list[LayerRows] = []
         self.row_firing: list[Ints] = []
         self.firings: list[Ints] = []
 
@@ -161,8 +188,9 @@ class Timetable:
         """The same group, to grow by other layers."""
         other = copy(self)
         other.maps = {name: copy(found) for name, found in self.maps.items()}
-        other.ticks = dict(self.ticks)
-        other.row_firing, other.firings = list(self.row_firing), list(self.firings)
+        other.ticks, other.carried = dict(self.ticks), dict(self.carried)
+        other.rows, other.row_firing = list(self.rows), list(self.row_firing)
+        other.firings = list(self.firings)
         return other
 
     def _begin(self, layer: Layer) -> None:
@@ -178,11 +206,15 @@ class Timetable:
             self._begin(layer)
         place = len(self.members)
         self.members += (index,)
-        ticks = self._layer_ticks(layer, rows)
-        stripes = np.maximum(ticks // self._stripe, 0)
-        if self._last_stripe is not None:
-            stripes = np.minimum(stripes, self._last_stripe)
-        firing = stripes * LAYERS + place
+        ticks, firing = self._times(layer, rows, place)
+        reduction = self.tables.running[index] if self.running else None
+        made = slice(None)
+        if reduction is not None:
+            by_body_row = self._times(layer, reduction.rows, place)
+            if self._carry(layer, reduction, by_body_row[1], place):
+                rows, made = reduction.rows, slice(-1, None)
+                ticks, firing = by_body_row
+        self.rows.append(rows)
         self.row_firing.append(firing)
         self.firings.append(np.unique(firing))
         for number, (view, needs) in enumerate(zip(layer.views, rows.views, strict=True)):
@@ -197,13 +229,42 @@ class Timetable:
         self.maps[layer.output] = MapRows(
             layer.output,
             place,
-            firing,
-            firing,
+            firing[made],
+            firing[made],
             Span(0, tensor.shape[1]),
             Span(0, tensor.shape[3]),
             row_bytes(self.graph, layer.output, tensor.shape[1], tensor.shape[3]),
         )
-        self.ticks[layer.output] = ticks
+        self.ticks[layer.output] = ticks[made]
+
+    def _times(self, layer: Layer, rows: LayerRows, place: int) -> tuple[Ints, Ints]:
+        """Ticks and firings of the rows that a layer makes."""
+        ticks = self._layer_ticks(layer, rows)
+        stripes = np.maximum(ticks // self._stripe, 0)
+        if self._last_stripe is not None:
+            stripes = np.minimum(stripes, self._last_stripe)
+        return ticks, stripes * LAYERS + place
+
+    def _carry(self, layer: Layer, reduction: RunningReduction, firing: Ints, place: int) -> bool:
+        """Place a layer's running result; False where the accumulator memory has no room.
+
+        There it lies above all that still live when it begins.
+        """
+        address = None
+        if reduction.capacity_bytes is not None:
+            tops = [
+                found.address + found.life.row_bytes
+                for found in self.carried.values()
+                if found.address is not None and found.life.death[0] >= firing[0]
+            ]
+            address = max(tops, default=0)
+            if address + reduction.size_bytes > reduction.capacity_bytes:
+                return False
+        _, c, _, w = layer.output_shape
+        size, first, last = reduction.size_bytes, firing[:1], firing[-1:]
+        life = MapRows(layer.output, place, first, last, Span(0, c), Span(0, w), size)
+        self.carried[place] = RunningResult(life, reduction.bits, address)
+        return True
 
     def _layer_ticks(self, layer: Layer, rows: LayerRows) -> Ints:
         """When the rows that each output row needs have come, in rows of the network's input.
@@ -246,6 +307,10 @@ class Timetable:
     def outside(self) -> list[MapRows]:
         """Maps that come from outside the group."""
         return [found for found in self.maps.values() if found.producer is None]
+
+    def carried_locally(self) -> list[MapRows]:
+        """Running results in local memory, each as a map of one row."""
+        return [found.life for found in self.carried.values() if found.address is None]
 
     def produced(self) -> list[MapRows]:
         """Maps that the group makes, in order."""

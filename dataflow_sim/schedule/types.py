@@ -80,13 +80,16 @@ class RowTiling:
     """How a layer runs inside a merged group: row by row, whole rows.
 
     `streamed` says that the kernel is fetched again in each of `firings`, by tiles of
-    `output_channel_tile` channels; otherwise it stays and a step makes a whole row.
+    `output_channel_tile` channels; otherwise it stays and a step makes a whole row.  `running`
+    says that the layer carries its pooling from row to row: a step then takes one row of its
+    body.
     """
 
     streamed: bool
     output_channel_tile: int
     firings: int
     steps: int
+    running: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,52 @@ def pool_rows(pooling: Pooling, axis: int, size: int, wanted: Rows) -> Rows:
     return max(0, first), min(size, last)
 
 
+def _elements(
+    pooling: Pooling, place: tuple[int, int], size: tuple[int, int]
+) -> tuple[list[int], list[int], int]:
+    """Rows and columns inside the map that a pooled element is made of, and the divisor of its
+    average."""
+    window, picks, counts = pooling.window, [], 1
+    for axis in (0, 1):
+        start = place[axis] * window.stride[axis] - window.pad[axis]
+        at = [start + tap * window.dilation[axis] for tap in range(window.kernel[axis])]
+        picks.append([p for p in at if 0 <= p < size[axis]])
+        limit = size[axis] + pooling.pad_end[axis]
+        counts *= sum(-window.pad[axis] <= p < limit for p in at)
+    rows, columns = picks
+    return rows, columns, counts if pooling.count_padding else len(rows) * len(columns)
+
+
+def pool_some_rows(
+    pooling: Pooling,
+    body: Array,
+    origin: tuple[int, int],
+    size: tuple[int, int],
+    wanted: Rows,
+) -> Array:
+    """What some rows of the body add to each column of the only row that is pooled from all:
+    sums of what is averaged, or maxima."""
+    result = np.empty((*body.shape[:2], 1, wanted[1] - wanted[0]))
+    for x in range(*wanted):
+        rows, columns, _ = _elements(pooling, (0, x), size)
+        here = set(range(origin[0], origin[0] + body.shape[2]))
+        columns = [column - origin[1] for column in columns]
+        if not here <= set(rows) or min(columns) < 0 or max(columns) >= body.shape[3]:
+            raise ProgramError(f"pooling (0, {x}) needs elements that the tile lacks")
+        taken = body[..., columns]
+        reduced = taken.max(axis=(2, 3)) if pooling.op == "max" else taken.sum(axis=(2, 3))
+        result[:, :, 0, x - wanted[0]] = reduced
+    return result
+
+
+def pooled_from(pooling: Pooling, running: Array, size: tuple[int, int], wanted: Rows) -> Array:
+    """The only pooled row, given its sums or maxima over all rows of the body."""
+    if pooling.op == "max":
+        return running
+    divisors = [_elements(pooling, (0, x), size)[2] for x in range(*wanted)]
+    return np.asarray(running / np.array(divisors))
+
+
 def pool(
     pooling: Pooling,
     body: Array,
@@ -160,18 +206,10 @@ def pool(
     """Pool a tile of the body whose first element is at `origin` of a map of `size`."""
     n, c, height, width = body.shape
     result = np.empty((n, c, wanted[0][1] - wanted[0][0], wanted[1][1] - wanted[1][0]))
-    window = pooling.window
     for y in range(*wanted[0]):
         for x in range(*wanted[1]):
-            picks, counts = [], 1
-            for axis, place in enumerate((y, x)):
-                start = place * window.stride[axis] - window.pad[axis]
-                at = [start + tap * window.dilation[axis] for tap in range(window.kernel[axis])]
-                inside = [p for p in at if 0 <= p < size[axis]]
-                limit = size[axis] + pooling.pad_end[axis]
-                counts *= sum(-window.pad[axis] <= p < limit for p in at)
-                picks.append([p - origin[axis] for p in inside])
-            rows, columns = picks
+            rows, columns, divisor = _elements(pooling, (y, x), size)
+            rows, columns = [r - origin[0] for r in rows], [c - origin[1] for c in columns]
             if min(rows) < 0 or min(columns) < 0 or max(rows) >= height or max(columns) >= width:
                 raise ProgramError(f"pooling ({y}, {x}) needs elements that the tile lacks")
             taken = body[:, :, rows][..., columns]
@@ -179,7 +217,6 @@ def pool(
             if pooling.op == "max":
                 result[at_result] = taken.max(axis=(2, 3))
             else:
-                divisor = counts if pooling.count_padding else len(rows) * len(columns)
                 result[at_result] = taken.sum(axis=(2, 3)) / divisor
     return result
 

@@ -20,7 +20,8 @@ on a grid of all region borders that occur (coordinate compression), exactly.
 
 Conservation, asserted on every run: what is loaded is consumed; a map is written before it
 is loaded; every layer makes as many elements as its outputs have, and what it makes is
-stored whole or not at all; every element of a network output is stored exactly once.
+stored whole or not at all; every element of a network output is stored exactly once; a running
+reduction takes every row of its layer's body once.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ class _Counter:
     macs: list[int] = field(init=False)
     steps: list[int] = field(init=False)
     made: list[int] = field(init=False)
+    pooled: list[int] = field(init=False)
     seen: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
@@ -181,7 +183,8 @@ class _Counter:
 
     def __post_init__(self) -> None:
         layers = len(self.program.layers)
-        self.reads, self.writes, self.macs, self.steps, self.made = ([0] * layers for _ in range(5))
+        self.reads, self.writes, self.macs = ([0] * layers for _ in range(3))
+        self.steps, self.made, self.pooled = ([0] * layers for _ in range(3))
         boxes: dict[str, list[Box]] = defaultdict(list)
         for instruction in self.program.instructions:
             if isinstance(instruction, Load | Store):
@@ -228,7 +231,7 @@ class _Counter:
                 bits = sums.box.elements * self.buffers[sums.buffer].bits
                 self.reads[layer] += 0 if step.first else bits
                 self.writes[layer] += 0 if step.last else bits
-        self.writer[(sums or step.result).buffer] = layer
+        self.writer[(step.result if sums is None or step.last else sums).buffer] = layer
         if step.last:
             output = self.program.tensors[self.program.layers[layer].output]
             if self._is_local(step.result.buffer):
@@ -236,6 +239,8 @@ class _Counter:
             elif sums is None or sums.buffer != step.result.buffer:
                 raise ProgramError(f"a result of '{output.name}' lies where no partial sums were")
             self.made[layer] += step.result.box.elements
+        if step.body_rows is not None:
+            self.pooled[layer] += step.result.box.elements * step.body_rows.length
         self.macs[layer] += self._macs(step)
         self.steps[layer] += 1
 
@@ -343,12 +348,15 @@ class _Counter:
         if not step.kernel:
             return 0
         box = step.sums.box if step.sums is not None else step.result.box
+        pooled = layer.pool if step.sums is None or step.body_rows is not None else None
         boxes = [part.box for part in step.kernel]
         macs = box.batch.length * sum(b.batch.length * b.channel.length for b in boxes)
         for axis, span in enumerate((box.row, box.column)):
             low, high = span.start, span.stop
-            if step.sums is None and layer.pool is not None:
-                window = layer.pool.window
+            if axis == 0 and step.body_rows is not None:
+                low, high = step.body_rows.start, step.body_rows.stop
+            elif pooled is not None:
+                window = pooled.window
                 low = max(0, span.start * window.stride[axis] - window.pad[axis])
                 last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
                 high = min(last + window.extent(axis), layer.body_shape[2 + axis])
@@ -364,10 +372,12 @@ class _Counter:
                 self.macs[number] += layer.stated_macs * self.made[number] // whole
 
     def _check_outputs(self) -> None:
-        for layer, made in zip(self.program.layers, self.made, strict=True):
+        for layer, made, pooled in zip(self.program.layers, self.made, self.pooled, strict=True):
             tensors = [self.program.tensors[name] for name in layer.outputs]
             if made != sum(tensor.elements for tensor in tensors):
                 raise ProgramError(f"layer '{layer.name}' makes {made} elements")
+            if pooled not in (0, made * layer.body_shape[2]):
+                raise ProgramError(f"layer '{layer.name}' pools {pooled} elements, row by row")
             for tensor in tensors:
                 written = self.written.get(tensor.name)
                 grid = self.grids.get(tensor.name)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View, WeightRole
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.instructions import (
@@ -39,6 +39,7 @@ from dataflow_sim.program.instructions import (
     Store,
     Stream,
 )
+from dataflow_sim.simulate.image import dram_image
 from dataflow_sim.simulate.kernels import (
     Rows,
     convolve,
@@ -46,6 +47,8 @@ from dataflow_sim.simulate.kernels import (
     pixelwise,
     pool,
     pool_rows,
+    pool_some_rows,
+    pooled_from,
     resample,
 )
 from dataflow_sim.simulate.pointwise import pointwise
@@ -64,60 +67,6 @@ class Replayed:
 
     tensors: Mapping[str, npt.NDArray[np.float32]]
     dram_bytes: int
-
-
-def dram_image(
-    graph: NetworkGraph, inputs: Mapping[str, npt.NDArray[np.float32]]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """The DRAM before a replay: inputs and weights in place, everything else NaN.
-
-    Raises ProgramError when the network does not carry the values of its weights.
-    """
-    image: dict[str, npt.NDArray[np.float32]] = {}
-    for tensor in graph.tensors.values():
-        if tensor.role is WeightRole.VECTOR:
-            numbers = np.arange(tensor.shape[1], dtype=np.float32)[:, None, None]
-            image[tensor.name] = np.broadcast_to(numbers, tensor.shape).copy()
-        else:
-            image[tensor.name] = np.full(tensor.shape, np.nan, np.float32)
-    for place in graph.placements:
-        given: npt.NDArray[np.generic] = (
-            inputs[place.array] if place.array in inputs else _constant(graph, place.array)
-        )
-        given = given.reshape(place.axes.shape)
-        shape = graph.tensors[place.tensor].shape
-        image[place.tensor] = place.axes.to_map(given, shape).astype(np.float32)
-    for layer in graph.layers:
-        if layer.weight is None or layer.weight_constant is None:
-            continue
-        value = _constant(graph, layer.weight_constant)
-        plain = value.T if layer.weight_transposed else value
-        if layer.window.transposed:
-            plain = _turned(layer, value)
-        image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float32)
-    return image
-
-
-def _turned(layer: Layer, value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """The kernel of a transposed convolution as one that slides.
-
-    The file has (input channels, output channels of a group, ...); here the outputs come first,
-    group by group, and the taps in reverse.
-    """
-    kernel = value.reshape(
-        layer.groups,
-        layer.input_channels_per_group,
-        layer.output_channels_per_group,
-        *layer.window.kernel,
-    )
-    return kernel.swapaxes(1, 2)[..., ::-1, ::-1]
-
-
-def _constant(graph: NetworkGraph, name: str) -> npt.NDArray[np.generic]:
-    value = graph.constants[name].value
-    if value is None:
-        raise ProgramError(f"the weights '{name}' have no values to replay")
-    return value
 
 
 def _sums_of(layer: int) -> str:
@@ -150,7 +99,8 @@ class _Machine:
                 self.spilled[name] = np.full(tensor.shape, _NOTHING, np.int64)
         for index, layer in enumerate(self.program.layers):
             self.first_id[_sums_of(index)] = start
-            start += int(np.prod(layer.body_shape))
+            n, c, h, w = layer.body_shape
+            start += n * c * h * max(w, layer.output_shape[3])
 
     def run(self) -> Replayed:
         for number, instruction in enumerate(self.program.instructions):
@@ -300,6 +250,10 @@ class _Machine:
                 pool_rows(layer.pool, 0, layer.body_shape[2], wanted[0]),
                 pool_rows(layer.pool, 1, layer.body_shape[3], wanted[1]),
             )
+        if step.body_rows is not None:
+            rows = (step.body_rows.start, step.body_rows.stop)
+            self._run_on(layer, step, self._reduce(layer, step, (rows, body[1])), body[1][0])
+            return
         value = self._reduce(layer, step, body)
         if step.sums is not None:
             ids = self._ids(_sums_of(step.layer), step.sums.box, layer.body_shape)
@@ -313,6 +267,32 @@ class _Machine:
             size = (layer.body_shape[2], layer.body_shape[3])
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
         self._write(step.result, value, self._ids(layer.output, result))
+
+    def _run_on(self, layer: Layer, step: Compute, value: Array, column: int) -> None:
+        """Pool finished rows of the body, which begin at `column`, into running results.
+
+        These go by the last row that they hold, so that none is left out or taken twice.
+        """
+        rows, sums, pooling = step.body_rows, step.sums, layer.pool
+        if rows is None or sums is None or pooling is None:
+            raise ProgramError(f"layer '{layer.name}' carries nothing that it pools")
+        n, c, height, _ = layer.body_shape
+        if step.first != (rows.start == 0) or step.last != (rows.stop == height):
+            raise ProgramError(f"{rows} of {height} rows begin or end a running reduction")
+        shape = (n, c, height, layer.output_shape[3])
+        size, wanted = layer.body_shape[2:], (sums.box.column.start, sums.box.column.stop)
+        value = self._finish(layer, step, value)
+        value = pool_some_rows(pooling, value, (rows.start, column), size, wanted)
+        if not step.first:
+            before = sums.box._replace(row=Span(rows.start - 1, rows.start))
+            carried = self._read(sums, self._ids(_sums_of(step.layer), before, shape))
+            value = np.maximum(value, carried) if pooling.op == "max" else value + carried
+        if step.last:
+            value = pooled_from(pooling, value, size, wanted)
+            self._write(step.result, value, self._ids(layer.output, step.result.box))
+            return
+        after = sums.box._replace(row=Span(rows.stop - 1, rows.stop))
+        self._write(sums, value, self._ids(_sums_of(step.layer), after, shape))
 
     def _reduce(self, layer: Layer, step: Compute, body: tuple[Rows, Rows]) -> Array:
         """What a step adds to its sums: nothing, if it has no input and only finishes them."""

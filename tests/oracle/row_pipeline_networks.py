@@ -180,6 +180,30 @@ class Sketch:
         joined = self.net.concat(f"{name}.joined", [v.name for v in both])
         return self.made(joined, value.channels + channels, value.plane)
 
+    def global_pool(self, value: Value) -> Value:
+        """The mean, or the maximum, of the whole plane, now and then behind a convolution."""
+        if self.random.randrange(2):
+            value = self.convolution(value)
+        name, op = self.name("global"), self.random.choice(("Average", "Max"))
+        self.net.node(f"Global{op}Pool", name, [value.name])
+        return self.made(name, value.channels, (1, 1))
+
+    def whole_height(self, value: Value) -> Value:
+        """All rows pooled into one, the columns by a window that slides."""
+        name, rows = self.name("tall"), value.plane[0]
+        column = self.window(value.plane[1], (1, 2, 3), 1)._replace(dilation=1)
+        columns = column.positions(value.plane[1])
+        if columns < 1:
+            return self.convolution(value)
+        window = {
+            "kernel_shape": [rows, column.kernel],
+            "strides": [1, column.stride],
+            "pads": [0, column.before, 0, column.after],
+        }
+        op = self.random.choice(("MaxPool", "AveragePool"))
+        self.net.node(op, name, [value.name], **window)
+        return self.made(name, value.channels, (1, columns))
+
     def gate(self, value: Value) -> Value:
         """Squeeze and excite: every row waits for the mean of all rows."""
         name = self.name("gate")
@@ -222,6 +246,7 @@ def network(random: Random) -> NetworkGraph:
     sketch = Sketch(random, net, [Value("input", channels, plane)])
     kinds = [sketch.convolution] * 5 + [sketch.pooled_convolution] * 2
     kinds += [sketch.pool, sketch.add, sketch.add, sketch.concat, sketch.concat, sketch.gate]
+    kinds += [sketch.global_pool, sketch.whole_height]
     kinds += [sketch.part, sketch.parts, sketch.coarse, sketch.enlarged, sketch.enlarged]
     for _ in range(random.randint(3, 6)):
         random.choice(kinds)(sketch.pick())

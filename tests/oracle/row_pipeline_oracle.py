@@ -31,13 +31,21 @@ loaded row begins no later than the loaded row before it is first needed (inputs
 stored map stays until the map's next row is made (outputs); a streamed kernel tile is there twice
 (weights).  Each of the three by itself.
 
+Running reductions, if asked for.  A layer that pools all rows of its body, several, into its only
+row makes its body rows one by one, each as if it were its output row; the last one's firing makes
+the row.  From its first firing to its last it holds a running result as large as its output, in
+accumulator bits where it takes the mean.  It does so only if every body row needs some input, and
+only if the running result and the rows that one body row needs at most are fewer bytes than the
+rows that all need.  Where accumulators have a memory of their own, the running result counts
+nothing, but must find room there: behind those that are still held when it begins.
+
 Kernels may be wider in local memory than in DRAM.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from dataflow_sim.graph.layer import Layer, PlaneWindow, View
@@ -63,6 +71,24 @@ class Choice:
     resident: frozenset[str] = frozenset()
     stored: frozenset[str] = frozenset()
     streamed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Carry:
+    """Reductions run, in so many bits; `room` is the accumulators' own memory, if they have one."""
+
+    bits: int
+    room: int | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A running result: bytes, first and last firing, address where it has a memory of its own."""
+
+    size: int
+    first: Firing
+    last: Firing
+    address: int | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,7 @@ class Group:
     firings: list[Firing]
     maps: dict[str, MapInGroup]
     outgoing: tuple[str, ...]
+    held: dict[int, Held] = field(default_factory=dict)
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -196,13 +223,58 @@ def tick_of(ticks: list[Fraction], row: int, scale: Fraction) -> Fraction:
     return ticks[row] if row <= final else ticks[final] + (row - final) * scale
 
 
-def row_ticks(graph: NetworkGraph, start: int, stop: int) -> dict[int, list[Fraction]]:
-    """Tick of every output row of every layer."""
+def unpooled(layer: Layer) -> Layer:
+    """The layer as if its body were its output."""
+    return replace(layer, pool=None, output_shape=layer.body_shape)
+
+
+def view_row_bytes(graph: NetworkGraph, layer: Layer, view: View, is_input: bool) -> int:
+    """Bytes of a row of a view, each map's part in whole bytes, the columns that are read."""
+    columns = fetched_columns([(layer, view, is_input)])
+    tensors = [graph.tensors[segment.tensor] for segment in view.segments]
+    return sum(
+        whole_bytes(tensor.shape[0] * segment.channels * columns * tensor.bits)
+        for tensor, segment in zip(tensors, view.segments, strict=True)
+    )
+
+
+def running_bytes(graph: NetworkGraph, layer: Layer, carry: Carry | None) -> int | None:
+    """Bytes of a layer's running result; None where it does not carry its reduction."""
+    if carry is None or layer.pool is None or layer.output_shape[2] != 1:
+        return None
+    rows, window = list(range(layer.body_shape[2])), layer.pool.window
+    taps = [tap * window.dilation[ROW] - window.pad[ROW] for tap in range(window.kernel[ROW])]
+    if taps != rows or len(rows) < 2:
+        return None
+    plain, one, every = unpooled(layer), 0, 0
+    for view, is_input in views(layer):
+        found = [needs(plain, view, is_input, ROW, row) for row in rows]
+        if not all(found):
+            return None
+        row_bytes = view_row_bytes(graph, layer, view, is_input)
+        # rows that no body row needs, between those that some do, count too
+        one += row_bytes * max(len(range(min(f), max(f) + 1)) for f in found)
+        together = set.union(*found)
+        every += row_bytes * len(range(min(together), max(together) + 1))
+    bits = carry.bits if layer.pool.op == "average" else graph.tensors[layer.output].bits
+    n, c, _, w = layer.output_shape
+    size = whole_bytes(n * c * w * bits)
+    if carry.room is not None and size > carry.room:
+        return None
+    return size if one + (size if carry.room is None else 0) < every else None
+
+
+def row_ticks(
+    graph: NetworkGraph, start: int, stop: int, carrying: frozenset[int]
+) -> dict[int, list[Fraction]]:
+    """Tick of every output row of every layer, of every body row of those that carry."""
     scale = scales(graph)
     made: dict[str, list[Fraction]] = {}
     found: dict[int, list[Fraction]] = {}
     for index in range(start, stop):
         layer = graph.layers[index]
+        if index in carrying:
+            layer = unpooled(layer)
         ticks: list[Fraction] = []
         for row in range(layer.output_shape[2]):
             reached = [ticks[-1]] if ticks else []
@@ -218,18 +290,19 @@ def row_ticks(graph: NetworkGraph, start: int, stop: int) -> dict[int, list[Frac
                 first = layer.input.segments[0].tensor
                 reached.append(last_row(layer, layer.input, True, row) * scale[first])
             ticks.append(max(reached))
-        found[index] = made[layer.output] = ticks
+        found[index] = ticks
+        made[layer.output] = ticks[-1:] if index in carrying else ticks
     return found
 
 
 def row_firings(
-    graph: NetworkGraph, start: int, stop: int, height: int | None
+    graph: NetworkGraph, start: int, stop: int, height: int | None, carrying: frozenset[int]
 ) -> dict[int, list[Firing]]:
-    """The firing that makes each output row of each layer."""
+    """The firing that makes each output row of each layer, or each body row."""
     first = graph.layers[start].input
     unit = scales(graph)[first.segments[0].tensor] * (height or 1)
     found: dict[int, list[Firing]] = {}
-    for index, ticks in row_ticks(graph, start, stop).items():
+    for index, ticks in row_ticks(graph, start, stop, carrying).items():
         found[index] = []
         for tick in ticks:
             stripe = max(tick // unit, 0)
@@ -285,19 +358,46 @@ def leaves(graph: NetworkGraph, name: str, stop: int) -> bool:
     return name in graph.outputs or not readers or max(readers) >= stop
 
 
+def hold(
+    makes: dict[int, list[Firing]], sizes: dict[int, int], carry: Carry | None
+) -> dict[int, Held]:
+    """The running results that find room, in order of layers."""
+    held: dict[int, Held] = {}
+    for index, size in sorted(sizes.items()):
+        first, last = makes[index][0], makes[index][-1]
+        address = None
+        if carry is not None and carry.room is not None:
+            still = [other for other in held.values() if other.last >= first]
+            address = max((h.address + h.size for h in still if h.address is not None), default=0)
+            if address + size > carry.room:
+                continue
+        held[index] = Held(size, first, last, address)
+    return held
+
+
 def execute(
-    graph: NetworkGraph, start: int, stop: int, height: int | None, double: Double
+    graph: NetworkGraph,
+    start: int,
+    stop: int,
+    height: int | None,
+    double: Double,
+    carry: Carry | None = None,
 ) -> Group:
     """Run layers [start, stop): who makes and who needs each row, and when.
 
     Raises AssertionError when a row would be needed before it is made.
     """
-    makes = row_firings(graph, start, stop, height)
+    found = {
+        index: running_bytes(graph, graph.layers[index], carry) for index in range(start, stop)
+    }
+    sizes = {index: size for index, size in found.items() if size is not None}
+    held = hold(row_firings(graph, start, stop, height, frozenset(sizes)), sizes, carry)
+    makes = row_firings(graph, start, stop, height, frozenset(held))
     firings = sorted({firing for made in makes.values() for firing in made})
     place = {firing: position for position, firing in enumerate(firings)}
     maps: dict[str, MapInGroup] = {}
     for index in range(start, stop):
-        layer = graph.layers[index]
+        layer = unpooled(graph.layers[index]) if index in held else graph.layers[index]
         for row, firing in enumerate(makes[index]):
             for view, is_input in views(layer):
                 for segment in view.segments:
@@ -310,12 +410,13 @@ def execute(
                         maps[name].needed.setdefault(needed, set()).add(place[firing])
         tensor = graph.tensors[layer.output]
         bits = tensor.shape[0] * tensor.shape[1] * tensor.shape[3] * tensor.bits
-        made = {row: place[firing] for row, firing in enumerate(makes[index])}
+        by_row = makes[index][-1:] if index in held else makes[index]
+        made = {row: place[firing] for row, firing in enumerate(by_row)}
         maps[layer.output] = MapInGroup(layer.output, bits, made)
     outgoing = tuple(
         layer.output for layer in graph.layers[start:stop] if leaves(graph, layer.output, stop)
     )
-    return Group(graph, start, stop, double, firings, maps, outgoing)
+    return Group(graph, start, stop, double, firings, maps, outgoing, held)
 
 
 def row_lives(found: MapInGroup, stored: bool, double: Double) -> Iterator[tuple[int, int]]:
@@ -352,6 +453,12 @@ def measure(group: Group, choice: Choice) -> Totals:
         for first, last in row_lives(found, stored, group.double):
             born[first] = born.get(first, 0) + whole_bytes(found.row_bits)
             dead[last] = dead.get(last, 0) + whole_bytes(found.row_bits)
+    place = {firing: position for position, firing in enumerate(group.firings)}
+    for running in group.held.values():
+        if running.address is None:
+            first, last = place[running.first], place[running.last]
+            born[first] = born.get(first, 0) + running.size
+            dead[last] = dead.get(last, 0) + running.size
     tiles: dict[int, int] = {}
     kept = 0
     for index in range(group.start, group.stop):

@@ -16,15 +16,16 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.schedule.layout import GroupRun, group_layout
 from dataflow_sim.schedule.lives import MapLives
-from dataflow_sim.schedule.merging import MergedGroup, kernel_sizes, streaming_order
+from dataflow_sim.schedule.merging import MergedGroup, kernel_sizes, streamed_sets
 from dataflow_sim.schedule.timetable import RowTables
-from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering
+from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions
 from tests.oracle import row_pipeline_oracle as oracle
 from tests.oracle.row_pipeline_networks import network
 from tests.support.runs import unpacked
 from tests.support.small import SMALL
 
 HEIGHTS = (None, 2, 3, 5)
+PLAIN = MemoryOptions(0, SINGLE, 32)
 SUPPRESSED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
@@ -56,28 +57,39 @@ def check_layout(tables: RowTables, run: GroupRun, local_bytes: int) -> None:
     assert found.height >= local_bytes
 
 
-def check_group(tables: RowTables, group: MergedGroup, run: GroupRun, random: Random) -> None:
+def check_group(
+    tables: RowTables, group: MergedGroup, run: GroupRun, memory: MemoryOptions, random: Random
+) -> None:
     """Compare a group with the simulation, for several residencies and streamed kernels."""
     graph = tables.graph
     kernels = [kernel_sizes(graph, layer, run.doubled.weights) for layer in graph.layers]
     doubled = run.doubled
     double = oracle.Double(doubled.inputs, doubled.weights, doubled.outputs)
-    simulated = oracle.execute(graph, run.members[0], run.members[-1] + 1, run.stripe_rows, double)
+    carry = oracle.Carry(memory.accumulator_bits, memory.accumulator_capacity_bytes)
+    first, last = run.members[0], run.members[-1]
+    simulated = oracle.execute(
+        graph, first, last + 1, run.stripe_rows, double, carry if run.running else None
+    )
+    carried = {
+        run.members[place]: (found.life.row_bytes, found.address)
+        for place, found in group.timetable.carried.items()
+    }
+    assert carried == {i: (held.size, held.address) for i, held in simulated.held.items()}
     names = [found.name for found in group.timetable.outside()]
     leaving = [found.name for found in group.outgoing]
     assert sorted(names) == sorted(simulated.outside)
     assert sorted(leaving) == sorted(simulated.outgoing)
-    order = streaming_order(kernels, run.members)
+    sets = [(), *streamed_sets(kernels, run.members)]
     outside, going = flags(random, 3, len(names)), flags(random, 4, len(leaving), 2)
     going[:, :, 1] |= ~going[:, :, 0]  # what is not resident is stored
-    table = group.table(outside, going, np.arange(len(order) + 1))
-    assert table.local_bytes.shape == table.dram_bits.shape == (3, 4, len(order) + 1)
+    table = group.table(outside, going, sets)
+    assert table.local_bytes.shape == table.dram_bits.shape == (3, 4, len(sets))
     laid_out = random.randrange(table.local_bytes.size)
     for number, (p, q, count) in enumerate(np.ndindex(table.local_bytes.shape)):
         resident = {name for name, flag in zip(names, outside[p], strict=True) if flag}
         resident |= {name for name, flag in zip(leaving, going[q, :, 0], strict=True) if flag}
         stored = {name for name, flag in zip(leaving, going[q, :, 1], strict=True) if flag}
-        streamed = frozenset(order[:count])
+        streamed = frozenset(sets[count])
         choice = oracle.Choice(frozenset(resident), frozenset(stored), streamed)
         counted = oracle.measure(simulated, choice)
         found = oracle.Totals(
@@ -93,24 +105,43 @@ def check_group(tables: RowTables, group: MergedGroup, run: GroupRun, random: Ra
                 choice.resident,
                 choice.stored,
                 run.doubled,
+                running=run.running,
             )
             check_layout(tables, chosen, counted.local_bytes)
 
 
 def compare(
-    graph: NetworkGraph, start: int, height: int | None, doubled: Buffering, random: Random
+    graph: NetworkGraph,
+    start: int,
+    height: int | None,
+    doubled: Buffering,
+    random: Random,
+    memory: MemoryOptions = PLAIN,
+    running: bool = False,
 ) -> int:
-    """Let a group of at most seven layers grow from `start`; compare it after every layer."""
-    tables = RowTables(graph)
+    """Let a group of at most seven layers grow from `start`; compare it after every layer.
+
+    One whose reductions run forks off where the first of them may.
+    """
+    tables = RowTables(graph, memory)
     kernels = [kernel_sizes(graph, layer, doubled.weights) for layer in graph.layers]
     group = MergedGroup(tables, kernels, MapLives(graph).readers, height, doubled)
     for index in range(start, min(len(graph.layers), start + 7)):
         if not tables.mergeable[index]:
             break
+        if running and not group.timetable.running and tables.running[index] is not None:
+            group = group.carrying()
         group = group.grown(index, keep=False)
-        run = GroupRun(group.members, height, (), frozenset(), frozenset(), doubled)
-        check_group(tables, group, run, random)
+        own = group.timetable.running
+        run = GroupRun(group.members, height, (), frozenset(), frozenset(), doubled, running=own)
+        check_group(tables, group, run, memory, random)
     return len(group.members)
+
+
+def some_memory(random: Random) -> MemoryOptions:
+    """Accumulators of some width, with or without a memory of their own."""
+    room = random.choice((None, None, 8, 40, 1 << 20))
+    return MemoryOptions(0, SINGLE, random.choice((8, 20, 32)), room)
 
 
 def some_buffering(random: Random) -> Buffering:
@@ -140,7 +171,7 @@ def test_two_convolutions_by_hand() -> None:
     assert counted == oracle.Totals(local_bytes, 8 * dram_bytes)
     assert compare(graph, 0, None, SINGLE, Random(0)) == 2
     run = GroupRun((0, 1), None, (), frozenset(), stored, SINGLE)
-    assert group_layout(RowTables(graph), run).height == local_bytes
+    assert group_layout(RowTables(graph, PLAIN), run).height == local_bytes
 
 
 def test_rows_first_needed_out_of_order_by_hand() -> None:
@@ -164,7 +195,8 @@ def test_small_networks(name: str) -> None:
     graph = assign_precision(graph_from_model(SMALL[name](), name), Precision(8, 8, 32))
     random = Random(name)
     for start in range(len(graph.layers)):
-        compare(graph, start, random.choice(HEIGHTS), some_buffering(random), random)
+        height, doubled = random.choice(HEIGHTS), some_buffering(random)
+        compare(graph, start, height, doubled, random, some_memory(random), start % 2 == 0)
 
 
 def check_random_network(random: Random) -> None:
@@ -172,7 +204,9 @@ def check_random_network(random: Random) -> None:
     start = random.randrange(len(graph.layers))
     if random.random() < 0.5:
         graph = unpacked(graph, random.choice((8, 13, 32)))
-    compare(graph, start, random.choice(HEIGHTS), some_buffering(random), random)
+    height, doubled = random.choice(HEIGHTS), some_buffering(random)
+    memory, running = some_memory(random), random.random() < 0.6
+    compare(graph, start, height, doubled, random, memory, running)
 
 
 @given(st.randoms(use_true_random=False))

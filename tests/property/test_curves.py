@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from dataflow_sim.errors import DoesNotFitError
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.passes import Precision, assign_precision
+from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.schedule.baseline import IMPOSSIBLE, Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.cuts import find_cuts
@@ -24,6 +26,7 @@ from dataflow_sim.schedule.types import MemoryOptions
 from tests.property.test_schedules import networks
 from tests.support.curves import curve, policies_are_ordered
 from tests.support.runs import buffering, proved
+from tests.support.small import SMALL
 
 EVERYTHING = 1 << 60
 
@@ -213,3 +216,29 @@ def test_the_search_is_as_good_as_trying_everything(
         assert reference.least_bits(local) == bits
     for index in range(1, len(points), max(1, len(points) // 6)):
         assert reference.least_bits(points[index][0] - 1) == points[index - 1][1]
+
+
+@pytest.mark.parametrize("name", ["squeeze_excite", "pooled_volume", "pooled_towers"])
+def test_running_reductions_are_searched_and_never_cost(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against everything, and against the same search in which no reduction runs."""
+    graph = assign_precision(graph_from_model(SMALL[name](), name), Precision(8, 8, 32))
+    memory = MemoryOptions(0, buffering(False), 16)
+    baseline = Baseline(graph, memory)
+    planner = Planner(graph, memory, baseline, True, EVERYTHING)
+    front = planner.search(lambda done, total: None)
+    points = list(zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True))
+    plans = planner.plans.of(np.arange(len(points)))
+    assert any(decision.running for plan, _ in plans for decision in plan)
+    options = unpruned(graph, memory, baseline)
+    reference = Exhaustive(graph, options.lives, options)
+    for local, bits in points[:: max(1, len(points) // 8)]:
+        assert reference.least_bits(local) == bits
+    monkeypatch.setattr("dataflow_sim.schedule.timetable.running_reduction", lambda *_: None)
+    plain = Planner(graph, memory, baseline, True, EVERYTHING)
+    before = plain.search(lambda done, total: None)
+    for local, bits in zip(before.local_bytes.tolist(), before.dram_bits.tolist(), strict=True):
+        place = int(np.searchsorted(front.local_bytes, local, "right")) - 1
+        assert place >= 0
+        assert front.dram_bits[place] <= bits

@@ -185,6 +185,20 @@ def pooled_volume() -> onnx.ModelProto:
     return net.model(net.fully_connected("fc", net.global_average_pool("c.pool", value), 5))
 
 
+def pooled_towers() -> onnx.ModelProto:
+    """Two towers on a convolution, one pooled whole, the other by columns; then both joined."""
+    net = OnnxBuilder("pooled_towers", (2, 3, 9, 8))
+    value = net.activation("a.relu", net.convolution("a", "input", 5, 3, bias=True))
+    mean = net.convolution("b", value, 6, 3, stride=2)
+    mean = net.global_average_pool("mean", net.activation("b.relu", mean))
+    window = {"kernel_shape": [9, 3], "strides": [1, 2], "pads": [0, 1, 0, 1]}
+    wide = net.node("AveragePool", "wide", [value], count_include_pad=1, **window)
+    most = net.node("GlobalMaxPool", "most", [wide])
+    largest = net.node("GlobalMaxPool", "largest", [value])
+    joined = net.concat("joined", [mean, most, largest])
+    return net.model(net.fully_connected("fc", joined, 4))
+
+
 def tiny_mobilenet_v1() -> onnx.ModelProto:
     """The real MobileNetV1, narrow and at a low resolution."""
     return mobilenet_v1("tiny_mobilenet_v1", 0.125, 32)
@@ -215,6 +229,7 @@ SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
         resized,
         volumes,
         pooled_volume,
+        pooled_towers,
         tiny_mobilenet_v1,
         tiny_mobilenet_v2,
     )

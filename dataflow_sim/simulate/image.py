@@ -1,0 +1,66 @@
+"""The DRAM before a replay: what the file, the caller and nobody put there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.errors import ProgramError
+from dataflow_sim.graph.layer import Layer, WeightRole
+from dataflow_sim.graph.network import NetworkGraph
+
+
+def dram_image(
+    graph: NetworkGraph, inputs: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """The DRAM before a replay: inputs and weights in place, everything else NaN.
+
+    Raises ProgramError when the network does not carry the values of its weights.
+    """
+    image: dict[str, npt.NDArray[np.float32]] = {}
+    for tensor in graph.tensors.values():
+        if tensor.role is WeightRole.VECTOR:
+            numbers = np.arange(tensor.shape[1], dtype=np.float32)[:, None, None]
+            image[tensor.name] = np.broadcast_to(numbers, tensor.shape).copy()
+        else:
+            image[tensor.name] = np.full(tensor.shape, np.nan, np.float32)
+    for place in graph.placements:
+        given: npt.NDArray[np.generic] = (
+            inputs[place.array] if place.array in inputs else _constant(graph, place.array)
+        )
+        given = given.reshape(place.axes.shape)
+        shape = graph.tensors[place.tensor].shape
+        image[place.tensor] = place.axes.to_map(given, shape).astype(np.float32)
+    for layer in graph.layers:
+        if layer.weight is None or layer.weight_constant is None:
+            continue
+        value = _constant(graph, layer.weight_constant)
+        plain = value.T if layer.weight_transposed else value
+        if layer.window.transposed:
+            plain = _turned(layer, value)
+        image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float32)
+    return image
+
+
+def _turned(layer: Layer, value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """The kernel of a transposed convolution as one that slides.
+
+    The file has (input channels, output channels of a group, ...); here the outputs come first,
+    group by group, and the taps in reverse.
+    """
+    kernel = value.reshape(
+        layer.groups,
+        layer.input_channels_per_group,
+        layer.output_channels_per_group,
+        *layer.window.kernel,
+    )
+    return kernel.swapaxes(1, 2)[..., ::-1, ::-1]
+
+
+def _constant(graph: NetworkGraph, name: str) -> npt.NDArray[np.generic]:
+    value = graph.constants[name].value
+    if value is None:
+        raise ProgramError(f"the weights '{name}' have no values to replay")
+    return value
