@@ -18,7 +18,7 @@ from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice
 from dataflow_sim.program.instructions import Compute, Free, Load, Memory, Slice, Store
 from dataflow_sim.schedule.layout import GroupLayout, Held
-from dataflow_sim.schedule.rows import LayerRows, column_span
+from dataflow_sim.schedule.rows import LayerRows, column_span, depthwise
 from dataflow_sim.schedule.timetable import LAYERS, RowTables
 from dataflow_sim.schedule.types import Group, RowTiling
 
@@ -172,7 +172,8 @@ class RowPipeline:
             first, last, body_rows = row == 0, row == needs.rows - 1, made
         view = layer.input
         rows = needs.views[0].rows(row)
-        source = Box(images, Span(0, view.shape[1]), rows, column_span(layer, view))
+        taken = channels if depthwise(layer) else Span(0, view.shape[1])
+        source = Box(images, taken, rows, column_span(layer, view))
         operands = []
         for operand, need in zip(layer.operands, needs.views[1:], strict=True):
             columns = column_span(layer, operand)
@@ -184,7 +185,7 @@ class RowPipeline:
                 self._row(layer.output, box) if sums is None or last else sums,
                 self._parts(view, source),
                 () if kernel is None else (kernel,),
-                self._constants(index, layer.input_vectors, Span(0, view.shape[1])),
+                self._constants(index, layer.input_vectors, taken),
                 self._constants(index, layer.output_vectors, channels),
                 tuple(operands),
                 sums,

@@ -19,7 +19,7 @@ from dataflow_sim.schedule.estimate_rows import merged_schedules
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout
 from dataflow_sim.schedule.lives import layer_reads
-from dataflow_sim.schedule.options import Options, resident_of, stored_of
+from dataflow_sim.schedule.options import Options, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.types import (
     Group,
@@ -117,7 +117,8 @@ class Assembler:
         follows: dict[tuple[str, int], str] = {}
         for number, decision in enumerate(plan):
             if decision.replaces is not None:
-                (follows[decision.replaces, number],) = resident_of(decision.outputs)
+                taken, output = decision.replaces
+                follows[taken, number] = output
         ends = {(name, first): last for name, first, last in stays}
         found = []
         taking_over = {(follower, number) for (_, number), follower in follows.items()}

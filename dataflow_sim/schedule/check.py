@@ -16,6 +16,7 @@ from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.layer import POINT, Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.sweep import Sweep
+from dataflow_sim.schedule.rows import streams_by_channel
 from dataflow_sim.schedule.sweep import steps_of, tile_extents
 from dataflow_sim.schedule.types import (
     ORDERS,
@@ -126,7 +127,7 @@ def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
         yield "a streamed layer cannot run by rows"
         return
     channels = layer.output_shape[1]
-    if tiling.streamed and (layer.weight is None or layer.groups > 1):
+    if tiling.streamed and not streams_by_channel(layer):
         yield "its kernel cannot be streamed"
     if not 1 <= tiling.output_channel_tile <= channels:
         yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"

@@ -16,7 +16,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.estimate import LayerTraffic, Reading, TrafficHistory, dma_bits
 from dataflow_sim.schedule.footprints import layer_axes
 from dataflow_sim.schedule.layout import GroupRun
-from dataflow_sim.schedule.rows import LayerRows, column_span
+from dataflow_sim.schedule.rows import LayerRows, column_span, depthwise
 from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetable
 from dataflow_sim.schedule.types import LayerSchedule, RowTiling
 
@@ -99,15 +99,19 @@ def _view_bits(graph: NetworkGraph, view: View) -> int:
 
 
 def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: int) -> int:
-    """Bits that all steps of a layer read from and write to local memory."""
+    """Bits that all steps of a layer read from and write to local memory.
+
+    Each of the steps of a row reads all channels of the input, of a depthwise layer its own.
+    """
+    times_read = 1 if depthwise(layer) else steps_a_row
     batch = layer.output_shape[0]
     inputs, *operands = rows.views
     held = int((inputs.high - inputs.low).sum()) * column_span(layer, layer.input).length
-    bits = steps_a_row * batch * held * _view_bits(graph, layer.input)
+    bits = times_read * batch * held * _view_bits(graph, layer.input)
     for view, needs in zip(layer.operands, operands, strict=True):
         held = int((needs.high - needs.low).sum()) * column_span(layer, view).length
         bits += batch * held * _view_bits(graph, view)
-    weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, steps_a_row)]
+    weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, times_read)]
     for name, times in weights:
         if name is not None:
             tensor = graph.tensors[name]

@@ -38,9 +38,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer, TensorKind
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.rows import Ints, streams_by_channel
 from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetable, live_sums
 from dataflow_sim.schedule.types import Buffering
 
@@ -64,7 +64,7 @@ class KernelSizes:
 
 
 def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> KernelSizes:
-    """Sizes of a layer's weights.  Kernels of grouped convolutions always stay."""
+    """Sizes of a layer's weights."""
     vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
     bits = bytes_ = tile = 0
     if layer.weight is not None:
@@ -79,17 +79,19 @@ def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> Ke
         tile_bytes=tile,
         vector_bytes=sum(-(-v.elements * v.bits // 8) for v in vectors),
         vector_bits=sum(v.elements * v.bits for v in vectors),
-        can_stream=layer.weight is not None and layer.groups == 1 and tile < bytes_,
+        can_stream=streams_by_channel(layer) and tile < bytes_,
     )
 
 
 class Way(NamedTuple):
     """How a group runs: input rows in a stripe (None: the finest timetable), the layers whose
-    kernels are fetched again in every firing, whether layers carry their reductions."""
+    kernels are fetched again in every firing, whether layers carry their reductions, whether a
+    resident output takes the place of a resident input."""
 
     stripe_rows: int | None
     streamed: tuple[int, ...]
     running: bool
+    in_place: bool = False
 
 
 FINEST = Way(None, (), False)
@@ -211,6 +213,29 @@ class MergedGroup:
         """Maps that the group makes and nobody outside needs."""
         names = {found.name for found in self.outgoing}
         return [found for found in self.timetable.produced() if found.name not in names]
+
+    def overwrites(self, made: MapRows, taken: MapRows) -> bool:
+        """Whether rows of a map that the group makes may overwrite those of one from outside.
+
+        Both are resident, of one size, and nobody reads the latter behind the group.  Each of its
+        rows is read for the last time before the row that overwrites it is made, or in the
+        very step that makes it: as an operand of that size, or as the input of an
+        elementwise layer.
+        """
+        if not (taken.death <= made.birth).all():
+            return False
+        if (taken.death < made.birth).all():
+            return True
+        assert made.producer is not None
+        layer = self.timetable.layers[made.producer]
+        if layer.pool is not None or made.producer in self.timetable.carried:
+            return False
+        views = [v for v in layer.views if any(s.tensor == taken.name for s in v.segments)]
+        if len(views) != 1 or len(views[0].segments) != 1 or views[0].shape != layer.output_shape:
+            return False
+        return views[0] is not layer.input or (
+            layer.kind is LayerKind.CHANNELWISE and layer.window == Window()
+        )
 
     def fetched_bits(self, found: MapRows) -> int:
         """DRAM bits of a map from outside that is not resident: each needed row once."""

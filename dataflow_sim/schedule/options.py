@@ -24,7 +24,7 @@ from dataflow_sim.schedule.merging import (
 )
 from dataflow_sim.schedule.pieces import Run, find_pieces, floor_bits
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.timetable import RowTables
+from dataflow_sim.schedule.timetable import MapRows, RowTables
 from dataflow_sim.schedule.types import MemoryOptions
 
 # sets of resident maps that are many to tell apart
@@ -34,6 +34,7 @@ _MANY_SETS = 16
 _MAXIMUM_WAYS = 9
 _MAXIMUM_WAYS_OF_MANY_SETS = 3
 _ONLY = np.zeros(1, np.int64)
+_NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,8 @@ class Option:
     `members` are in the order in which they fire.  `output_bytes` are those of the
     outputs that stay.
     The arrays are its front, without maps that are resident; `ways` those of each point of
-    a merged group.
+    a merged group.  `takes` are a resident map that dies in a merged group and an output that
+    takes its place where the way is in place; the local bytes are then less by their size.
     """
 
     members: tuple[int, ...]
@@ -54,6 +56,7 @@ class Option:
     dram_bits: Ints
     output_bytes: int = 0
     ways: tuple[Way, ...] = ()
+    takes: tuple[str, str] | None = None
 
 
 def resident_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
@@ -182,6 +185,20 @@ class Options:
             ways.append(tuple(w if i < count else DRAM for i, w in enumerate(stay)))
         return list(dict.fromkeys(ways))
 
+    def _takes(self, group: MergedGroup, stop: int) -> tuple[MapRows, MapRows] | None:
+        """The first map that dies in a group, and an output of its size that may take its place."""
+        tensors = self.graph.tensors
+        for taken in group.timetable.outside():
+            before = tensors[taken.name]
+            if self.lives.readers_ahead(taken.name, stop) or taken.name in self.lives.pinned:
+                continue
+            for made in group.outgoing:
+                after = tensors[made.name]
+                same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
+                if same and group.overwrites(made, taken):
+                    return taken, made
+        return None
+
     def _ways_to_run(
         self, finest: MergedGroup, pieces: Ints, everything: int
     ) -> Iterator[tuple[int | None, bool, list[tuple[int, ...]]]]:
@@ -239,6 +256,12 @@ class Options:
         going = np.array([[(s != DRAM, s != LOCAL) for s in way] for way in leave], bool)
         going = going.reshape(len(leave), len(first.outgoing), 2)
         everything = floor_bits(self.graph, first)
+        takes = self._takes(first, stop)
+        shares = np.zeros((len(patterns), len(leave), 1), bool)
+        if takes is not None:
+            before, after = takes[0].name, [found.name for found in first.outgoing]
+            stay = going[:, after.index(takes[1].name), 0]
+            shares[:, :, 0] = np.array([before in p for p in patterns])[:, None] & stay
         local_parts, bits_parts = [], []
         ways: list[Way] = []
         for height, running, sets in self._ways_to_run(first, pieces, everything):
@@ -246,12 +269,19 @@ class Options:
             _, fetched, _ = group.weight_costs(sets)
             table = group.table(outside, going, sets)
             through = fetched + everything
-            pays = through < self.baseline.at(pieces, table.local_bytes)
-            pays &= table.local_bytes <= self.ceiling_bytes
+            maps = group.timetable.maps
+            in_place = takes is not None and group.overwrites(
+                maps[takes[1].name], maps[takes[0].name]
+            )
+            need = table.local_bytes
+            if in_place and takes is not None:
+                need = need - shares * self.lives.size_bytes[takes[0].name]
+            pays = through < self.baseline.at(pieces, need)
+            pays &= need <= self.ceiling_bytes
             if pays.any():
-                local_parts.append(np.where(pays, table.local_bytes, -1))
+                local_parts.append(np.where(pays, need, _NEVER))
                 bits_parts.append(table.dram_bits)
-                ways.extend(Way(height, streamed, running) for streamed in sets)
+                ways.extend(Way(height, streamed, running, in_place) for streamed in sets)
         if not ways:
             return {}
         local, bits = np.concatenate(local_parts, axis=2), np.concatenate(bits_parts, axis=2)
@@ -261,7 +291,7 @@ class Options:
         ]
         sizes = self.lives.size_bytes
         stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
-        fits = local >= 0
+        fits = local > _NEVER
         found: dict[frozenset[str], list[Option]] = {}
         for p, pattern in enumerate(patterns):
             options = []
@@ -272,7 +302,10 @@ class Options:
                     keep = pareto(need, more)
                     need, more, here = need[keep], more[keep], here[keep]
                 way = tuple(ways[i] for i in here.tolist())
-                options.append(Option(members, stop, True, outputs[q], need, more, stays[q], way))
+                pair = (takes[0].name, takes[1].name) if takes and shares[p, q, 0] else None
+                options.append(
+                    Option(members, stop, True, outputs[q], need, more, stays[q], way, pair)
+                )
             if options:
                 found[pattern] = options
         return found

@@ -207,8 +207,8 @@ class Planner:
 
     def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
         """Bytes saved where a resident output takes the place of a map that dies."""
-        name = replaced(self.lives, option, resident)
-        return 0 if name is None else self.lives.size_bytes[name]
+        pair = replaced(self.lives, option, resident)
+        return 0 if pair is None else self.lives.size_bytes[pair[0]]
 
     def _after(self, cut: int, state: State, option: Option) -> State:
         """The state behind an option, as it comes."""

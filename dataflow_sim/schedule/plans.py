@@ -26,7 +26,7 @@ class Decision:
 
     `resident` are all maps that are local while the group runs, `outputs` the states in
     which it leaves what it makes, `kept` the maps that are loaded whole before it; the
-    output of a layer alone takes the place of the map that it `replaces`.  Of a merged group
+    first map of `replaces` gives its place to the second, an output.  Of a merged group
     `streamed` are the layers whose kernels are fetched again in every firing; `running` says
     whether layers carry their reductions that may.
     """
@@ -38,7 +38,7 @@ class Decision:
     outputs: tuple[tuple[str, int], ...]
     resident: frozenset[str]
     kept: tuple[str, ...]
-    replaces: str | None = None
+    replaces: tuple[str, str] | None = None
     running: bool = False
 
 
@@ -114,11 +114,12 @@ def _steps(trail: _Trail | None) -> list[tuple[Origin, int]]:
     return found
 
 
-def replaced(lives: MapLives, option: Option, resident: frozenset[str]) -> str | None:
-    """The map whose place the output of a layer alone takes, if it stays."""
+def replaced(lives: MapLives, option: Option, resident: frozenset[str]) -> tuple[str, str] | None:
+    """The map whose place the output of a layer alone takes, if it stays, and that output."""
     if option.merged or not resident_of(option.outputs):
         return None
-    return lives.overwritten(option.members[0], option.stop, resident)
+    taken = lives.overwritten(option.members[0], option.stop, resident)
+    return None if taken is None else (taken, lives.graph.layers[option.members[0]].output)
 
 
 def initial_state(lives: MapLives, name: str) -> int:
@@ -207,7 +208,7 @@ class Plans:
                 outputs,
                 resident | resident_of(outputs),
                 (*kept, *self.lives.pinned_by(option.members)),
-                replaced(self.lives, option, resident),
+                option.takes if way.in_place else replaced(self.lives, option, resident),
                 way.running,
             )
             kept = []

@@ -139,6 +139,16 @@ def mergeable(graph: NetworkGraph, layer: Layer) -> bool:
     )
 
 
+def depthwise(layer: Layer) -> bool:
+    """Whether every output channel has an input channel of its own."""
+    return layer.groups == layer.input.shape[1] == layer.output_shape[1]
+
+
+def streams_by_channel(layer: Layer) -> bool:
+    """Whether a layer's kernel may come one output channel at a time: ungrouped, or depthwise."""
+    return layer.weight is not None and (layer.groups == 1 or depthwise(layer))
+
+
 def row_bytes(graph: NetworkGraph, tensor: str, channels: int, columns: int) -> int:
     """Bytes of one row of a map: the given channels and columns of all images."""
     batch = graph.tensors[tensor].shape[0]
