@@ -33,6 +33,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dataflow_sim.graph.network import NetworkGraph
 from tests.oracle.row_stripe_runs import (
@@ -47,7 +48,7 @@ from tests.oracle.row_stripe_runs import (
 
 State = frozenset[int]
 
-PATIENCE = 24  # layers that a run may grow by without serving any state better
+PATIENCE = 12  # layers that a run may grow by without serving any state better
 STATES = 200  # states kept at a cut
 FAR = 1 << 60
 
@@ -87,6 +88,7 @@ class RowStripes:
         self.coarse, self.limit = coarse, limit
         self.last = [max(m.readers, default=self.count) for m in self.maps]
         self._alone: dict[tuple[int, int, bool, int], tuple[int, int, str]] = {}
+        self._alive: dict[int, list[list[int]]] = {}
         self._bounds: dict[tuple[int, State], int] = {}
         self.best: list[dict[State, Step]] = [{} for _ in range(self.count + 1)]
         self.best[0][frozenset()] = Step(0, 0, frozenset(), frozenset(), ())
@@ -118,9 +120,10 @@ class RowStripes:
 
     def _standard(self, state: set[int], cut: int) -> State:
         """The state with the first maps of every class in it, as many as there are."""
-        alive = [m for m in self.maps if m.maker < cut <= self.last[m.number]]
-        classes = self._classes(alive, cut)
-        return frozenset(k for c in classes for k in c[: len(state.intersection(c))])
+        if cut not in self._alive:
+            alive = [m for m in self.maps if m.maker < cut <= self.last[m.number]]
+            self._alive[cut] = self._classes(alive, cut)
+        return frozenset(k for c in self._alive[cut] for k in c[: len(state.intersection(c))])
 
     def _some(self, maps: Sequence[Map], cut: int) -> list[tuple[int, ...]]:
         """Every number of maps of every class."""
@@ -212,8 +215,8 @@ class RowStripes:
 
     def _resident_bytes(self, a: int, b: int, choice: Choice) -> int:
         """Bytes of whole maps in local memory during a run."""
-        maps = {m.number for x in self.nodes[a:b] for m in x.maps}
-        held = choice.passing + self._bytes(maps & choice.local)
+        touched = {m.number for m in self._maps(a, b)}
+        held = choice.passing + self._bytes(touched & choice.local)
         for i in range(a, b):
             over = self._overwritten(i)
             if over is not None and {over.number, self.nodes[i].output.number} <= choice.local:
@@ -234,6 +237,10 @@ class RowStripes:
         dram = choice.dram - x.weights - sum(x.read_bytes(m) for m in cold) + moved
         return self._offer(a, a + 1, dram, choice, (what, used + held))
 
+    def _maps(self, a: int, b: int) -> list[Map]:
+        """The maps that a run reads or makes."""
+        return list({m.number: m for x in self.nodes[a:b] for m in x.maps}.values())
+
     def _drivers(self, a: int, b: int) -> list[int]:
         tall = [i for i in range(a, b) if self.nodes[i].height > 1] or [a]
         middle = tall[0] if self.coarse else tall[len(tall) // 2]
@@ -252,13 +259,16 @@ class RowStripes:
         best = np.array([self._enough(choice.after, b) for choice in choices], dtype=np.int64)
         base = np.array([choice.dram for choice in choices], dtype=np.int64)
         how: list[tuple[str | int, ...]] = [()] * len(choices)
+        whole = np.array([self._resident_bytes(a, b, c) for c in choices], dtype=np.int64)
+        maps = self._maps(a, b)
+        rolls = np.array([[m.number not in c.local for c in choices] for m in maps])
         for driver in self._drivers(a, b):
             for h in heights(self.nodes[driver].height, not self.coarse):
                 n = -(-self.nodes[driver].height // h)
                 left = np.flatnonzero(base + (n - 1) * max(0, repeated - self.size) < best)
                 if not left.size:
                     continue
-                bare, tiled = self._heights(a, b, driver, h, [choices[j] for j in left])
+                bare, tiled = self._heights(a, b, driver, h, rolls[:, left]) + whole[left]
                 place = np.searchsorted(sums, self.size - tiled, side="right") - 1
                 again = np.where(place < 0, FAR, (n - 1) * (repeated - sums[place]))
                 again[bare + kernels <= self.size] = 0
@@ -275,29 +285,27 @@ class RowStripes:
 
     def _fits(self, a: int, b: int) -> bool:
         """Whether layers a to b - 1 fit as a run at all, nothing resident, no kernel staying."""
-        nothing = [Choice(0, frozenset(), frozenset(), 0, frozenset())]
-        least = (self._heights(a, b, driver, 1, nothing)[1][0] for driver in self._drivers(a, b))
+        rolls = np.ones((len(self._maps(a, b)), 1), dtype=bool)
+        least = (self._heights(a, b, driver, 1, rolls)[1, 0] for driver in self._drivers(a, b))
         return any(height <= self.size for height in least)
 
-    def _heights(
-        self, a: int, b: int, driver: int, h: int, choices: list[Choice]
-    ) -> tuple[Rows, Rows]:
-        """Local bytes of each choice but for kernels that stay: without tiles, and with them."""
-        made = fired(self.nodes, a, b, driver, h)
-        maps = list({m.number: m for x in self.nodes[a:b] for m in x.maps}.values())
+    def _heights(self, a: int, b: int, driver: int, h: int, rolls: npt.NDArray[np.bool_]) -> Rows:
+        """Local bytes, (without and with tiles, choice), of rows alone.
+
+        `rolls`, (map of the run, choice), says which maps are not resident.
+        """
+        made, maps = fired(self.nodes, a, b, driver, h), self._maps(a, b)
         live = [live_rows(self.nodes, a, b, m, made) * m.row_bytes for m in maps]
-        there = np.array([[m.number not in c.local for c in choices] for m in maps])
-        total = np.tensordot(np.array(live, dtype=np.float64), there.astype(np.float64), (0, 0))
+        total = np.tensordot(np.array(live, dtype=np.float64), rolls.astype(np.float64), (0, 0))
         at = {m.number: k for k, m in enumerate(maps)}
         for i in range(a, b):
             over, out = self._overwritten(i), self.nodes[i].output
             if over is not None:
-                both = there[at[over.number]] & there[at[out.number]]
+                both = rolls[at[over.number]] & rolls[at[out.number]]
                 total[i - a] -= (np.diff(made[i]) * out.row_bytes)[:, None] * both
-        tiles = np.array([x.tile for x in self.nodes[a:b]])[:, None, None]
-        whole = np.array([self._resident_bytes(a, b, c) for c in choices])
-        bare, tiled = (t.max((0, 1)).astype(np.int64) for t in (total, total + tiles))
-        return bare + whole, tiled + whole
+        tiles = np.array([x.tile for x in self.nodes[a:b]])[:, None]
+        peaks = total.max(1)
+        return np.array([peaks.max(0), (peaks + tiles).max(0)]).astype(np.int64)
 
 
 def subset_sums(sizes: Sequence[int], limit: int) -> Rows:
