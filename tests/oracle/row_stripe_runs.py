@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.pointwise import IDENTITY
 
 Rows = npt.NDArray[np.int64]
 Window = tuple[int, int, int]  # kernel, stride, padding
@@ -62,6 +63,7 @@ class Node:
     weights: int
     taps: int  # kernel elements of one input and one output channel
     channelwise: bool
+    linear: bool  # nothing between body and pooling but a sum: unfinished sums can be pooled
 
     @property
     def height(self) -> int:
@@ -139,9 +141,22 @@ def nodes_of(graph: NetworkGraph) -> tuple[list[Node], list[Map]]:
         weights = graph.tensors[layer.weight].elements if layer.weight else 0
         channelwise = weights == 0 or layer.groups == layer.input.shape[1] > 1
         taps = layer.window.kernel[0] * layer.window.kernel[1]
+        averaged = layer.pool is not None and layer.pool.op == "average"
+        linear = layer.pool is None or (averaged and layer.post == IDENTITY)
         rows, columns = _window(layer, 0), _window(layer, 1)
         nodes.append(
-            Node(layer.name, inputs, operands, output, rows, columns, weights, taps, channelwise)
+            Node(
+                layer.name,
+                inputs,
+                operands,
+                output,
+                rows,
+                columns,
+                weights,
+                taps,
+                channelwise,
+                linear,
+            )
         )
     return nodes, list(maps.values())
 
@@ -197,13 +212,14 @@ def live_rows(nodes: list[Node], a: int, b: int, m: Map, made: dict[int, Rows]) 
     dead = np.minimum(done[before], due[before])
     if m.maker >= a:
         late = (order >= m.maker)[:, None]
-        return np.maximum(np.where(late, made[m.maker][1:], made[m.maker][:-1]) - dead, 0)
+        there: Rows = np.where(late, made[m.maker][1:], made[m.maker][:-1])
+        return np.asarray(np.maximum(there - dead, 0))
     takes = np.array([nodes[r].needed(made[r], m) for r in readers])
     none = np.zeros((1, n), dtype=np.int64)
     now = np.maximum.accumulate(np.vstack([none, takes[:, 1:]]))
     old = np.maximum.accumulate(np.vstack([takes[:, :-1], none])[::-1])[::-1]
     upto = np.searchsorted(readers, order, side="right")
-    return np.maximum(np.maximum(now[upto], old[upto]) - dead, 0)
+    return np.asarray(np.maximum(np.maximum(now[upto], old[upto]) - dead, 0))
 
 
 def tilings(x: Node, channels: int, buffered: bool) -> Iterable[tuple[int, int, str]]:
@@ -231,7 +247,7 @@ def tilings(x: Node, channels: int, buffered: bool) -> Iterable[tuple[int, int, 
         times = -(-x.output.channels // tile)
         local = tile * (x.tile + row) + channels * window(1)
         yield x.weights + times * read, local, f"input read {times} times"
-        for h, n in options:
+        for h, n in options if x.linear else []:
             held = SUM_BYTES * tile * h * x.output.width
             halo = (n - 1) * max(0, kernel - stride) * channels * width
             moved = n * x.weights + times * (read + halo)
