@@ -45,6 +45,12 @@ def any_problem(
     return layer_problem(graph, layer, anywhere, resident, kept)
 
 
+def plain_problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> AnyProblem:
+    """The numbers of any layer, with the tilings that there are whichever maps are resident."""
+    problem = any_problem(graph, layer, memory)
+    return replace(problem, plain=True) if isinstance(problem, LayerProblem) else problem
+
+
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
     """Local bytes of a streamed layer whose tensors are each cut into at most `steps` slices."""
     return sum(

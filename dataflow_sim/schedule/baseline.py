@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.alone import any_problem, frontier
+from dataflow_sim.schedule.alone import any_problem, frontier, plain_problem
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import MemoryOptions
 
@@ -17,8 +17,9 @@ IMPOSSIBLE = 1 << 50
 class Baseline:
     """Frontiers of all layers alone.
 
-    `alone` holds the same by budget, on a grid of budgets; `least_bytes` is the smallest
-    memory in which every layer runs.
+    `alone` holds the bits of plain tilings by budget, on a grid of budgets: with resident maps a
+    layer never does worse than that.  `least_bytes` is the smallest memory in which every
+    layer runs.
     """
 
     def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
@@ -27,7 +28,8 @@ class Baseline:
         low = min(int(f.local_bytes[0]) for f in self.frontiers)
         high = max(int(f.local_bytes[-1]) for f in self.frontiers)
         self._budgets = np.unique(np.geomspace(low, high, _BUDGETS).astype(np.int64))
-        self.alone = [self._bits(f.local_bytes, f.dram_bits) for f in self.frontiers]
+        plain = [frontier(plain_problem(graph, layer, memory)) for layer in graph.layers]
+        self.alone = [self._bits(f.local_bytes, f.dram_bits) for f in plain]
 
     def _bits(self, local_bytes: Ints, dram_bits: Ints) -> Ints:
         place = np.searchsorted(local_bytes, self._budgets, "right") - 1

@@ -29,9 +29,9 @@ from itertools import pairwise
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.order import Precedence, lowest_peak_order
 
-# a network of n layers has at most CUTS_PER_LAYER n + CUTS_TO_SPARE cuts
-CUTS_PER_LAYER = 2
-CUTS_TO_SPARE = 256
+# so many cuts are always taken, and more of a network of which a quarter more than its
+# layers are more
+MAXIMUM_CUTS = 160
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ def find_cuts(graph: NetworkGraph) -> Cuts:
     layers = len(graph.layers)
     borders = precedence.necks()
     stretches = list(pairwise(borders))
-    spare = CUTS_PER_LAYER * layers + CUTS_TO_SPARE - (layers + 1)
+    spare = max(MAXIMUM_CUTS, layers + layers // 4 + 1) - (layers + 1)
     found: dict[int, set[int]] = {}
     complete = True
     # a stretch of n layers in one order adds nothing to the layers + 1 cuts that there are

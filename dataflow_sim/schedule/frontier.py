@@ -128,7 +128,7 @@ def blocks(problem: LayerProblem, coarse: bool = False) -> Iterator[Block]:
             for order in ("PMK", "MPK"):
                 whole = TileArrays(one, out, full_in, plane)
                 yield _block(problem, order, PartialSums.NONE, whole)
-            if len(in_sizes) == 1 or problem.touches_local_maps:
+            if len(in_sizes) == 1 or problem.touches_local_maps or problem.plain:
                 continue
             part = TileArrays(one, out, in_sizes[None, :-1, None], plane)
             kept = part if coarse else TileArrays(one, out, in_sizes[None, :1, None], plane)

@@ -269,9 +269,13 @@ class MergedGroup:
         sources, targets = self.timetable.outside(), self.outgoing
         inner = [*self.inner, *self.timetable.carried_locally()]
         firings = np.sort(np.concatenate(self.timetable.firings))
-        inside = live_sums(inner, False, firings, apart=False)
-        rows_in = live_sums(sources, self._doubled.inputs, firings, apart=True)
-        rows_out = live_sums(targets, self._doubled.outputs, firings, apart=True)
+        # one line for all inner maps, and one for each that comes or goes
+        lines = [(0, found, False) for found in inner]
+        lines += [(1 + n, found, self._doubled.inputs) for n, found in enumerate(sources)]
+        behind = 1 + len(sources)
+        lines += [(behind + n, found, self._doubled.outputs) for n, found in enumerate(targets)]
+        sums = live_sums(lines, behind + len(targets), firings)
+        inside, rows_in, rows_out = sums[0], sums[1:behind], sums[behind:]
         # products of small integers: exact in float64
         live = inside + (~outside).astype(float) @ rows_in
         live_out = (~going[:, :, 0]).astype(float) @ rows_out

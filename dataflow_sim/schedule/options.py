@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
-from dataflow_sim.schedule.frontier import Frontier, pareto
+from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
 from dataflow_sim.schedule.merging import (
     KernelSizes,
@@ -27,6 +28,11 @@ from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import MapRows, RowTables
 from dataflow_sim.schedule.types import MemoryOptions
 
+# stripes that a group is cut into where kernels are fetched again in each of them; fewer
+# choices for groups of more than SHORT_GROUP layers
+STRIPE_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112)
+STRIPE_COUNTS_OF_LONG = (1, 2, 3, 4)
+SHORT_GROUP = 4
 # sets of resident maps that are many to tell apart
 _MANY_SETS = 16
 # more ways than this to leave the maps that a group makes are thinned out; fewer where many
@@ -35,6 +41,7 @@ _MAXIMUM_WAYS = 9
 _MAXIMUM_WAYS_OF_MANY_SETS = 3
 _ONLY = np.zeros(1, np.int64)
 _NEVER = np.iinfo(np.int64).min
+_MANY_BITS = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +50,9 @@ class Option:
 
     `members` are in the order in which they fire.  `output_bytes` are those of the
     outputs that stay.
-    The arrays are its front, without maps that are resident; `ways` those of each point of
-    a merged group.  `takes` are a resident map that dies in a merged group and an output that
-    takes its place where the way is in place; the local bytes are then less by their size.
+    The arrays are its front, without maps that are resident; `ways[places[i]]` is the way of
+    point i of a merged group.  `takes` are a resident map that dies in it and an output
+    that takes its place where the way is in place; the local bytes are then less by their size.
     """
 
     members: tuple[int, ...]
@@ -55,7 +62,8 @@ class Option:
     local_bytes: Ints
     dram_bits: Ints
     output_bytes: int = 0
-    ways: tuple[Way, ...] = ()
+    ways: Sequence[Way] = ()
+    places: Ints = field(default_factory=lambda: _ONLY)
     takes: tuple[str, str] | None = None
 
 
@@ -94,6 +102,43 @@ class _Grower:
                 self.made.pop((run.parent, height, running), None)
             self.made[key] = parent.grown(run.layer, keep)
         return self.made[key]
+
+
+def _rows_at_once(group: MergedGroup, counts: Ints) -> Ints:
+    """Bytes of inner rows that live at once at the least, for each number of stripes.
+
+    Some firing of a layer makes at least an n-th of its rows; they and the rows between the
+    first and the last window that they are made from live in it.
+    """
+    inner = {found.name: found for found in group.inner}
+    least = np.zeros(len(counts), np.int64)
+    for layer, rows in zip(group.timetable.layers, group.timetable.rows, strict=True):
+        made = -(-rows.rows // counts)
+        held = np.zeros(len(counts), np.int64)
+        if layer.output in inner and layer.output_shape[2] == rows.rows:
+            held += made * inner[layer.output].row_bytes
+        needs = rows.views[0]
+        # windows begin closest together at the upper border; a row is spared for uneven steps
+        between = needs.low[made - 1] - needs.low[0]
+        read = {s.tensor for s in layer.input.segments if s.tensor in inner}
+        held += np.maximum(between, 1) * sum(inner[name].row_bytes for name in sorted(read))
+        least = np.maximum(least, held)
+    return least
+
+
+def _best_ways(local: Ints, bits: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Along the last axis the order by local bytes, and which are on the front, in that order.
+
+    Entries of _NEVER bytes are not there.
+    """
+    if local.shape[2] == 1:
+        return np.zeros(local.shape, np.int64), local != _NEVER
+    order = np.lexsort((bits, local), axis=2)
+    ranked = np.take_along_axis(bits, order, axis=2)
+    ranked[np.take_along_axis(local, order, axis=2) == _NEVER] = _MANY_BITS
+    before = np.full(ranked.shape, _MANY_BITS)
+    np.minimum.accumulate(ranked[:, :, :-1], axis=2, out=before[:, :, 1:])
+    return order, ranked < before
 
 
 @dataclass(slots=True)
@@ -204,8 +249,7 @@ class Options:
     ) -> Iterator[tuple[int | None, bool, list[tuple[int, ...]]]]:
         """Stripe heights with the sets of streamed kernels that may pay, and running reductions.
 
-        Nothing streams in the finest timetable.  With n stripes a layer fires at most n times, and
-        of some inner map at least an n-th of the rows lives at once.
+        Nothing streams in the finest timetable.  With n stripes a layer fires at most n times.
         """
         members, tables = finest.members, self.tables
         kept, fetched, _ = finest.weight_costs([()])
@@ -217,7 +261,8 @@ class Options:
         if not sets:
             return
         rows = self.graph.layers[members[0]].input.shape[2]
-        counts = np.unique(-(-rows // np.arange(1, rows + 1)))
+        few = STRIPE_COUNTS if len(members) <= SHORT_GROUP else STRIPE_COUNTS_OF_LONG
+        counts = np.unique(-(-rows // -(-rows // np.array([n for n in few if n <= rows]))))
         heights = -(-rows // counts)
         kernels = [self.kernels[index] for index in members]
         chosen = np.array([[index in streamed for index in members] for streamed in sets])
@@ -225,10 +270,7 @@ class Options:
         again = np.minimum(counts[:, None], made) - 1
         more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
         held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
-        inner = finest.inner
-        sizes = np.array([found.row_bytes for found in inner], np.int64)
-        extents = np.array([len(found.birth) for found in inner], np.int64)
-        least = (-(-extents // counts[:, None]) * sizes).max(axis=1, initial=0)
+        least = _rows_at_once(finest, counts)
         local = held + least[:, None]
         pays = (local <= self.ceiling_bytes) & (
             fetched + more + everything < self.baseline.at(pieces, local)
@@ -291,20 +333,26 @@ class Options:
         ]
         sizes = self.lives.size_bytes
         stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
-        fits = local > _NEVER
+        order, kept = _best_ways(local, bits)
         found: dict[frozenset[str], list[Option]] = {}
         for p, pattern in enumerate(patterns):
             options = []
-            for q in np.flatnonzero(fits[p].any(axis=1)).tolist():
-                here = np.flatnonzero(fits[p, q]) if len(ways) > 1 else _ONLY
-                need, more = local[p, q, here], bits[p, q, here]
-                if len(here) > 1:
-                    keep = pareto(need, more)
-                    need, more, here = need[keep], more[keep], here[keep]
-                way = tuple(ways[i] for i in here.tolist())
+            for q in np.flatnonzero(kept[p].any(axis=1)).tolist():
+                here = order[p, q, kept[p, q]]
                 pair = (takes[0].name, takes[1].name) if takes and shares[p, q, 0] else None
                 options.append(
-                    Option(members, stop, True, outputs[q], need, more, stays[q], way, pair)
+                    Option(
+                        members,
+                        stop,
+                        True,
+                        outputs[q],
+                        local[p, q, here],
+                        bits[p, q, here],
+                        stays[q],
+                        ways,
+                        here,
+                        pair,
+                    )
                 )
             if options:
                 found[pattern] = options

@@ -52,7 +52,9 @@ def can_pin_input(problem: LayerProblem) -> bool:
     """Whether the channels of the input can stay: all from DRAM, of one width."""
     channels = problem.input_channels
     whole = problem.input_dram_channels == channels
-    return whole and problem.input_fetched_bits == channels * problem.input_bits
+    return (
+        not problem.plain and whole and problem.input_fetched_bits == channels * problem.input_bits
+    )
 
 
 def pinned_counts(channels: int) -> Ints:

@@ -198,7 +198,7 @@ class Plans:
                         held[name] = after[place]
                 continue
             resident = frozenset(n for n in live if held[n] != DRAM)
-            way = option.ways[choice] if option.merged else FINEST
+            way = option.ways[int(option.places[choice])] if option.merged else FINEST
             outputs = option.outputs
             yield Decision(
                 option.members,

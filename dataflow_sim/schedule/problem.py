@@ -43,7 +43,8 @@ class LayerProblem:
     `input_dram_channels` come from DRAM, the rest is resident in local memory;
     `input_fetched_bits` and `input_read_bits` are the bits of one element of all those
     channels in DRAM, and of all channels in local memory.  The output is resident, stored to
-    DRAM, or both.
+    DRAM, or both.  A `plain` problem has only the tilings that there are whichever maps are
+    resident: the reduction is not split, no channels of the input are pinned.
     """
 
     kind: LayerKind
@@ -69,6 +70,7 @@ class LayerProblem:
     memory: MemoryOptions
     output_resident: bool = False
     output_stored: bool = True
+    plain: bool = False
 
     @property
     def kernel_area(self) -> int:

@@ -36,6 +36,7 @@ Source: the row-wise schedules of fused-layer accelerators, Alwani et al., MICRO
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -97,6 +98,18 @@ class MapRows:
     columns: Span
     row_bytes: int
 
+    def copy(self) -> MapRows:
+        """The same rows, to live on."""
+        return MapRows(
+            self.name,
+            self.producer,
+            self.birth,
+            self.death,
+            self.channels,
+            self.columns,
+            self.row_bytes,
+        )
+
     @property
     def needed(self) -> Ints:
         """Rows that live at all."""
@@ -132,25 +145,25 @@ class RunningResult:
 
 
 def live_sums(
-    maps: list[MapRows], streamed: bool, firings: Ints, apart: bool
+    maps: Sequence[tuple[int, MapRows, bool]], count: int, firings: Ints
 ) -> npt.NDArray[np.float64]:
-    """Bytes of the rows that live at each of `firings` (ascending), of each map or of all.
+    """Bytes of the rows that live at each of `firings` (ascending), summed by line.
 
-    The result is (maps or 1, firings); the bytes are integers, exact in float64.
+    Each map comes with its line, one of `count`, and whether it is streamed doubly.  The
+    result is (lines, firings); the bytes are integers, exact in float64.
     """
     width = len(firings) + 1
-    height = len(maps) if apart else 1
     if not maps:
-        return np.zeros((height, len(firings)))
-    lives = [found.lives(streamed) for found in maps]
+        return np.zeros((count, len(firings)))
+    lives = [found.lives(streamed) for _, found, streamed in maps]
     sizes = [len(birth) for birth, _ in lives]
-    line = np.repeat(np.arange(len(maps)) * width if apart else np.zeros(len(maps), int), sizes)
-    weights = np.repeat([float(found.row_bytes) for found in maps], sizes)
-    births = np.searchsorted(firings, np.concatenate([birth for birth, _ in lives]))
-    deaths = np.searchsorted(firings, np.concatenate([death for _, death in lives]), "right")
-    change = np.bincount(line + births, weights, height * width)
-    change -= np.bincount(line + deaths, weights, height * width)
-    sums = np.cumsum(change.reshape(height, width), axis=1)
+    line = np.repeat([number * width for number, _, _ in maps], sizes)
+    weights = np.repeat([float(found.row_bytes) for _, found, _ in maps], sizes)
+    births = firings.searchsorted(np.concatenate([birth for birth, _ in lives]))
+    deaths = firings.searchsorted(np.concatenate([death for _, death in lives]), "right")
+    change = np.bincount(line + births, weights, count * width)
+    change -= np.bincount(line + deaths, weights, count * width)
+    sums = change.reshape(count, width).cumsum(axis=1)
     return np.asarray(sums[:, :-1], np.float64)
 
 
@@ -187,7 +200,7 @@ class Timetable:
     def copy(self) -> Timetable:
         """The same group, to grow by other layers."""
         other = copy(self)
-        other.maps = {name: copy(found) for name, found in self.maps.items()}
+        other.maps = {name: found.copy() for name, found in self.maps.items()}
         other.ticks, other.carried = dict(self.ticks), dict(self.carried)
         other.rows, other.row_firing = list(self.rows), list(self.row_firing)
         other.firings = list(self.firings)
