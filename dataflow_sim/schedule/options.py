@@ -30,7 +30,31 @@ from dataflow_sim.schedule.types import MemoryOptions
 
 # stripes that a group is cut into where kernels are fetched again in each of them; fewer
 # choices for groups of more than SHORT_GROUP layers
-STRIPE_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112)
+STRIPE_COUNTS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    10,
+    12,
+    14,
+    16,
+    20,
+    24,
+    28,
+    32,
+    40,
+    48,
+    56,
+    64,
+    80,
+    96,
+    112,
+)
 STRIPE_COUNTS_OF_LONG = (1, 2, 3, 4)
 SHORT_GROUP = 4
 # sets of resident maps that are many to tell apart
