@@ -113,7 +113,7 @@ class Side:
 
 def sides(problem: LayerProblem, sums: PartialSums, tiles: TileArrays) -> tuple[Side, ...]:
     """The tensors of which channels may stay: the kernel, the input, or none."""
-    if problem.groups > 1 or not problem.has_kernel or sums is PartialSums.SPILLED:
+    if problem.groups > 1 or not problem.fetches_kernel or sums is PartialSums.SPILLED:
         return ()
     which = (False, True) if can_pin_input(problem) else (False,)
     return tuple(Side(problem, on_input, tiles) for on_input in which)

@@ -23,9 +23,9 @@ from dataflow_sim.schedule.rows import Ints
 class Decision:
     """One group of a plan: its layers, how they run, which maps stay.
 
-    `resident` are all maps that are local while the group runs, `outputs` the states in
-    which it leaves what it makes, `kept` the maps that are loaded whole before it; the
-    output of a layer alone takes the place of the map that it `replaces`.
+    `resident` are all maps, and weights that stand, local while the group runs, `outputs` the
+    states in which it leaves what it makes, `kept` what is loaded whole before it; the output of a
+    layer alone takes the place of the map that it `replaces`.
     """
 
     members: tuple[int, ...]

@@ -43,7 +43,8 @@ class LayerProblem:
     `input_dram_channels` come from DRAM, the rest is resident in local memory;
     `input_fetched_bits` and `input_read_bits` are the bits of one element of all those
     channels in DRAM, and of all channels in local memory.  The output is resident, stored to
-    DRAM, or both.
+    DRAM, or both.  `standing` names the roles of weights that are whole in local memory before
+    the layer begins.
     """
 
     kind: LayerKind
@@ -69,6 +70,22 @@ class LayerProblem:
     memory: MemoryOptions
     output_resident: bool = False
     output_stored: bool = True
+    standing: frozenset[str] = frozenset()
+
+    @property
+    def fetches_kernel(self) -> bool:
+        """Whether there is a kernel, and it comes from DRAM."""
+        return self.has_kernel and "kernel" not in self.standing
+
+    @property
+    def fetched_input_vectors(self) -> int:
+        """Constants of an input channel that come from DRAM."""
+        return 0 if "input vectors" in self.standing else self.input_vectors
+
+    @property
+    def fetched_output_vectors(self) -> int:
+        """Constants of an output channel that come from DRAM."""
+        return 0 if "output vectors" in self.standing else self.output_vectors
 
     @property
     def kernel_area(self) -> int:
@@ -88,10 +105,11 @@ class LayerProblem:
 
     @property
     def touches_local_maps(self) -> bool:
-        """Whether any map that the layer reads or writes is resident."""
+        """Whether any map that the layer reads or writes is resident, or its kernel is."""
         whole = self.groups * self.input_channels
         return (
             self.output_resident
+            or self.fetches_kernel != self.has_kernel
             or self.input_dram_channels < whole
             or any(not operand.whole_from_dram for operand in self.operands)
         )
@@ -240,8 +258,8 @@ def layer_problem(
 ) -> LayerProblem:
     """The numbers of a layer that is not streamed.
 
-    `resident` names the maps that are whole in local memory while it runs, its own output
-    among them or not; `stored` tells whether the output goes to DRAM.
+    `resident` names the maps and weights that are whole in local memory while it runs, its own
+    output among them or not; `stored` tells whether the output goes to DRAM.
     """
     tensors = graph.tensors
 
@@ -277,6 +295,7 @@ def layer_problem(
         memory=memory,
         output_resident=layer.output in resident,
         output_stored=stored,
+        standing=frozenset(role for role, name in weight_roles(layer) if name in resident),
     )
 
 

@@ -248,3 +248,18 @@ def pixelwise(layer: Layer, tile: Array) -> Array:
     if layer.op not in _PIXELWISE:
         raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
     return _PIXELWISE[layer.op](layer, tile)
+
+
+def turned(layer: Layer, value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """The kernel of a transposed convolution as one that slides.
+
+    The file has (input channels, output channels of a group, ...); here the outputs come first,
+    group by group, and the taps in reverse.
+    """
+    kernel = value.reshape(
+        layer.groups,
+        layer.input_channels_per_group,
+        layer.output_channels_per_group,
+        *layer.window.kernel,
+    )
+    return kernel.swapaxes(1, 2)[..., ::-1, ::-1]
