@@ -11,17 +11,17 @@ and fetches none.
 
     DRAM bytes of N frames = N * warm + (bytes of R in DRAM)      cold = warm + (bytes of R)
 
-A layer whose weights stand has no buffer for them and no traffic of theirs.  Alone it does not
-split its reduction; in a merged group they leave the group's own buffers and cost nothing in any
+A layer whose weights stand has no buffer for them and no traffic of theirs; its steps read them
+where they lie.  In a merged group they leave the group's own buffers and cost nothing in any
 stripe.  What they take, they take of every group.
 
 Search.  Weights stand by *items*: the kernel and the constants of a layer, together with those
 of all layers that share one of them.  A plan is what a point of the policy's curve has decided:
 order, groups, which maps stay.  At each point the items are ranked by the bytes that they fetch
-in a frame for each byte that they hold, of equals once the largest first and once the
-smallest; the candidates are the plan with every prefix of a ranking.  With its set standing a
-plan is priced anew, in whatever memory the set leaves.  The best candidate that fits is
-taken, or no set at all where none is better.
+in a frame for each byte that they hold, of equals once the largest first and once the smallest,
+and in a third ranking by size alone, the smallest first; the candidates are the plan with every
+prefix of a ranking.  With its set standing a plan is priced anew, in whatever memory the set
+leaves.  The best candidate that fits is taken, or no set at all where none is better.
 
 Exact for that space.  Every candidate has a lower bound, arrays over the prefixes: frontiers of
 the layers alone in the memory that is left, and for merged groups their largest live set less
@@ -181,18 +181,19 @@ def schedule_frames(
     policy: str,
     frames: int,
     progress: Progress = no_progress,
+    known: Curve | None = None,
 ) -> FrameSchedules:
     """Schedule some frames of a network, one after the other, under a named policy.
 
-    A single frame is that of `schedule_network`.  Raises what `check_frames` and
-    `schedule_network` raise.
+    The policy's curve may be known.  A single frame is that of `schedule_network`.  Raises what
+    `check_frames` and `schedule_network` raise.
     """
     check_frames(frames)
     items = standing_items(graph)
     if frames == 1 or not items or memory.capacity_bytes < 1:
-        alone = schedule_network(graph, memory, policy, progress)
+        alone = schedule_network(graph, memory, policy, progress, known)
         return FrameSchedules(alone, alone)
-    curve = budget_curve(graph, memory, policy, progress)
+    curve = known or budget_curve(graph, memory, policy, progress)
     alone = schedule_network(graph, memory, policy, progress, curve)
     with without_collection():
         search = _FrameSearch(graph, curve, items, frames, memory.capacity_bytes)

@@ -7,9 +7,9 @@ tiling with the fewest kernel fetches is taken, then fewest partial sums spilled
 steps.  With more memory, but not enough for the next point, a tiling of the same traffic
 that computes less or in fewer steps takes over; the *ladder* holds all of these.
 
-A layer with a resident map or kernel does not split its reduction: with its input in local
-memory it is at its floor already, and partial sums would only take room.  (In an accumulator
-memory they would take none, and a smaller kernel tile would do; that is not searched.)
+A layer with a resident map does not split its reduction: with its input in local memory it
+is at its floor already, and partial sums would only take room.  (In an accumulator memory they
+would take none, and a smaller kernel tile would do; that is not searched.)
 
 Left out by dominance, never for speed alone: tile sizes that need more memory for the
 same trip count; spatial tiles dominated in all of their costs (`footprints.plane_tiles`); and,

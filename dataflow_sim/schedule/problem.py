@@ -105,11 +105,10 @@ class LayerProblem:
 
     @property
     def touches_local_maps(self) -> bool:
-        """Whether any map that the layer reads or writes is resident, or its kernel is."""
+        """Whether any map that the layer reads or writes is resident."""
         whole = self.groups * self.input_channels
         return (
             self.output_resident
-            or self.fetches_kernel != self.has_kernel
             or self.input_dram_channels < whole
             or any(not operand.whole_from_dram for operand in self.operands)
         )

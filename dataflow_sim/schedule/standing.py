@@ -150,6 +150,7 @@ class PlanCosts:
             np.lexsort((number, np.broadcast_to(size, ratio.shape), -ratio), axis=1)
             for size in (-held, held)
         ]
+        found.append(np.lexsort((number, -ratio, np.broadcast_to(held, ratio.shape)), axis=1))
         return np.unique(np.concatenate(found), axis=0)
 
     def _add_fetched(self, fetched: Ints, decision: Decision, group: _Alone, peaks: Ints) -> None:
