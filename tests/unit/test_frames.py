@@ -110,6 +110,24 @@ def test_layers_that_share_weights_share_an_item(pair: NetworkGraph) -> None:
     assert set(item.tensors) == {first.weight, second.weight}
 
 
+@pytest.mark.parametrize("policy", ["layerwise", "resident", "merged"])
+def test_a_shared_kernel_is_fetched_once_for_all_who_use_it(policy: str) -> None:
+    net = OnnxBuilder("shared", (1, 4, 6, 6))
+    value = net.convolution("b", net.convolution("a", "input", 4, 3), 4, 3, bias=True)
+    model = net.model(net.convolution("c", value, 3, 1))
+    for node in model.graph.node:
+        if node.name == "b":
+            node.input[1] = "a.weight"
+    graph = assign_precision(graph_from_model(model, "shared"), Precision(8, 8, 32))
+    assert len(standing_items(graph)) == 2
+    for capacity in (180, 250, 400, 700):
+        found = schedule_frames(graph, MemoryOptions(capacity, SINGLE, 32), policy, 10)
+        both_proved(graph, found)
+    assert len(found.warm.standing) == 3
+    alone = schedule_network(graph, MemoryOptions(700, SINGLE, 32), policy)
+    assert moved(alone) - moved(found.cold) >= 4 * 4 * 9
+
+
 def test_all_of_a_small_network_stands() -> None:
     graph = built_in("mobilenet_v1@0.25-128", biases=True)
     memory = MemoryOptions(1 << 20, SINGLE, 32)
