@@ -9,6 +9,9 @@ from typing import Any
 import onnx
 import pytest
 
+from dataflow_sim import pipeline
+from dataflow_sim.hardware import load_hardware
+from dataflow_sim.report.live_set import HELD, WEIGHTS, live_set
 from tests.support.commands import command
 from tests.support.small import SMALL
 
@@ -66,6 +69,19 @@ def test_tables(tmp_path: Path) -> None:
     assert " tensors, " in shown
     assert "bandwidth required, warm frames" in shown
     assert "Frames" not in command(*RUN, cwd=tmp_path).stdout
+
+
+def test_the_picture_shows_what_stays_as_weights(tmp_path: Path) -> None:
+    machine = load_hardware("bare", {"local_memory.capacity": "2500B"})
+    graph = pipeline.load_network(str(tmp_path / "residual.onnx"))
+    result = pipeline.run(graph, machine, pipeline.RunOptions("merged", frames=100))
+    live = live_set(result)
+    held = dict(zip(HELD, live.held_bytes[:, live.peak].tolist(), strict=True))
+    assert held[WEIGHTS] >= result.frames.resident_weight_bytes > 0
+    standing = {h.label for h in live.holdings if h.held == WEIGHTS}
+    assert standing >= set(result.frames.resident_weights)
+    command(*RUN, "--frames", "100", "--out", "there", cwd=tmp_path)
+    assert (tmp_path / "there" / "live_set.png").exists()
 
 
 @pytest.mark.parametrize(
