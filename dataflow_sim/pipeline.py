@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from dataflow_sim.energy.model import (
     layer_energy,
     layer_time,
 )
-from dataflow_sim.errors import InputError, ProgramError
+from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import (
     layer_macs,
     layer_macs_without_padding,
@@ -27,32 +27,28 @@ from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
 from dataflow_sim.networks import build_network, is_built_in
-from dataflow_sim.program.instructions import Memory
-from dataflow_sim.program.lowering import lower
+from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS, Counts, counts_of
 from dataflow_sim.results import (
-    BufferStay,
     CurvePoint,
     CurveResult,
     DramTraffic,
+    EnergyBreakdown,
+    FramesResult,
     GroupResult,
     LayerResult,
     RunResult,
 )
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.search import budget_curve, schedule_network
+from dataflow_sim.schedule.frames import FrameSchedules, check_frames, schedule_frames
+from dataflow_sim.schedule.search import budget_curve
 from dataflow_sim.schedule.types import Buffering, Group, MemoryOptions, RowTiling, Schedule
-from dataflow_sim.simulate.ledger import Ledger, count
-from dataflow_sim.simulate.occupancy import Occupancy, occupancy
-from dataflow_sim.traffic import Reason, TrafficKey
-
-# A program of more steps is not lowered in production: about a minute and a gigabyte.
-MAXIMUM_COUNTED_STEPS = 1 << 19
 
 __all__ = [
     "ReadRequest",
     "RunOptions",
     "catalogue",
+    "check_frames",
     "curve",
     "is_built_in",
     "load_network",
@@ -73,12 +69,14 @@ class RunOptions:
     """What a user may choose beside network and hardware.
 
     Widths of None leave the hardware's precision, and what a quantised file states, alone.
+    `frames` run one after the other; weights may stay from one to the next.
     """
 
     policy: str = "layerwise"
     weight_bits: int | None = None
     activation_bits: int | None = None
     frames_per_second: float | None = None
+    frames: int = 1
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
@@ -116,81 +114,6 @@ def memory_options(hardware: Hardware) -> MemoryOptions:
         accumulator_bits=hardware.compute.accumulator_bits,
         accumulator_capacity_bytes=hardware.compute.accumulator_memory_bytes,
     )
-
-
-def _traffic(by_key: Mapping[TrafficKey, int]) -> DramTraffic:
-    totals = dict.fromkeys(Reason, 0)
-    for key, value in by_key.items():
-        totals[key.reason] += value
-    return DramTraffic(totals)
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    """Counts of a run: of the ledger where the program was lowered, else the closed form's."""
-
-    traffic: DramTraffic
-    layers: tuple[LayerCounts, ...]
-    peak_bytes: int
-    accumulator_peak_bytes: int
-    counted: bool
-    buffers: tuple[BufferStay, ...] = ()
-
-
-def _layer_counts(
-    bits: Mapping[TrafficKey, int], macs_executed: int, local_bits: int
-) -> LayerCounts:
-    traffic = _traffic({key: -(-value // 8) for key, value in bits.items()})
-    return LayerCounts(macs_executed, traffic, local_bits)
-
-
-def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> _Counts:
-    """The ledger's counts, once found equal to the closed form."""
-    counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
-    for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
-        if counted.get(key, 0) != estimated.get(key, 0):
-            raise ProgramError(
-                f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
-                f"bytes, the ledger counts {counted.get(key, 0):,}"
-            )
-    per_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
-    for (index, key), bits in ledger.traffic_bits.items():
-        per_layer[index][key] = bits
-    layers = []
-    for index, chosen in zip(schedule.order, schedule.layers, strict=True):
-        if ledger.macs_executed[index] != chosen.macs_executed:
-            raise ProgramError(f"layer '{chosen.layer}': MACs of closed form and ledger differ")
-        local_bits = ledger.local_read_bits[index] + ledger.local_write_bits[index]
-        if local_bits != chosen.local_bits:
-            raise ProgramError(
-                f"layer '{chosen.layer}': the closed form says {chosen.local_bits:,} bits in and "
-                f"out of local memory, the ledger counts {local_bits:,}"
-            )
-        layers.append(_layer_counts(per_layer[index], chosen.macs_executed, local_bits))
-    stays = tuple(
-        BufferStay(stay.label, stay.start, stay.stop, stay.address, stay.size_bytes)
-        for stay in used.residencies
-        if stay.memory is Memory.LOCAL
-    )
-    peaks = (used.peak_bytes, used.accumulator_peak_bytes)
-    return _Counts(_traffic(counted), tuple(layers), *peaks, True, stays)
-
-
-def _counts_of_estimate(schedule: Schedule) -> _Counts:
-    layers = tuple(
-        _layer_counts(chosen.traffic_bits, chosen.macs_executed, chosen.local_bits)
-        for chosen in schedule.layers
-    )
-    peaks = (schedule.local_bytes, schedule.accumulator_bytes)
-    return _Counts(_traffic(schedule.traffic_bytes()), layers, *peaks, False)
-
-
-def _count(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> _Counts:
-    if schedule.steps > MAXIMUM_COUNTED_STEPS:
-        return _counts_of_estimate(schedule)
-    program = lower(graph, schedule, partial(progress, "lowering"))
-    ledger = count(program, partial(progress, "counting"))
-    return _counts_of_ledger(schedule, ledger, occupancy(program))
 
 
 def _group_layers(
@@ -239,7 +162,7 @@ def _group_layers(
     return found
 
 
-def _group_result(group: Group, held_bytes: int) -> GroupResult:
+def _group_result(group: Group, held_bytes: int, standing: frozenset[str]) -> GroupResult:
     return GroupResult(
         layers=tuple(layer.layer for layer in group.layers),
         merged=group.merged,
@@ -249,9 +172,62 @@ def _group_result(group: Group, held_bytes: int) -> GroupResult:
             for layer in group.layers
             if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
         ),
-        resident=tuple(sorted(group.resident)),
+        resident=tuple(sorted(group.resident - standing)),
         local_bytes=group.local_bytes,
         resident_bytes=held_bytes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One frame, proved and priced: layers in the network's order, groups in the schedule's."""
+
+    counts: Counts
+    layers: tuple[LayerResult, ...]
+    groups: tuple[GroupResult, ...]
+
+    @property
+    def energy(self) -> EnergyBreakdown:
+        return add_up([layer.energy for layer in self.layers])
+
+    @property
+    def latency_s(self) -> float:
+        return sum(layer.latency_s for layer in self.layers)
+
+
+def _frame(
+    graph: NetworkGraph, hardware: Hardware, schedule: Schedule, progress: Progress
+) -> _Frame:
+    check_schedule(graph, schedule)
+    counts = counts_of(graph, schedule, progress)
+    maps = [home for home in schedule.residents if home.tensors[0] not in schedule.standing]
+    standing_bytes = sum(home.size_bytes for home in schedule.residents if home not in maps)
+    held = [
+        sum(home.size_bytes for home in maps if home.first <= g <= home.last)
+        for g in range(len(schedule.groups))
+    ]
+    own = iter(counts.layers)
+    found: dict[int, LayerResult] = {}
+    for number, group in enumerate(schedule.groups):
+        mine = tuple(islice(own, len(group.members)))
+        beside = held[number] + standing_bytes
+        made = _group_layers(graph, hardware, number, group, mine, beside)
+        found.update(zip(group.members, made, strict=True))
+    layers = tuple(found[index] for index in range(len(graph.layers)))
+    groups = zip(schedule.groups, held, strict=True)
+    return _Frame(counts, layers, tuple(_group_result(*each, schedule.standing) for each in groups))
+
+
+def _frames_result(frames: int, found: FrameSchedules, cold: _Frame, warm: _Frame) -> FramesResult:
+    standing = [home for home in found.warm.residents if home.tensors[0] in found.warm.standing]
+    return FramesResult(
+        frames=frames,
+        cold_bytes=cold.counts.traffic.total_bytes,
+        warm=warm.counts.traffic,
+        warm_energy=warm.energy,
+        warm_latency_s=warm.latency_s,
+        resident_weights=tuple(sorted(found.warm.standing)),
+        resident_weight_bytes=sum(home.size_bytes for home in standing),
     )
 
 
@@ -276,30 +252,14 @@ def run(
     options = options or RunOptions()
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
-    schedule = schedule_network(graph, memory, options.policy, partial(progress, "scheduling"))
-    check_schedule(graph, schedule)
-    counts = _count(graph, schedule, progress)
-    held = [
-        sum(home.size_bytes for home in schedule.residents if home.first <= g <= home.last)
-        for g in range(len(schedule.groups))
-    ]
-    own = iter(counts.layers)
-    found = {
-        index: layer
-        for number, group in enumerate(schedule.groups)
-        for index, layer in zip(
-            group.members,
-            _group_layers(
-                graph, hardware, number, group, tuple(islice(own, len(group.members))), held[number]
-            ),
-            strict=True,
-        )
-    }
-    layers = tuple(found[index] for index in range(len(graph.layers)))
-    total_bytes = counts.traffic.total_bytes
+    scheduling = partial(progress, "scheduling")
+    found = schedule_frames(graph, memory, options.policy, options.frames, scheduling)
+    cold = _frame(graph, hardware, found.cold, progress)
+    warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
+    counts, layers = cold.counts, cold.layers
     fps = options.frames_per_second
     warnings = graph.warnings
-    steps = schedule.steps
+    steps = found.cold.steps
     if not counts.counted:
         warnings += (
             f"closed form only: the program would take {steps:,} steps, more than "
@@ -322,13 +282,14 @@ def run(
         live_peak_bytes=live_peak_bytes(graph),
         accumulator_capacity_bytes=memory.accumulator_capacity_bytes or 0,
         accumulator_peak_bytes=counts.accumulator_peak_bytes,
-        energy=add_up([layer.energy for layer in layers]),
-        latency_s=sum(layer.latency_s for layer in layers),
-        required_gb_s=None if fps is None else total_bytes * fps / 1e9,
+        energy=cold.energy,
+        latency_s=cold.latency_s,
+        required_gb_s=None if fps is None else warm.counts.traffic.total_bytes * fps / 1e9,
+        frames=_frames_result(options.frames, found, cold, warm),
         steps=steps,
         counted=counts.counted,
         layers=layers,
-        groups=tuple(map(_group_result, schedule.groups, held)),
+        groups=cold.groups,
         buffers=counts.buffers,
         warnings=warnings,
     )

@@ -169,6 +169,43 @@ class BufferStay:
 
 
 @dataclass(frozen=True, slots=True)
+class FramesResult:
+    """Frames one after the other: the first one is cold, each later one warm.
+
+    A warm frame finds `resident_weights` in local memory, where they hold
+    `resident_weight_bytes`.  Of a single frame, or where nothing stays, both are the same.
+    """
+
+    frames: int
+    cold_bytes: int
+    warm: DramTraffic
+    warm_energy: EnergyBreakdown
+    warm_latency_s: float
+    resident_weights: tuple[str, ...]
+    resident_weight_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """DRAM bytes of all frames."""
+        return self.cold_bytes + (self.frames - 1) * self.warm.total_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The `frames` object of the JSON result; what stands outside it is the cold frame's."""
+        return {
+            "frames": self.frames,
+            "cold_bytes": self.cold_bytes,
+            "warm_bytes": self.warm.total_bytes,
+            "total_bytes": self.total_bytes,
+            "resident_weight_bytes": self.resident_weight_bytes,
+            "resident_weights": list(self.resident_weights),
+            "described_elsewhere": "cold",
+            "warm_dram": self.warm.to_json(),
+            "warm_energy_pj": self.warm_energy.to_json(),
+            "warm_latency_s": self.warm_latency_s,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One network on one machine under one policy.
 
@@ -177,6 +214,9 @@ class RunResult:
     the closed form stands alone.  The accumulators are those with a memory of their own, 0 where
     partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
     in order of allocation; empty where it was not lowered.
+
+    Of several `frames` everything else describes the first one, which is cold; only
+    `required_gb_s` is what lasts, that of the warm ones.
     """
 
     network: str
@@ -198,6 +238,7 @@ class RunResult:
     energy: EnergyBreakdown
     latency_s: float
     required_gb_s: float | None
+    frames: FramesResult
     steps: int
     counted: bool
     layers: tuple[LayerResult, ...]
@@ -240,6 +281,7 @@ class RunResult:
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,
             "required_gb_s": self.required_gb_s,
+            "frames": self.frames.to_json(),
             "groups": len(self.groups),
             "group_list": [group.to_json() for group in self.groups],
             "proof": {"counted": self.counted, "steps": self.steps},

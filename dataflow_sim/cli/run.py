@@ -41,6 +41,14 @@ if TYPE_CHECKING:
 @weight_bits_option
 @activation_bits_option
 @click.option("--fps", type=float, metavar="RATE", help="Frames a second, for required GB/s.")
+@click.option(
+    "--frames",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Frames one after the other; weights may stay in local memory from one to the next.",
+)
 @network_options
 @set_option
 @click.option(
@@ -58,6 +66,7 @@ def command(
     weight_bits: int | None,
     activation_bits: int | None,
     fps: float | None,
+    frames: int,
     request: ReadRequest,
     overrides: tuple[str, ...],
     out: str | None,
@@ -67,6 +76,9 @@ def command(
 
     Prints DRAM traffic by reason, energy, the compulsory floor and the gap to the bound, and
     the layers that cost most.  Without --hw the machine is `vision_processor`.
+
+    With --frames all that is told of a frame is told of the first, cold one; `frames` adds
+    a warm one, which finds some of its weights in local memory.
     """
     from dataflow_sim import pipeline
     from dataflow_sim.cli.render import LateProgress, show, warn
@@ -76,11 +88,12 @@ def command(
 
     if fps is not None and not 0 < fps <= _FASTEST_FPS:
         raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
+    pipeline.check_frames(frames)
     if out is not None and not out.strip():
         raise InputError("--out is empty; give a directory")
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
-    options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps)
+    options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps, frames)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request)
         result = pipeline.run(graph, machine, options, progress)
@@ -94,6 +107,7 @@ def command(
         (
             tables.summary_table(result),
             tables.traffic_table(result),
+            *([] if frames == 1 else [tables.frames_table(result)]),
             tables.energy_table(result),
             tables.costliest_layers(result),
             *([] if policy == "layerwise" else [tables.group_table(result)]),

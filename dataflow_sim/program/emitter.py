@@ -29,7 +29,7 @@ class Slots:
 class Emitter:
     """The instructions so far, the next free buffer number, and what is in local memory.
 
-    `resident` holds the buffers of the maps that are whole in local memory; the buffers
+    `resident` holds the buffers of the maps and weights that are whole in local memory; the buffers
     of the group being lowered lie from `base` upwards, those in the accumulators from 0.
     """
 

@@ -142,12 +142,21 @@ class Stream(NamedTuple):
 Instruction = Alloc | Free | Load | Store | Compute | Stream
 
 
+class Standing(NamedTuple):
+    """A buffer that holds the whole of a tensor from one program to the next."""
+
+    tensor: str
+    alloc: Alloc
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """Instructions with the tensors in DRAM and the layers that they speak of.
 
     `capacity_bytes` is the local memory, `accumulator_capacity_bytes` that for partial sums
-    alone, 0 where there is none; `tensors` includes partial sums that are spilled.
+    alone, 0 where there is none; `tensors` includes partial sums that are spilled.  What
+    `stands` is in local memory before the first instruction, allocated already; what it
+    `leaves` is there behind the last one, not freed.
     """
 
     name: str
@@ -156,3 +165,5 @@ class Program:
     tensors: Mapping[str, Tensor]
     instructions: tuple[Instruction, ...]
     accumulator_capacity_bytes: int = 0
+    stands: tuple[Standing, ...] = ()
+    leaves: tuple[Standing, ...] = ()

@@ -91,16 +91,16 @@ class LoopNest:
         if problem.input_in_place and problem.output_resident:
             fetched = 0
         self._add_input((batch, fetched, *source), len(open_in), group * len(open_in) * space)
-        if problem.has_kernel:
+        if problem.fetches_kernel:
             taps = self.layer.window.kernel
             left_out = tiling.group_tile * max(open_out, default=0)
             shape = (left_out, tiling.input_channel_tile, *taps)
             count = group * len(open_out) * inn
             self._add("kernel", shape, problem.kernel_local_bits, weights, count)
-        if problem.input_vectors:
+        if problem.fetched_input_vectors:
             shape = (problem.input_vectors, channels_in, 1, 1)
             self._add("input vectors", shape, problem.vector_bits, weights, group * inn)
-        if problem.output_vectors:
+        if problem.fetched_output_vectors:
             shape = (problem.output_vectors, channels_out, 1, 1)
             self._add("output vectors", shape, problem.vector_bits, weights, group * out)
         if tiling.partial_sums is not PartialSums.NONE:
@@ -284,6 +284,8 @@ class LoopNest:
         rows, columns = self.layer.window.kernel
         channels = self._out_channels(step)
         box = Box(channels, self.inputs[step.input], Span(0, rows), Span(0, columns))
+        if self.layer.weight in self.emit.resident:
+            return (resident_slice(self.emit.resident[self.layer.weight], box),)
         return beside(self.pinned.kernel, box, 0, lambda rest: self._open_kernel(step, rest))
 
     def _open_kernel(self, step: Step, box: Box) -> tuple[Slice, ...]:
@@ -300,13 +302,15 @@ class LoopNest:
         tensor = self.layer.input_vectors if on_input else self.layer.output_vectors
         if tensor is None:
             return None
+        count = self.problem.input_vectors if on_input else self.problem.output_vectors
+        channels = self._in_channels(step) if on_input else self._out_channels(step)
+        box = Box(Span(0, count), channels, Span(0, 1), Span(0, 1))
+        if tensor in self.emit.resident:
+            return resident_slice(self.emit.resident[tensor], box)
         role = self.role[name]
         key = (step.group, step.input if on_input else step.output)
         if key != role.key:
-            problem = self.problem
-            count = problem.input_vectors if on_input else problem.output_vectors
-            channels = self._in_channels(step) if on_input else self._out_channels(step)
-            self._fetch(role, key, tensor, Box(Span(0, count), channels, Span(0, 1), Span(0, 1)))
+            self._fetch(role, key, tensor, box)
         return role.part
 
     def _fetch(self, role: Role, key: tuple[int, ...], tensor: str, box: Box) -> None:

@@ -2,12 +2,13 @@
 
 Groups run one after the other; each one's buffers lie from its own base upwards and are
 freed at its end.  Maps that are resident have their places until the last group that
-keeps them.
+keeps them.  Weights that stand have theirs from the first instruction on and keep it; a warm
+schedule finds them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
@@ -15,7 +16,16 @@ from dataflow_sim.graph.layer import Tensor, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
-from dataflow_sim.program.instructions import Free, Load, Program, Slice, Store, Stream
+from dataflow_sim.program.instructions import (
+    Alloc,
+    Free,
+    Load,
+    Program,
+    Slice,
+    Standing,
+    Store,
+    Stream,
+)
 from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name
 from dataflow_sim.program.planes import tiles
 from dataflow_sim.program.row_pipeline import RowPipeline
@@ -112,6 +122,7 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
     tensors = dict(graph.tensors)
     memory = schedule.memory
     tables = RowTables(graph, memory)
+    standing = _reserve(graph, schedule, emitter)
     for number, group in enumerate(schedule.groups):
         homes = {
             name: home
@@ -126,7 +137,8 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         else:
             _lower_alone(graph, group, memory, emitter, tensors)
         emitter.free_all()
-        _move_out(schedule.groups[number + 1 :], emitter)
+        later = schedule.groups[number + 1 :]
+        _move_out(later[0].resident if later else schedule.standing, emitter)
         done += sum(layer.tiling.steps for layer in group.layers)
         progress(done, total)
     return Program(
@@ -136,16 +148,39 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         tensors=tensors,
         instructions=tuple(emitter.instructions),
         accumulator_capacity_bytes=memory.accumulator_capacity_bytes or 0,
+        stands=standing if schedule.warm else (),
+        leaves=standing,
     )
+
+
+def _reserve(graph: NetworkGraph, schedule: Schedule, emitter: Emitter) -> tuple[Standing, ...]:
+    """Places for the weights that stand; a warm program finds them allocated."""
+    found = []
+    for home in schedule.residents:
+        name = home.tensors[0]
+        if name not in schedule.standing:
+            continue
+        tensor = graph.tensors[name]
+        emitter.resident[name] = emitter.place(name, tensor.shape, tensor.local_bits, home.address)
+        alloc = emitter.instructions[-1]
+        assert isinstance(alloc, Alloc)
+        found.append(Standing(name, alloc))
+    if schedule.warm:
+        emitter.instructions.clear()
+    return tuple(found)
 
 
 def _move_in(
     graph: NetworkGraph, group: Group, homes: Mapping[str, Resident], emitter: Emitter
 ) -> None:
-    """Reserve the maps that are resident from this group on, and load those that are kept.
+    """Reserve the maps that are resident from this group on, and load what is kept.
 
-    A map that takes over the place of one that dies shares its buffer.
+    A map that takes over the place of one that dies shares its buffer; weights that stand
+    have their place.
     """
+    for name in sorted(emitter.resident.keys() & set(group.kept)):
+        box = whole(graph.tensors[name].shape)
+        emitter.instructions.append(Load(name, box, emitter.resident[name], ORIGIN))
     for name in sorted(group.resident - emitter.resident.keys()):
         home, tensor = homes[name], graph.tensors[name]
         sharing = [emitter.resident[other] for other in home.tensors if other in emitter.resident]
@@ -158,9 +193,8 @@ def _move_in(
             emitter.instructions.append(Load(name, whole(tensor.shape), buffer, ORIGIN))
 
 
-def _move_out(later: Sequence[Group], emitter: Emitter) -> None:
-    """Free the maps that the next group does not keep, unless their place was taken over."""
-    staying = later[0].resident if later else frozenset()
+def _move_out(staying: frozenset[str], emitter: Emitter) -> None:
+    """Free what is not `staying`, unless its place was taken over."""
     for name in sorted(emitter.resident.keys() - staying):
         buffer = emitter.resident.pop(name)
         if buffer not in emitter.resident.values():

@@ -135,14 +135,11 @@ class RowPipeline:
         shape = self.graph.tensors[layer.weight].shape
         tiling = self._tiling(index)
         if not tiling.streamed:
-            held = Held(layer.weight, index, 0, 0)
-            yield everything, Slice(self.buffers[held], ORIGIN, whole(shape))
+            buffer = self._weights(layer.weight, index)
+            yield everything, Slice(buffer, ORIGIN, whole(shape))
             return
-        slots = [
-            buffer
-            for slot in (0, 1)
-            if (buffer := self.buffers.get(Held(layer.weight, index, slot, moment))) is not None
-        ]
+        turns = [self.buffers.get(Held(layer.weight, index, slot, moment)) for slot in (0, 1)]
+        slots = [buffer for buffer in turns if buffer is not None]
         size = tiling.output_channel_tile
         for number, first in enumerate(range(0, shape[0], size)):
             channels = Span(first, min(first + size, shape[0]))
@@ -200,7 +197,12 @@ class RowPipeline:
             return None
         shape = self.graph.tensors[name].shape
         box = Box(Span(0, shape[0]), channels, _ONE, _ONE)
-        return Slice(self.buffers[Held(name, index, 0, 0)], (0, channels.start, 0, 0), box)
+        return Slice(self._weights(name, index), (0, channels.start, 0, 0), box)
+
+    def _weights(self, name: str, index: int) -> int:
+        """The buffer of weights that stay: for the group, or from one frame to the next."""
+        there = self.emit.resident.get(name)
+        return self.buffers[Held(name, index, 0, 0)] if there is None else there
 
     def _row(self, name: str, box: Box) -> Slice:
         """One row of a map that the group makes, in its own buffer or in the resident map's."""

@@ -217,6 +217,9 @@ class SweepNest:
             self.layer.weights, self.problem.constants, self.constants, strict=True
         ):
             box = whole(tensor.shape)
+            if name in self.emit.resident:
+                yield resident_slice(self.emit.resident[name], box)
+                continue
             if held.box is None:
                 held.box, held.buffer = box, held.slots.advance()
                 self.emit.instructions.append(Load(name, box, held.buffer, ORIGIN))

@@ -2,7 +2,7 @@
 
 Read from the stays of buffers, which a run lists in order of allocation.  What a buffer
 holds is read from its label: `<layer>: kernel`, `<layer>: input` and so on, `<map>: row`, or
-the bare name of a map that is resident.
+the bare name of a map that is resident, or of weights that stay from frame to frame.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class LiveSet:
 
     The i-th change is at instruction `instructions[i]`; `held_bytes[k, i]` are the bytes of
     the k-th kind of HELD from there on.  `end_instruction` is the last change, where nothing
-    is left; `peak` is the index of the first change after which most bytes are in use, and
-    `holdings` are in use then, the largest first.  `stretches` are the groups in order; a
-    group without a buffer of its own, which works on resident maps, is not among them.
+    is left but weights that stay for the next frame; `peak` is the index of the first change
+    after which most bytes are in use, and `holdings` are in use then, the largest first.
+    `stretches` are the groups in order; a group without a buffer of its own that names a layer,
+    which works on resident maps or on weights that stay, is not among them.
     """
 
     instructions: Numbers
@@ -85,8 +86,10 @@ def live_set(result: RunResult) -> LiveSet:
     first, last, size = np.array(fields, dtype=np.int64).T
     labels = [stay.label for stay in stays]
     resident = {name for group in result.groups for name in group.resident}
-    kind_of = {label: HELD.index(_held(label, resident)) for label in set(labels)}
+    standing = set(result.frames.resident_weights)
+    kind_of = {label: HELD.index(_held(label, resident, standing)) for label in set(labels)}
     kinds = np.array([kind_of[label] for label in labels])
+    lasts = [label in resident or label in standing for label in labels]
     instructions, held_bytes = _over_time(first, last, size, kinds)
     peak = int(held_bytes.sum(axis=0).argmax())
     at = instructions[peak]
@@ -96,12 +99,14 @@ def live_set(result: RunResult) -> LiveSet:
         end_instruction=int(last.max()),
         peak=peak,
         holdings=_holdings(labels, kind_of, size, (first <= at) & (at < last)),
-        stretches=_stretches(result, labels, first, last, kinds != HELD.index(RESIDENT)),
+        stretches=_stretches(result, labels, first, last, ~np.array(lasts, bool)),
     )
 
 
-def _held(label: str, resident: set[str]) -> str:
+def _held(label: str, resident: set[str], standing: set[str]) -> str:
     """What a buffer of this label holds."""
+    if label in standing:
+        return WEIGHTS
     if label in resident:
         return RESIDENT
     role = label.rpartition(": ")[2]

@@ -36,6 +36,22 @@ def traffic_table(result: RunResult) -> Table:
     return Table("DRAM traffic", ("reason", "bytes", "share"), tuple(rows))
 
 
+def frames_table(result: RunResult) -> Table:
+    """Frames one after the other: the cold one, each warm one, all of them, and what stays."""
+    frames = result.frames
+    count = len(frames.resident_weights)
+    held = format_bytes(frames.resident_weight_bytes)
+    rows = (
+        ("cold frame, the first", format_bytes(frames.cold_bytes)),
+        (f"warm frame, {frames.frames - 1:,} of them", format_bytes(frames.warm.total_bytes)),
+        (f"all {frames.frames:,} frames", format_bytes(frames.total_bytes)),
+        ("weights that stay", f"{count:,} tensors, {held}" if count else "none"),
+        ("warm frame, energy", f"{frames.warm_energy.total_pj / 1e6:,.3f} uJ"),
+        ("warm frame, latency", f"{frames.warm_latency_s * 1e3:,.3f} ms"),
+    )
+    return Table("Frames; all other tables are of the cold one", ("", ""), rows)
+
+
 def energy_table(result: RunResult) -> Table:
     """Energy by component with its share of the total."""
     energy = result.energy
@@ -77,7 +93,8 @@ def summary_table(result: RunResult) -> Table:
     if result.macs_executed != result.macs:
         rows.insert(1, ("MACs executed", f"{result.macs_executed:,}"))
     if result.required_gb_s is not None:
-        rows.append(("bandwidth required", f"{result.required_gb_s:,.3f} GB/s"))
+        what = "bandwidth required" + (", warm frames" if result.frames.frames > 1 else "")
+        rows.append((what, f"{result.required_gb_s:,.3f} GB/s"))
     title = f"{result.network} on {result.hardware}, {result.policy}"
     return Table(title, ("", ""), tuple(rows))
 

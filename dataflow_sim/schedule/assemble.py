@@ -133,10 +133,10 @@ class Assembler:
         return found
 
     def whereabouts(self, decision: Decision) -> tuple[frozenset[str], frozenset[str]]:
-        """Of the maps of a layer alone those that are resident, and its outputs that go to DRAM."""
+        """What of a layer alone is resident, maps and weights, and its outputs that go to DRAM."""
         (index,) = decision.members
-        maps = self.options.reads[index] | set(self.graph.layers[index].outputs)
-        return decision.resident & maps, stored_of(decision.outputs)
+        touched = self.options.reads[index].union(self.graph.layers[index].outputs)
+        return decision.resident & touched, stored_of(decision.outputs)
 
     def _alone(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
         (index,) = decision.members
@@ -237,14 +237,18 @@ class Assembler:
 
     def group_run(self, decision: Decision) -> GroupRun:
         """What a merged group's layout depends on; kernels stream channel by channel."""
-        maps: set[str] = set()
+        touched: set[str] = set()
         for index in decision.members:
-            maps |= self.options.reads[index] | set(self.graph.layers[index].outputs)
+            touched |= self.options.reads[index] | set(self.graph.layers[index].outputs)
         return GroupRun(
             decision.members,
             decision.stripe_rows,
-            tuple((index, 1) for index in decision.streamed),
-            decision.resident & maps,
+            tuple(
+                (index, 1)
+                for index in decision.streamed
+                if self.graph.layers[index].weight not in decision.resident
+            ),
+            decision.resident & touched,
             stored_of(decision.outputs),
             self.memory.doubled,
             packed=False,

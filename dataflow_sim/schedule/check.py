@@ -20,6 +20,7 @@ from dataflow_sim.schedule.rows import streams_by_channel
 from dataflow_sim.schedule.sweep import steps_of, tile_extents
 from dataflow_sim.schedule.types import (
     ORDERS,
+    Group,
     LayerSchedule,
     LayerTiling,
     PartialSums,
@@ -146,9 +147,9 @@ def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
 
 
 def _traffic_faults(
-    graph: NetworkGraph, layer: Layer, chosen: LayerSchedule, stored: frozenset[str]
+    graph: NetworkGraph, layer: Layer, chosen: LayerSchedule, group: Group
 ) -> Iterator[str]:
-    """Conservation: each weight at least once, each stored output exactly once."""
+    """Conservation: each weight at least once unless it stands, each stored output just once."""
     bits = chosen.traffic_bits
     if any(value < 0 for value in bits.values()):
         yield "negative traffic"
@@ -159,13 +160,16 @@ def _traffic_faults(
             for key, value in bits.items()
             if key.tensor == name and key.reason in (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH)
         )
-        if moved < tensor.elements * tensor.bits:
+        if name in group.resident:
+            if name not in group.kept and moved:
+                yield f"weights '{name}' stand in local memory, but {moved} bits are fetched"
+        elif moved < tensor.elements * tensor.bits:
             yield f"weights '{name}' are fetched {moved} bits of {tensor.elements * tensor.bits}"
     for name in layer.outputs:
         tensor = graph.tensors[name]
         reason = Reason.OUTPUT_WRITE if tensor.kind is TensorKind.OUTPUT else Reason.MAP_SPILL
         moved = sum(v for k, v in bits.items() if k.tensor == name and k.reason is reason)
-        due = tensor.elements * tensor.bits if name in stored else 0
+        due = tensor.elements * tensor.bits if name in group.stored else 0
         if moved != due:
             yield f"output '{name}' is written {moved} bits of {due}"
     if chosen.macs_executed < layer_macs(layer) and layer.pool is None:
@@ -188,7 +192,7 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> I
                 found.extend(_order_faults(layer, chosen.tiling))
             elif chosen.tiling.steps < 1:
                 found.append("a streamed layer takes at least one step")
-            found.extend(_traffic_faults(graph, layer, chosen, group.stored))
+            found.extend(_traffic_faults(graph, layer, chosen, group))
             if not found:
                 sound.add(id(chosen))
             yield from (f"layer '{layer.name}': {fault}" for fault in found)
@@ -198,12 +202,19 @@ def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str
     """Every map that is read is somewhere, and stays where it is said to stay."""
     in_dram = {n for n, t in graph.tensors.items() if t.kind is TensorKind.WEIGHT}
     in_dram.update(graph.inputs)
-    local: frozenset[str] = frozenset()
+    local: frozenset[str] = schedule.standing
+    brought = schedule.standing if schedule.warm else frozenset()
     for number, group in enumerate(schedule.groups):
         layers = [graph.layers[index] for index in group.members]
         outputs = {name for layer in layers for name in layer.outputs}
         made: set[str] = set()
         here = f"group {number}"
+        if not schedule.standing <= group.resident:
+            yield f"{here}: {sorted(schedule.standing - group.resident)} do not stand any more"
+        brought |= schedule.standing & set(group.kept)
+        used = {name for layer in layers for name in layer.weights}
+        for name in sorted(schedule.standing & used - brought):
+            yield f"{here}: '{name}' is used, but nobody brought it"
         for name in sorted(group.resident - local - outputs - set(group.kept)):
             yield f"{here}: '{name}' is resident, but nobody brought it"
         for name in group.kept:

@@ -190,7 +190,7 @@ def evaluate(
     source = _nest_of_input(problem, tiles, nest)
     a_pass = np.where(source.rows_roll(), tiles.plane.input_rolled, tiles.plane.input_sum)
     input_elements = source.passes("KP") * a_pass
-    channel = problem.groups * problem.input_channels * problem.kernel_area * problem.has_kernel
+    channel = problem.groups * problem.input_channels * problem.kernel_area * problem.fetches_kernel
     kernel_passes = _nest_of_kernel(problem, tiles, nest).passes("MK")
     streamed = problem.output_channels - tiles.pinned_outputs
     kernel_elements = (kernel_passes * streamed + tiles.pinned_outputs) * channel
@@ -206,8 +206,8 @@ def evaluate(
         input_elements * (problem.input_fetched_bits - tiles.pinned_inputs * problem.input_bits)
         + pinned_bits
         + kernel_elements * problem.kernel_bits
-        + input_vector_passes * problem.input_vectors * channels_in * problem.vector_bits
-        + output_vector_passes * problem.output_vectors * channels_out * problem.vector_bits
+        + input_vector_passes * problem.fetched_input_vectors * channels_in * problem.vector_bits
+        + output_vector_passes * problem.fetched_output_vectors * channels_out * problem.vector_bits
         + _output_elements(problem) * problem.output_bits * problem.output_stored
         + partial_sum_bits
         + sum(_operand_area(problem, o) * o.fetched_bits for o in problem.operands)
@@ -355,7 +355,7 @@ def _buffers(
         found["input"] = one
         pinned = tiles.pinned_inputs * pinned_plane(problem)
         found["pinned input"] = _ceil_bytes(pinned, problem.input_bits)
-    if problem.has_kernel:
+    if problem.fetches_kernel:
         weights = _nest_of_kernel(problem, tiles, nest)
         left = open_channels(tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
         kernel = tiles.group * left * tiles.input_channels * problem.kernel_area
@@ -364,11 +364,11 @@ def _buffers(
         found["kernel"] = size * slots(doubled.weights, moves)
         pinned = tiles.pinned_outputs * problem.input_channels * problem.kernel_area
         found["pinned kernel"] = _ceil_bytes(pinned, problem.kernel_local_bits)
-    if problem.input_vectors:
+    if problem.fetched_input_vectors:
         moves = group_trips * trips["K"] * nest.passes("K")
         size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)
         found["input vectors"] = size * slots(doubled.weights, moves)
-    if problem.output_vectors:
+    if problem.fetched_output_vectors:
         moves = group_trips * trips["M"] * nest.passes("M", loops="MP")
         size = _ceil_bytes(problem.output_vectors * channels_out, problem.vector_bits)
         found["output vectors"] = size * slots(doubled.weights, moves)

@@ -162,13 +162,13 @@ class LayerTraffic:
         self.readings.setdefault(name, []).append(reading)
 
     def keep(self, name: str) -> None:
-        """A map that is loaded whole, to stay, and read by this layer first."""
+        """A map or weight tensor that is loaded whole, to stay, and read by this layer first."""
         n, c, h, w = self.graph.tensors[name].shape
         self.note(name, Reading((0, c), None, None, n * h * w, n * h * w))
 
     def fetch(self, name: str | None, fetched: int) -> None:
-        """A weight tensor of which so many elements are fetched, each at least once."""
-        if name is None:
+        """A weight tensor of which so many elements are fetched, each at least once, if any."""
+        if name is None or name in self.resident:
             return
         elements = 0 if name in self.history.fetched else self.graph.tensors[name].elements
         self.history.fetched.add(name)
@@ -241,8 +241,8 @@ def layer_schedule(
 ) -> LayerSchedule:
     """The schedule of one layer alone with its traffic by tensor and reason.
 
-    `resident` are the maps in local memory, `stored` its outputs that go to DRAM, `kept`
-    the maps loaded whole before it; `amounts` are those of a loop nest's tiling, if they are
+    `resident` are the maps and weights in local memory, `stored` its outputs that go to DRAM,
+    `kept` what is loaded whole before it; `amounts` are those of a loop nest's tiling, if they are
     known.  Layers must be asked for in execution order:
     `history` carries what came before.
     """

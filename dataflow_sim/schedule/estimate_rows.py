@@ -35,7 +35,7 @@ def merged_schedules(
         LayerTraffic(graph, layer, history, run.resident, run.stored) for layer in table.layers
     ]
     for name in kept:
-        traffic[_first_reader(table.maps[name])].keep(name)
+        traffic[_first_user(table, name)].keep(name)
     for found in table.outside():
         if found.name not in run.resident:
             _load_rows(graph, found, traffic)
@@ -63,8 +63,13 @@ def merged_schedules(
     return tuple(schedules)
 
 
-def _first_reader(found: MapRows) -> int:
-    return int(found.birth[found.needed].min() % LAYERS)
+def _first_user(table: Timetable, name: str) -> int:
+    """The place of the layer that reads a map, or uses weights, first."""
+    found = table.maps.get(name)
+    if found is not None:
+        return int(found.birth[found.needed].min() % LAYERS)
+    users = [place for place, layer in enumerate(table.layers) if name in layer.weights]
+    return min(users, key=lambda place: int(table.firings[place][0]))
 
 
 def _load_rows(graph: NetworkGraph, found: MapRows, traffic: list[LayerTraffic]) -> None:

@@ -81,7 +81,7 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
     end = len(firings) - 1
     for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
         for name in layer.weights:
-            if name == layer.weight and index in streamed:
+            if name in run.resident or (name == layer.weight and index in streamed):
                 continue
             held.append(Held(name, index, 0, 0))
             lives.append(Life(_weight_bytes(graph, name), 0, end))

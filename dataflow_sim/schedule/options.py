@@ -167,7 +167,10 @@ def _best_ways(local: Ints, bits: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
 
 @dataclass(slots=True)
 class Options:
-    """Finds the options of one network; equal questions are answered once."""
+    """Finds the options of one network; equal questions are answered once.
+
+    `reads` are the maps and weights that each layer reads.
+    """
 
     graph: NetworkGraph
     memory: MemoryOptions
@@ -189,7 +192,7 @@ class Options:
         layers = self.graph.layers
         double = self.memory.doubled.weights
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
-        self.reads = [layer_reads(layer) for layer in layers]
+        self.reads = [layer_reads(layer).union(layer.weights) for layer in layers]
         self.runs = []
         if self.may_merge:
             found = find_pieces(self)

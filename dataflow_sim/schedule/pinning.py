@@ -117,7 +117,8 @@ def sides(problem: LayerProblem, sums: PartialSums, tiles: TileArrays) -> tuple[
     """The tensors of which channels may stay: the kernel, the input, or none."""
     if problem.groups > 1 or not problem.has_kernel or sums is PartialSums.SPILLED:
         return ()
-    which = (False, True) if can_pin_input(problem) else (False,)
+    may_pin = ((False, problem.fetches_kernel), (True, can_pin_input(problem)))
+    which = [on_input for on_input, able in may_pin if able]
     return tuple(Side(problem, on_input, tiles) for on_input in which)
 
 

@@ -24,11 +24,11 @@ from dataflow_sim.schedule.rows import Ints
 class Decision:
     """One group of a plan: its layers, how they run, which maps stay.
 
-    `resident` are all maps that are local while the group runs, `outputs` the states in
-    which it leaves what it makes, `kept` the maps that are loaded whole before it; the
-    first map of `replaces` gives its place to the second, an output.  Of a merged group
-    `streamed` are the layers whose kernels are fetched again in every firing; `running` says
-    whether layers carry their reductions that may.
+    `resident` are all maps, and weights that stand, local while the group runs, `outputs` the
+    states in which it leaves what it makes, `kept` what is loaded whole before it; the first
+    map of `replaces` gives its place to the second, an output.  Of a merged group `streamed`
+    are the layers whose kernels are fetched again in every firing; `running` says whether
+    layers carry their reductions that may.
     """
 
     members: tuple[int, ...]

@@ -44,7 +44,8 @@ class LayerProblem:
     `input_fetched_bits` and `input_read_bits` are the bits of one element of all those
     channels in DRAM, and of all channels in local memory.  The output is resident, stored to
     DRAM, or both.  A `plain` problem has only the tilings that there are whichever maps are
-    resident: the reduction is not split, no channels of the input are pinned.
+    resident: the reduction is not split, no channels of the input are pinned.  `standing` names
+    the roles of weights that are whole in local memory before the layer begins.
     """
 
     kind: LayerKind
@@ -71,6 +72,22 @@ class LayerProblem:
     output_resident: bool = False
     output_stored: bool = True
     plain: bool = False
+    standing: frozenset[str] = frozenset()
+
+    @property
+    def fetches_kernel(self) -> bool:
+        """Whether there is a kernel, and it comes from DRAM."""
+        return self.has_kernel and "kernel" not in self.standing
+
+    @property
+    def fetched_input_vectors(self) -> int:
+        """Constants of an input channel that come from DRAM."""
+        return 0 if "input vectors" in self.standing else self.input_vectors
+
+    @property
+    def fetched_output_vectors(self) -> int:
+        """Constants of an output channel that come from DRAM."""
+        return 0 if "output vectors" in self.standing else self.output_vectors
 
     @property
     def kernel_area(self) -> int:
@@ -242,8 +259,8 @@ def layer_problem(
 ) -> LayerProblem:
     """The numbers of a layer that is not streamed.
 
-    `resident` names the maps that are whole in local memory while it runs, its own output
-    among them or not; `stored` tells whether the output goes to DRAM.
+    `resident` names the maps and weights that are whole in local memory while it runs, its own
+    output among them or not; `stored` tells whether the output goes to DRAM.
     """
     tensors = graph.tensors
 
@@ -279,6 +296,7 @@ def layer_problem(
         memory=memory,
         output_resident=layer.output in resident,
         output_stored=stored,
+        standing=frozenset(role for role, name in weight_roles(layer) if name in resident),
     )
 
 

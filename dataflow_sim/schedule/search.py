@@ -45,7 +45,7 @@ _NOTHING: frozenset[str] = frozenset()
 Progress = Callable[[int, int], None]
 
 
-def _no_progress(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
@@ -80,7 +80,7 @@ class Curve:
     def __init__(self, policy: str, points: tuple[CurvePoint, ...], assembler: Assembler) -> None:
         self.policy = policy
         self.points = points
-        self._assembler = assembler
+        self.assembler = assembler
 
     def schedule(self, capacity_bytes: int) -> Schedule | None:
         """The best schedule in a local memory; None where the smallest does not fit."""
@@ -88,7 +88,7 @@ class Curve:
         if place == 0:
             return None
         point = self.points[place - 1]
-        found = self._assembler.assemble(point.plan, point.peak_bytes, capacity_bytes)
+        found = self.assembler.assemble(point.plan, point.peak_bytes, capacity_bytes)
         memory = replace(found.memory, capacity_bytes=capacity_bytes)
         return replace(found, policy=self.policy, memory=memory)
 
@@ -201,7 +201,7 @@ def budget_curve(
     graph: NetworkGraph,
     memory: MemoryOptions,
     policy: str,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Curve:
     """The budget curve of a network under a named policy.  Raises InputError for others."""
     if policy not in POLICIES:
@@ -214,9 +214,10 @@ def schedule_network(
     graph: NetworkGraph,
     memory: MemoryOptions,
     policy: str,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
+    known: Curve | None = None,
 ) -> Schedule:
-    """Schedule a network under a named policy.
+    """Schedule a network under a named policy, whose curve may be known.
 
     Raises InputError for an unknown policy or a memory of no bytes, DoesNotFitError naming
     the most demanding layer when none of the policy's schedules fits.
@@ -227,7 +228,7 @@ def schedule_network(
         raise InputError("local memory has 0 bytes; give at least 1 (local_memory.capacity)")
     if policy == "layerwise":
         return _layerwise_schedule(graph, memory)
-    curve = budget_curve(graph, memory, policy, progress)
+    curve = known or budget_curve(graph, memory, policy, progress)
     schedule = curve.schedule(memory.capacity_bytes)
     if schedule is None:
         found = _does_not_fit(graph, Baseline(graph, memory), memory.capacity_bytes)
@@ -238,7 +239,7 @@ def schedule_network(
 
 def _layerwise_schedule(graph: NetworkGraph, memory: MemoryOptions) -> Schedule:
     """Every layer alone in one memory, without the rest of the curve."""
-    search = _Search(graph, memory, _no_progress)
+    search = _Search(graph, memory, no_progress)
     baseline, assembler = search.prepare("layerwise")
     budgets = baseline.breakpoints()
     place = int(np.searchsorted(budgets, memory.capacity_bytes, "right"))

@@ -145,7 +145,8 @@ def sweep_problem(
     for role, name in weight_roles(layer):
         tensor = graph.tensors[name]
         bits = tensor.shape[1] * tensor.bits
-        numbers = (tensor.bits, tensor.shape[1], bits, bits, doubled.weights)
+        held, moved = (0, 0) if name in resident else (tensor.shape[1], bits)
+        numbers = (tensor.bits, held, moved, bits, doubled.weights)
         constants.append(SweptTensor(role, tensor.shape, (), *numbers))
     return SweepProblem(sweep, tuple(inputs), tuple(outputs), tuple(constants), memory)
 

@@ -117,8 +117,9 @@ class Group:
     A group of one layer with a `LayerTiling` runs its loop nest; any other is merged:
     `stripe_rows` rows of its input at a time, None for the finest timetable.  Of its maps
     those in `resident` are whole in local memory while it runs, those in `stored` are
-    written to DRAM, those in `kept` are loaded whole before it and stay.  Its own buffers
-    lie in [address, address + local_bytes), those of a merged group packed or in rings.
+    written to DRAM, those in `kept` are loaded whole before it and stay; weights that stand are
+    among the resident, and among the kept where they are brought.  Its own buffers lie in
+    [address, address + local_bytes), those of a merged group packed or in rings.
     """
 
     members: tuple[int, ...]
@@ -185,7 +186,8 @@ class Schedule:
 
     The groups run one after the other, in a topological order of the network's layers that
     is the schedule's own.  `local_bytes` is its height: the highest address that any of its
-    buffers reaches.
+    buffers reaches.  `standing` are weights that have a place all the time and are left there at
+    the end; they are there at the beginning, too, where it is `warm`.
     """
 
     network: str
@@ -193,6 +195,8 @@ class Schedule:
     memory: MemoryOptions
     groups: tuple[Group, ...]
     residents: tuple[Resident, ...] = ()
+    standing: frozenset[str] = frozenset()
+    warm: bool = False
 
     @property
     def order(self) -> tuple[int, ...]:

@@ -190,6 +190,7 @@ class _Counter:
             if isinstance(instruction, Load | Store):
                 boxes[instruction.tensor].append(instruction.box)
         self.grids = {name: _Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
+        self.buffers = {each.alloc.buffer: each.alloc for each in self.program.stands}
 
     def run(self) -> Ledger:
         """Read all instructions in order."""

@@ -1,6 +1,7 @@
 """Memory on chip over time: who occupies which addresses, and that nobody overlaps.
 
-Every buffer occupies [address, address + size) of its memory from its Alloc to its Free.  The
+Every buffer occupies [address, address + size) of its memory from its Alloc to its Free; what
+stands before the program from its beginning, what the program leaves to its end.  The
 peak height of a memory is the highest address in use at any time: it, not the sum of sizes,
 has to fit.
 """
@@ -47,6 +48,12 @@ def occupancy(program: Program) -> Occupancy:
     addresses: dict[Memory, list[tuple[int, int]]] = {memory: [] for memory in Memory}
     peak = dict.fromkeys(Memory, 0)
     stays = []
+    for standing in program.stands:
+        alloc = standing.alloc
+        _check_place(program, alloc, addresses[alloc.memory], live)
+        live[alloc.buffer] = (0, alloc)
+        insort(addresses[alloc.memory], (alloc.address, alloc.buffer))
+        peak[alloc.memory] = max(peak[alloc.memory], alloc.address + alloc.size_bytes)
     for index, instruction in enumerate(program.instructions):
         if isinstance(instruction, Alloc):
             memory = instruction.memory
@@ -61,6 +68,13 @@ def occupancy(program: Program) -> Occupancy:
             addresses[alloc.memory].remove((alloc.address, alloc.buffer))
             place = (alloc.address, alloc.size_bytes, alloc.memory)
             stays.append(Residency(alloc.buffer, alloc.label, start, index, *place))
+    end = len(program.instructions)
+    for alloc in (standing.alloc for standing in program.leaves):
+        start, there = live.pop(alloc.buffer, (0, None))
+        if there != alloc:
+            raise ProgramError(f"buffer '{alloc.label}' is to be left, but not there")
+        place = (alloc.address, alloc.size_bytes, alloc.memory)
+        stays.append(Residency(alloc.buffer, alloc.label, start, end, *place))
     if live:
         raise ProgramError(f"{len(live)} buffers are never freed, first {min(live)}")
     stays.sort(key=lambda stay: (stay.start, stay.buffer))

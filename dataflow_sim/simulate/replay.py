@@ -36,6 +36,7 @@ from dataflow_sim.program.instructions import (
     Memory,
     Program,
     Slice,
+    Standing,
     Store,
     Stream,
 )
@@ -63,10 +64,16 @@ Number = TypeVar("Number", np.float32, np.int64)
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay leaves: the DRAM's tensors by name, and the DRAM bytes that moved."""
+    """What a replay leaves: the DRAM's tensors by name, and the DRAM bytes that moved.
+
+    `local` is the local memory as the program leaves it, `shadows` which elements lie in the
+    buffers that stay there.
+    """
 
     tensors: Mapping[str, npt.NDArray[np.float32]]
     dram_bytes: int
+    local: bytes
+    shadows: Mapping[Standing, Ids]
 
 
 def _sums_of(layer: int) -> str:
@@ -102,6 +109,26 @@ class _Machine:
             n, c, h, w = layer.body_shape
             start += n * c * h * max(w, layer.output_shape[3])
 
+    def resume(self, before: Replayed) -> None:
+        """Begin with the local memory that another program left."""
+        if len(before.local) != self.program.capacity_bytes:
+            raise ProgramError(f"{len(before.local)} bytes of local memory were left")
+        self.memory[Memory.LOCAL][:] = before.local
+        for standing in self.program.stands:
+            if standing not in before.shadows:
+                raise ProgramError(f"'{standing.tensor}' is to stand where nothing was left")
+            self._open(standing.alloc)
+            self.shadows[standing.alloc.buffer] = before.shadows[standing].copy()
+
+    def _open(self, alloc: Alloc) -> Window:
+        """The window of a buffer on the bytes of its memory."""
+        if alloc.bits != _BITS:
+            raise ProgramError(f"buffer of {alloc.bits} bits; a replay needs {_BITS}")
+        count = int(np.prod(alloc.shape))
+        flat = np.frombuffer(self.memory[alloc.memory], np.float32, count, alloc.address)
+        self.buffers[alloc.buffer] = flat.reshape(alloc.shape)
+        return self.buffers[alloc.buffer]
+
     def run(self) -> Replayed:
         for number, instruction in enumerate(self.program.instructions):
             try:
@@ -109,7 +136,8 @@ class _Machine:
             except (ProgramError, IndexError, ValueError) as error:
                 kind = type(instruction).__name__
                 raise ProgramError(f"instruction {number} ({kind}): {error}") from error
-        return Replayed(self.dram, self.moved_bytes)
+        shadows = {s: self.shadows[s.alloc.buffer] for s in self.program.leaves}
+        return Replayed(self.dram, self.moved_bytes, bytes(self.memory[Memory.LOCAL]), shadows)
 
     def _execute(self, instruction: Alloc | Free | Load | Store | Compute | Stream) -> None:
         if isinstance(instruction, Load):
@@ -135,13 +163,7 @@ class _Machine:
         elif isinstance(instruction, Compute):
             self._compute(instruction)
         elif isinstance(instruction, Alloc):
-            if instruction.bits != _BITS:
-                raise ProgramError(f"buffer of {instruction.bits} bits; a replay needs {_BITS}")
-            count = int(np.prod(instruction.shape))
-            place = self.memory[instruction.memory]
-            flat = np.frombuffer(place, np.float32, count, instruction.address)
-            self.buffers[instruction.buffer] = flat.reshape(instruction.shape)
-            flat[...] = np.nan
+            self._open(instruction)[...] = np.nan
             self.shadows[instruction.buffer] = np.full(instruction.shape, _NOTHING, np.int64)
         elif isinstance(instruction, Free):
             self.buffers.pop(instruction.buffer)[...] = np.nan
@@ -343,15 +365,23 @@ class _Machine:
 
 
 def replay(
-    program: Program, graph: NetworkGraph, inputs: Mapping[str, npt.NDArray[np.float32]]
+    program: Program,
+    graph: NetworkGraph,
+    inputs: Mapping[str, npt.NDArray[np.float32]],
+    before: Replayed | None = None,
 ) -> Replayed:
     """Execute a program of the graph on the given inputs.
 
-    Raises ProgramError naming the instruction that reads or writes what it must not.
+    Where something stands in local memory at its beginning, `before` is what the program
+    before it left, of the same graph.  Raises ProgramError naming the instruction that reads or
+    writes what it must not.
     """
     values = {name: c.value for name, c in graph.constants.items() if c.value is not None}
     dram = dram_image(graph, inputs)
     for tensor in program.tensors.values():
         if tensor.kind is TensorKind.PARTIAL_SUM:
             dram[tensor.name] = np.full(tensor.shape, np.nan, np.float32)
-    return _Machine(program, values, dram).run()
+    machine = _Machine(program, values, dram)
+    if before is not None:
+        machine.resume(before)
+    return machine.run()

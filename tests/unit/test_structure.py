@@ -33,9 +33,12 @@ MAY_IMPORT = {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
     "energy": {"graph", "hardware", "results"},
+    "proof": {
+        *("energy", "errors", "graph", "program", "results", "schedule", "simulate", "traffic"),
+    },
     "pipeline": {
-        *("errors", "graph", "ingest", "networks", "hardware", "schedule", "program"),
-        *("simulate", "energy", "results", "traffic"),
+        *("errors", "graph", "ingest", "networks", "hardware", "schedule", "proof"),
+        *("energy", "results", "traffic"),
     },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
