@@ -1,9 +1,10 @@
-"""From a network, a machine and a layer's name to an ExplainResult: one layer, alone."""
+"""From a network, a machine and a layer's name to what `explain` tells: a layer, or its group."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 
 from dataflow_sim.errors import DoesNotFitError, InputError
 from dataflow_sim.graph.analyses import layer_macs, vector_elements, weight_elements
@@ -11,7 +12,7 @@ from dataflow_sim.graph.layer import Layer, LayerKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.inspection import folded
-from dataflow_sim.pipeline import RunOptions, memory_options, prepare
+from dataflow_sim.pipeline import Progress, RunOptions, memory_options, no_progress, prepare
 from dataflow_sim.results_of_explanation import (
     Alternative,
     Buffer,
@@ -24,6 +25,7 @@ from dataflow_sim.results_of_explanation import (
     Move,
     Pinned,
 )
+from dataflow_sim.results_of_groups import GroupExplanation
 from dataflow_sim.schedule.alone import AnyProblem, any_problem, frontier
 from dataflow_sim.schedule.alternatives import alternatives
 from dataflow_sim.schedule.bounds import (
@@ -31,13 +33,25 @@ from dataflow_sim.schedule.bounds import (
     layer_floor_bytes,
     square_root_bound_bytes,
 )
+from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.explanation import (
+    THROUGH_DRAM,
+    Whereabouts,
     memory_steps,
     moved_bytes,
     schedule_alone,
     stream_buffers,
     tensor_traffic,
 )
+from dataflow_sim.schedule.frontier import Choice
+from dataflow_sim.schedule.group_explanation import (
+    group_members,
+    group_rows,
+    group_traffic,
+    held_bytes,
+    resident_maps,
+)
+from dataflow_sim.schedule.layout import run_of
 from dataflow_sim.schedule.nest import (
     in_place,
     nest_buffers,
@@ -48,7 +62,9 @@ from dataflow_sim.schedule.nest import (
     pinned_channels,
     stationary,
 )
+from dataflow_sim.schedule.otherwise import Alternatives
 from dataflow_sim.schedule.problem import StreamProblem
+from dataflow_sim.schedule.search import Curve, budget_curve, schedule_on
 from dataflow_sim.schedule.sweep import SweepProblem
 from dataflow_sim.schedule.sweep_nest import (
     sweep_buffers,
@@ -57,7 +73,7 @@ from dataflow_sim.schedule.sweep_nest import (
     sweep_nest_name,
     sweep_stationary,
 )
-from dataflow_sim.schedule.types import LayerTiling
+from dataflow_sim.schedule.types import LayerTiling, MemoryOptions
 
 _NEXT_STEPS = 3
 _NEAREST = 3
@@ -76,18 +92,38 @@ def explain(
     graph = prepare(graph, hardware, options)
     layer, memory = graph.layers[index], memory_options(hardware)
     capacity = memory.capacity_bytes
-    problem = any_problem(graph, layer, memory)
-    found = frontier(problem)
+    found = frontier(any_problem(graph, layer, memory))
     choice = found.best(capacity)
     if choice is None:
         raise DoesNotFitError(layer.name, int(found.local_bytes[0]), capacity)
-    tiling = choice.tiling
-    chosen = schedule_alone(graph, index, tiling, memory)
+    return _nest(graph, hardware, index, memory, choice)
+
+
+def _nest(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    index: int,
+    memory: MemoryOptions,
+    choice: Choice,
+    maps: Whereabouts = THROUGH_DRAM,
+    resident_bytes: int | None = None,
+) -> ExplainResult:
+    """The loop nest of a layer alone, whose maps are where `maps` says, in a memory."""
+    layer, tiling, capacity = graph.layers[index], choice.tiling, memory.capacity_bytes
+    problem = any_problem(graph, layer, memory, maps.resident, maps.stored)
+    chosen = schedule_alone(graph, index, tiling, memory, maps)
     drawn = _drawn(graph, layer, problem, tiling)
     others: tuple[Alternative, ...] = ()
     if not isinstance(problem, StreamProblem):
-        others = alternatives(graph, index, problem, chosen, memory)
-    least, all_once, further = memory_steps(graph, index, found, memory, _NEXT_STEPS)
+        others = alternatives(graph, index, problem, chosen, memory, maps)
+    steps = memory_steps(graph, index, frontier(problem), memory, _NEXT_STEPS, maps)
+    least, all_once, further = steps
+    tensors = tensor_traffic(graph, layer, problem, chosen)
+    floor, root = layer_floor_bytes(graph, layer), square_root_bound_bytes(graph, layer, capacity)
+    bound = layer_bound_bytes(graph, layer, capacity)
+    if maps.touch(layer):
+        floor = sum(each.once_bytes for each in tensors if each.roles != ("partial sums",))
+        root, bound = None, floor
     return ExplainResult(
         network=graph.name,
         hardware=hardware.name,
@@ -107,15 +143,85 @@ def explain(
         local_bytes=choice.local_bytes,
         accumulator_capacity_bytes=memory.accumulator_capacity_bytes,
         accumulator_bytes=chosen.accumulator_bytes,
-        tensors=tensor_traffic(graph, layer, problem, chosen),
+        tensors=tensors,
         dram_bytes=moved_bytes(chosen),
         alternatives=others,
-        floor_bytes=layer_floor_bytes(graph, layer),
-        square_root_bytes=square_root_bound_bytes(graph, layer, capacity),
-        lower_bound_bytes=layer_bound_bytes(graph, layer, capacity),
+        floor_bytes=floor,
+        square_root_bytes=root,
+        lower_bound_bytes=bound,
         least=least,
         all_once=all_once,
         next_steps=further,
+        warnings=graph.warnings,
+        resident_bytes=resident_bytes,
+    )
+
+
+def explain_group(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions,
+    layer_name: str,
+    progress: Progress = no_progress,
+) -> GroupExplanation:
+    """Why the group in which a layer runs is as it is in the schedule that `run` chooses.
+
+    Of the options policy (`resident` or `merged`) and widths count.  Raises InputError for an
+    unknown layer, DoesNotFitError.
+    """
+    index = find_layer(graph, layer_name)
+    graph, memory = prepare(graph, hardware, options), memory_options(hardware)
+    curve = budget_curve(graph, memory, options.policy, partial(progress, "scheduling"))
+    return group_on(curve, graph, hardware, index)
+
+
+def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) -> GroupExplanation:
+    """Why the group of layer `index` is as it is, of a prepared network and its curve.
+
+    Raises DoesNotFitError.
+    """
+    memory = memory_options(hardware)
+    schedule = schedule_on(curve, graph, memory)
+    check_schedule(graph, schedule)
+    point = curve.point(memory.capacity_bytes)
+    assert point is not None, "a schedule fits"
+    number = next(n for n, group in enumerate(schedule.groups) if index in group.members)
+    group, held = schedule.groups[number], held_bytes(schedule, number)
+    assembler = curve.assembler
+    merge = curve.policy == "merged"
+    otherwise = Alternatives(assembler, point.plan, point.peak_bytes, schedule, number, merge)
+    rows = nest = None
+    if group.merged:
+        run = run_of(group, memory.doubled)
+        rows = group_rows(assembler.options.tables, group, run, assembler.layout(run))
+    else:
+        tiling = group.layers[0].tiling
+        assert isinstance(tiling, LayerTiling)
+        maps = Whereabouts(group.resident, group.stored, group.kept)
+        room = replace(memory, capacity_bytes=memory.capacity_bytes - held)
+        choice = Choice(tiling, group.local_bytes, 0)
+        nest = _nest(graph, hardware, index, room, choice, maps, held)
+    return GroupExplanation(
+        network=graph.name,
+        hardware=hardware.name,
+        overrides=hardware.overrides,
+        policy=curve.policy,
+        capacity_bytes=memory.capacity_bytes,
+        schedule_bytes=schedule.local_bytes,
+        dram_bytes=otherwise.dram_bytes,
+        layer=graph.layers[index].name,
+        number=number,
+        count=len(schedule.groups),
+        merged=group.merged,
+        members=group_members(graph, group),
+        residents=resident_maps(graph, schedule, number, assembler.lives),
+        held_bytes=held,
+        own_bytes=group.local_bytes,
+        rows=rows,
+        nest=nest,
+        traffic=group_traffic(group),
+        neighbours=otherwise.neighbours(),
+        variants=otherwise.variants(),
         warnings=graph.warnings,
     )
 

@@ -60,7 +60,7 @@ _LONGEST_NAME = 250  # file systems take 255 bytes for a name
 Progress = Callable[[str, int, int], None]
 
 
-def _no_progress(stage: str, done: int, total: int) -> None:
+def no_progress(stage: str, done: int, total: int) -> None:
     """Say nothing."""
 
 
@@ -242,7 +242,7 @@ def run(
     graph: NetworkGraph,
     hardware: Hardware,
     options: RunOptions | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> RunResult:
     """Schedule, prove and price a network on a machine.
 
@@ -299,7 +299,7 @@ def curve(
     graph: NetworkGraph,
     hardware: Hardware,
     options: RunOptions | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> CurveResult:
     """The budget curve of a network on a machine, whatever its local memory.
 

@@ -260,7 +260,10 @@ class ExplainResult:
     `alternatives` ascend in DRAM bytes; the chosen tiling is not among them.  `square_root_bytes`
     is None where that bound does not hold, and below zero where it says nothing.  Below `least`
     the layer does not run; from `all_once` on it moves least, each tensor once; `next_steps` are
-    the next larger memories in which it moves less.
+    the next larger memories in which it moves less.  In a schedule in which maps may stay
+    `resident_bytes` of them are local beside the layer, and the capacity is what these leave; of
+    a layer that reads or makes one of them the bound is what each tensor in DRAM moves once.
+    None where every map of the network goes through DRAM.
     """
 
     network: str
@@ -291,11 +294,12 @@ class ExplainResult:
     all_once: MemoryStep
     next_steps: tuple[MemoryStep, ...]
     warnings: tuple[str, ...]
+    resident_bytes: int | None = None
 
     @property
     def gap(self) -> float:
-        """DRAM bytes over the lower bound."""
-        return self.dram_bytes / self.lower_bound_bytes
+        """DRAM bytes over the lower bound, 1 where nothing moves."""
+        return self.dram_bytes / self.lower_bound_bytes if self.dram_bytes else 1.0
 
     def to_json(self) -> dict[str, object]:
         """The JSON result as plain data, keys in a fixed order."""

@@ -1,4 +1,4 @@
-"""`dataflow-sim explain`: why one layer, alone, is tiled as it is."""
+"""`dataflow-sim explain`: why a layer alone is tiled as it is, or why its group is as it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflow_sim.cli.options import (
+    POLICIES,
     activation_bits_option,
     hardware_changes,
     hardware_option,
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 @click.argument("layer", metavar="LAYER")
 @hardware_option
 @local_memory_option
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="layerwise",
+    show_default=True,
+    help="layerwise: the layer alone, every map through DRAM; resident, merged: the group in "
+    "which it runs in the schedule that `run` chooses.",
+)
 @weight_bits_option
 @activation_bits_option
 @network_options
@@ -37,6 +46,7 @@ def command(
     layer: str,
     hw: str | None,
     local_memory: str | None,
+    policy: str,
     weight_bits: int | None,
     activation_bits: int | None,
     request: ReadRequest,
@@ -48,19 +58,30 @@ def command(
     Shows its loop nest with what is loaded where, what each tensor costs and why, the best
     tilings of all other nests, the bound, and what more memory would bring.  LAYER is a name
     that `inspect` lists, or a number in its order, from 1.
+
+    With --policy resident or merged: the group in which LAYER runs, the line buffers of a merged
+    one, the maps that stay around it, why it begins and ends where it does, and what
+    the nearest other groups would need and move.
     """
     from dataflow_sim import explanation, pipeline
-    from dataflow_sim.cli.render import show, warn
+    from dataflow_sim.cli.render import LateProgress, show, warn
     from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
     from dataflow_sim.report.explanation import explain_tables
+    from dataflow_sim.report.group_explanation import group_tables
 
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
-    options = pipeline.RunOptions(weight_bits=weight_bits, activation_bits=activation_bits)
+    options = pipeline.RunOptions(policy, weight_bits, activation_bits)
     graph = pipeline.load_network(network, request)
-    result = explanation.explain(graph, machine, options, layer)
-    warn(result.warnings)
+    if policy == "layerwise":
+        result = explanation.explain(graph, machine, options, layer)
+        warnings, text, tables = result.warnings, result.json_text(), explain_tables(result)
+    else:
+        with LateProgress() as progress:
+            group = explanation.explain_group(graph, machine, options, layer, progress)
+        warnings, text, tables = group.warnings, group.json_text(), group_tables(group)
+    warn(warnings)
     if as_json:
-        click.echo(result.json_text(), nl=False)
+        click.echo(text, nl=False)
         return
-    show(explain_tables(result))
+    show(tables)

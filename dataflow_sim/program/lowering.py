@@ -31,7 +31,7 @@ from dataflow_sim.program.planes import tiles
 from dataflow_sim.program.row_pipeline import RowPipeline
 from dataflow_sim.program.sweep import SweepNest
 from dataflow_sim.schedule.alone import any_problem
-from dataflow_sim.schedule.layout import GroupRun, group_layout
+from dataflow_sim.schedule.layout import group_layout, run_of
 from dataflow_sim.schedule.problem import (
     StreamProblem,
     StreamRegion,
@@ -48,7 +48,6 @@ from dataflow_sim.schedule.types import (
     MemoryOptions,
     PartialSums,
     Resident,
-    RowTiling,
     Schedule,
 )
 
@@ -237,21 +236,7 @@ def _lower_alone(
 
 
 def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: Emitter) -> None:
-    tiles_of = {
-        index: layer.tiling.output_channel_tile
-        for index, layer in zip(group.members, group.layers, strict=True)
-        if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
-    }
-    run = GroupRun(
-        group.members,
-        group.stripe_rows,
-        tuple(sorted(tiles_of.items())),
-        group.resident,
-        group.stored,
-        doubled,
-        group.packed,
-        any(isinstance(x.tiling, RowTiling) and x.tiling.running for x in group.layers),
-    )
+    run = run_of(group, doubled)
     layout = group_layout(tables, run)
     if layout.height != group.local_bytes:
         raise ProgramError(

@@ -104,7 +104,10 @@ def _layer(result: ExplainResult) -> Table:
     memory = format_capacity(result.capacity_bytes)
     if result.accumulator_capacity_bytes is not None:
         memory += f" and {format_capacity(result.accumulator_capacity_bytes)} for partial sums"
-    rows.append(("runs", f"alone on {result.hardware} with {memory}, every map through DRAM"))
+    beside = "every map through DRAM"
+    if result.resident_bytes:
+        beside = f"beside {format_bytes(result.resident_bytes)} of resident maps"
+    rows.append(("runs", f"alone on {result.hardware} with {memory}, {beside}"))
     title = f"{layer.name}, layer {layer.number} of {layer.count} of {result.network}"
     return Table(title, ("", ""), tuple(rows))
 

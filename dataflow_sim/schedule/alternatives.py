@@ -32,7 +32,12 @@ import numpy.typing as npt
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.results_of_explanation import Alternative
 from dataflow_sim.schedule.closed_form import evaluate
-from dataflow_sim.schedule.explanation import moved_bytes, schedule_alone
+from dataflow_sim.schedule.explanation import (
+    THROUGH_DRAM,
+    Whereabouts,
+    moved_bytes,
+    schedule_alone,
+)
 from dataflow_sim.schedule.frontier import Block, Choice, blocks, choice_at
 from dataflow_sim.schedule.nest import nest_loops, nest_name, stationary
 from dataflow_sim.schedule.pinning import Side, sides
@@ -194,6 +199,7 @@ def alternatives(
     problem: LayerProblem | SweepProblem,
     chosen: LayerSchedule,
     memory: MemoryOptions,
+    maps: Whereabouts = THROUGH_DRAM,
 ) -> tuple[Alternative, ...]:
     """What the best tilings of all other nests would cost that fit, fewest bytes first."""
     tiling, moved = chosen.tiling, moved_bytes(chosen)
@@ -208,7 +214,7 @@ def alternatives(
         nest, stays = _named(problem, choice.tiling)
         if (nest, choice.tiling.partial_sums) == own:
             continue
-        there = moved_bytes(schedule_alone(graph, index, choice.tiling, memory))
+        there = moved_bytes(schedule_alone(graph, index, choice.tiling, memory, maps))
         found.append(
             Alternative(
                 nest=nest,
@@ -217,7 +223,7 @@ def alternatives(
                 tiling=asdict(choice.tiling),
                 local_bytes=choice.local_bytes,
                 dram_bytes=there,
-                more_share=there / moved - 1,
+                more_share=there / moved - 1 if moved else 0.0,
             )
         )
     # fewer bits may be a byte more, since each tensor rounds up by itself

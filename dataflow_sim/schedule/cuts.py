@@ -23,6 +23,7 @@ Source: schedules as paths through the lattice of order ideals, e.g. Ahn et al.,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -54,9 +55,16 @@ class Cuts:
 
 def prefixes(layers: int) -> Cuts:
     """The cuts of the network's own order alone."""
-    done = tuple((1 << count) - 1 for count in range(layers + 1))
-    steps = tuple(((place, place + 1),) for place in range(layers))
-    return Cuts(done, (*steps, ()), complete=False)
+    return cuts_along(range(layers))
+
+
+def cuts_along(order: Sequence[int]) -> Cuts:
+    """The cuts along one order of all layers."""
+    done = [0]
+    for index in order:
+        done.append(done[-1] | 1 << index)
+    steps = [((index, place + 1),) for place, index in enumerate(order)]
+    return Cuts(tuple(done), (*steps, ()), complete=False)
 
 
 def find_cuts(graph: NetworkGraph) -> Cuts:

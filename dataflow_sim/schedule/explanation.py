@@ -16,7 +16,7 @@ Source: the reuse analysis of `schedule.closed_form`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
@@ -63,13 +63,36 @@ _SELECTED_BY = {
 _NO_HALO: tuple[float, tuple[str, ...], bool] = (0.0, (), False)
 
 
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where the maps of a layer alone are, as in `types.Group`; stored None: all its outputs."""
+
+    resident: frozenset[str] = frozenset()
+    stored: frozenset[str] | None = None
+    kept: tuple[str, ...] = ()
+
+    def touch(self, layer: Layer) -> bool:
+        """Whether a layer reads or leaves any map in local memory, or keeps one there."""
+        own = {segment.tensor for view in layer.views for segment in view.segments}
+        own |= set(layer.outputs)
+        stored = self.stored is None or self.stored >= set(layer.outputs)
+        return bool(own & self.resident or self.kept) or not stored
+
+
+THROUGH_DRAM = Whereabouts()
+
+
 def schedule_alone(
-    graph: NetworkGraph, index: int, tiling: LayerTiling, memory: MemoryOptions
+    graph: NetworkGraph,
+    index: int,
+    tiling: LayerTiling,
+    memory: MemoryOptions,
+    maps: Whereabouts = THROUGH_DRAM,
 ) -> LayerSchedule:
-    """The schedule of one layer as if nothing ran before it, every map through DRAM."""
-    stored = frozenset(graph.layers[index].outputs)
+    """The schedule of one layer as if nothing ran before it."""
+    stored = frozenset(graph.layers[index].outputs) if maps.stored is None else maps.stored
     history = TrafficHistory(graph)
-    return layer_schedule(graph, index, tiling, memory, history, frozenset(), stored, ())
+    return layer_schedule(graph, index, tiling, memory, history, maps.resident, stored, maps.kept)
 
 
 def moved_bytes(chosen: LayerSchedule) -> int:
@@ -205,6 +228,8 @@ def stream_buffers(
     found = []
     for region, tensor in zip(stream_regions(graph, layer), problem.tensors, strict=True):
         size = stream_local_bytes(replace(problem, tensors=(tensor,)), steps)
+        if not size:
+            continue
         one = stream_local_bytes(replace(once, tensors=(tensor,)), steps)
         name = f"slice of {region.tensor}"
         found.append(Buffer(name, None, size // one, False, size, accumulators=False))
@@ -215,14 +240,19 @@ def stream_buffers(
 
 
 def memory_steps(
-    graph: NetworkGraph, index: int, found: Frontier, memory: MemoryOptions, count: int
+    graph: NetworkGraph,
+    index: int,
+    found: Frontier,
+    memory: MemoryOptions,
+    count: int,
+    maps: Whereabouts = THROUGH_DRAM,
 ) -> tuple[MemoryStep, MemoryStep, tuple[MemoryStep, ...]]:
     """The least memory, that of the least traffic, and the next `count` that lower traffic."""
 
     def step(local_bytes: int) -> MemoryStep:
         choice = found.least(local_bytes)
         assert choice is not None
-        there = schedule_alone(graph, index, choice.tiling, memory)
+        there = schedule_alone(graph, index, choice.tiling, memory, maps)
         return MemoryStep(local_bytes, moved_bytes(there))
 
     points = found.local_bytes.tolist()

@@ -16,7 +16,7 @@ import numpy as np
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, pack, rings
 from dataflow_sim.schedule.timetable import MapRows, RowTables, Timetable
-from dataflow_sim.schedule.types import Buffering
+from dataflow_sim.schedule.types import Buffering, Group, RowTiling
 
 
 class Held(NamedTuple):
@@ -60,6 +60,25 @@ class GroupLayout:
     lives: tuple[Life, ...]
     addresses: tuple[int, ...]
     height: int
+
+
+def run_of(group: Group, doubled: Buffering) -> GroupRun:
+    """A merged group of a schedule as the layout needs it."""
+    tiles = {
+        index: layer.tiling.output_channel_tile
+        for index, layer in zip(group.members, group.layers, strict=True)
+        if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
+    }
+    return GroupRun(
+        group.members,
+        group.stripe_rows,
+        tuple(sorted(tiles.items())),
+        group.resident,
+        group.stored,
+        doubled,
+        group.packed,
+        any(isinstance(each.tiling, RowTiling) and each.tiling.running for each in group.layers),
+    )
 
 
 def timetable_of(tables: RowTables, run: GroupRun) -> Timetable:

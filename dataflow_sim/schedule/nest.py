@@ -14,6 +14,9 @@ Constants per output channel, operands and the store of the result wait for the 
 the input channels.  Where a map is added to the sums of a split reduction, they are finished by
 steps of their own, one output channel of the tile after the other (`Finish`).
 
+Maps that are resident neither move nor take a buffer; of a map in part resident the tile is the
+largest that comes from DRAM.
+
 Pinned channels are loaded before all loops.  Of a tile what is not pinned is loaded, and nothing
 of one that is pinned whole, so that a line may happen less often than the loops around it say.
 Sizes of buffers are those of `closed_form.buffer_bytes`; nothing is estimated anew.
@@ -148,6 +151,7 @@ def _tiles(problem: LayerProblem, tiling: LayerTiling) -> dict[str, _Tile]:
     left = {
         role: tiling.group_tile * max(n, default=0) for role, n in _open(problem, tiling).items()
     }
+    left["input"] = min(left["input"], problem.input_dram_channels)
     found: dict[str, _Tile] = {}
     if left["input"]:
         found["input"] = _Tile((batch, left["input"], *source), problem.input_bits)
@@ -165,9 +169,12 @@ def _tiles(problem: LayerProblem, tiling: LayerTiling) -> dict[str, _Tile]:
     finished = 1 if _finishes(problem, tiling) else outputs
     for index, operand in enumerate(problem.operands):
         area = (1, 1) if operand.per_channel else body
-        found[f"operand {index}"] = _Tile((batch, finished, *area), operand.bits)
-    shape = (batch, finished, tiling.row_tile, tiling.column_tile)
-    found["output"] = _Tile(shape, problem.output_bits)
+        channels = min(finished, operand.dram_channels)
+        if channels:
+            found[f"operand {index}"] = _Tile((batch, channels, *area), operand.bits)
+    if problem.output_stored:
+        shape = (batch, finished, tiling.row_tile, tiling.column_tile)
+        found["output"] = _Tile(shape, problem.output_bits)
     if tiling.partial_sums is not PartialSums.NONE:
         shape = _sums_shape(problem, tiling, (batch, outputs, *body))
         found["partial sums"] = _Tile(shape, problem.memory.accumulator_bits)
@@ -225,6 +232,8 @@ def nest_buffers(problem: LayerProblem, tiling: LayerTiling) -> tuple[Buffer, ..
 
 def in_place(problem: LayerProblem, tiling: LayerTiling) -> tuple[InPlace, ...]:
     """Roles without a buffer of their own: they share that of another, tile by tile."""
+    if problem.output_resident:
+        return ()
     if tiling.partial_sums is not PartialSums.NONE:
         return (InPlace("output", "partial sums"),)
     if problem.input_in_place:

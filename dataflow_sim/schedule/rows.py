@@ -19,6 +19,7 @@ Source: as `footprints`, whose spans of one-row tiles these are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 from math import lcm
@@ -119,24 +120,43 @@ def layer_rows(layer: Layer) -> LayerRows:
     )
 
 
-def mergeable(graph: NetworkGraph, layer: Layer) -> bool:
-    """Whether a layer can run row by row: its maps are known and none of them is a constant.
+class Obstacle(StrEnum):
+    """Why a layer cannot run row by row.
 
-    Nor may any of its rows be made of padding alone.
+    STREAMED  it does not make its rows one after the other from rows of its input
+    OUTPUTS   it makes several maps
+    PADDING   one of its rows is made of padding alone
+    COLUMNS   it reads no column of its input
+    CONSTANT  it reads a constant like a map
     """
+
+    STREAMED = "streamed"
+    OUTPUTS = "several outputs"
+    PADDING = "padding"
+    COLUMNS = "no columns"
+    CONSTANT = "constant"
+
+
+def obstacle(graph: NetworkGraph, layer: Layer) -> Obstacle | None:
+    """What stands against running a layer row by row; None where nothing does."""
     if layer.kind is LayerKind.STREAMED:
-        return False
+        return Obstacle.STREAMED
+    if layer.extra_outputs:
+        return Obstacle.OUTPUTS
     needs = layer_rows(layer).views[0]
-    return (
-        not layer.extra_outputs
-        and bool((needs.low < needs.high).all())
-        and column_span(layer, layer.input).length > 0
-        and all(
-            graph.tensors[segment.tensor].kind is not TensorKind.WEIGHT
-            for view in layer.views
-            for segment in view.segments
-        )
-    )
+    if not (needs.low < needs.high).all():
+        return Obstacle.PADDING
+    if not column_span(layer, layer.input).length:
+        return Obstacle.COLUMNS
+    names = (segment.tensor for view in layer.views for segment in view.segments)
+    if any(graph.tensors[name].kind is TensorKind.WEIGHT for name in names):
+        return Obstacle.CONSTANT
+    return None
+
+
+def mergeable(graph: NetworkGraph, layer: Layer) -> bool:
+    """Whether a layer can run row by row."""
+    return obstacle(graph, layer) is None
 
 
 def depthwise(layer: Layer) -> bool:

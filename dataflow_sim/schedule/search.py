@@ -82,12 +82,16 @@ class Curve:
         self.points = points
         self.assembler = assembler
 
+    def point(self, capacity_bytes: int) -> CurvePoint | None:
+        """The breakpoint of a local memory; None where the smallest does not fit."""
+        place = bisect_right(self.points, capacity_bytes, key=lambda point: point.local_bytes)
+        return self.points[place - 1] if place else None
+
     def schedule(self, capacity_bytes: int) -> Schedule | None:
         """The best schedule in a local memory; None where the smallest does not fit."""
-        place = bisect_right(self.points, capacity_bytes, key=lambda point: point.local_bytes)
-        if place == 0:
+        point = self.point(capacity_bytes)
+        if point is None:
             return None
-        point = self.points[place - 1]
         found = self.assembler.assemble(point.plan, point.peak_bytes, capacity_bytes)
         memory = replace(found.memory, capacity_bytes=capacity_bytes)
         return replace(found, policy=self.policy, memory=memory)
@@ -229,6 +233,11 @@ def schedule_network(
     if policy == "layerwise":
         return _layerwise_schedule(graph, memory)
     curve = known or budget_curve(graph, memory, policy, progress)
+    return schedule_on(curve, graph, memory)
+
+
+def schedule_on(curve: Curve, graph: NetworkGraph, memory: MemoryOptions) -> Schedule:
+    """The schedule of a network in one memory, of its curve.  Raises DoesNotFitError."""
     schedule = curve.schedule(memory.capacity_bytes)
     if schedule is None:
         found = _does_not_fit(graph, Baseline(graph, memory), memory.capacity_bytes)

@@ -191,3 +191,84 @@ def test_a_sweep_in_text_and_json(tmp_path: Path) -> None:
     used = found["local"]["used_bytes"]
     assert sum(each["size_bytes"] for each in found["local"]["buffers"]) == used
     assert found["accumulators"] == {"capacity_bytes": None, "used_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("network", "memory"),
+    [
+        ("mobilenet_v1@0.25-128", "16KiB"),
+        pytest.param("mobilenet_v2", "256KiB", marks=pytest.mark.slow),
+    ],
+)
+def test_a_group_in_text_and_json(network: str, memory: str, tmp_path: Path) -> None:
+    """What is told of a group is what `run` has chosen."""
+    options = (network, "--hw", "bare", "--local-memory", memory, "--policy", "merged")
+    ran = json.loads(command("run", *options, "--json", cwd=tmp_path).stdout)
+    place = next(n for n, group in enumerate(ran["group_list"]) if group["merged"])
+    group = ran["group_list"][place]
+    layer = group["layers"][-1]
+    arguments = (options[0], layer, *options[1:])
+    found = explain_json(*arguments, cwd=tmp_path)
+    assert found["schema"] == "dataflow_sim.explain_group/1"
+    assert found["dram"]["network_bytes"] == ran["dram"]["total_bytes"]
+    here, local = found["group"], found["local"]
+    assert (here["number"], here["count"]) == (place, ran["groups"])
+    assert [member["name"] for member in here["members"]] == group["layers"]
+    assert here["rows"]["stripe_rows"] == group["stripe_rows"]
+    assert local["own_bytes"] == group["local_bytes"]
+    assert local["resident_bytes"] == group["resident_bytes"]
+    assert sorted(n for each in local["residents"] for n in each["tensors"]) == group["resident"]
+    buffers = sum(each["peak_bytes"] for each in here["rows"]["line_buffers"])
+    weights = sum(each["peak_bytes"] for each in here["rows"]["weights"])
+    assert buffers + weights == here["rows"]["peak"]["live_bytes"]
+    text = command("explain", *arguments, cwd=tmp_path).stdout
+    titles = [line.strip() for line in text.splitlines()]
+    for start in (
+        f"{group['layers'][0]} .. {layer}: group {place} of {ran['groups']} of {network}",
+        "runs        row by row, ",
+        "Layers as they fire in a stripe",
+        "Own local memory; most lives at firing ",
+        "live set ",
+        "Why it begins and ends where it does",
+        "behind   ",
+        "Other ways for its layers",
+        "the group as it is",
+    ):
+        assert any(line.startswith(start) for line in titles), start
+
+
+def test_a_layer_alone_beside_resident_maps(tmp_path: Path) -> None:
+    """What stays is neither loaded nor stored, and the memory is what it leaves."""
+    network, name = "mobilenet_v1@0.25-128", "conv8.pw"
+    at = ("--hw", "bare", "--local-memory", "32KiB", "--policy", "resident")
+    ran = json.loads(command("run", network, *at, "--json", cwd=tmp_path).stdout)
+    (layer,) = (each for each in ran["layers"] if each["name"] == name)
+    found = explain_json(network, name, *at, cwd=tmp_path)
+    nest, local = found["group"]["nest"], found["local"]
+    assert nest["dram"]["total_bytes"] == found["dram"]["group_bytes"]
+    assert found["dram"]["group_bytes"] == layer["dram"]["total_bytes"]
+    assert nest["tiling"] == {**layer["tiling"], "steps": layer["steps"]}
+    assert nest["local"]["capacity_bytes"] == 2**15 - local["resident_bytes"]
+    assert local["own_bytes"] + local["resident_bytes"] == layer["local_bytes"]
+    stays = {name for each in local["residents"] for name in each["tensors"]}
+    moved = {name for each in nest["dram"]["tensors"] for name in each["tensors"]}
+    assert stays
+    assert not stays & moved
+    assert found["neighbours"] == found["variants"] == []
+    text = command("explain", network, name, *at, cwd=tmp_path).stdout
+    assert "of resident maps" in text
+    assert "not in this policy" in text
+
+
+def test_groups_are_the_same_for_all_hash_seeds(tmp_path: Path) -> None:
+    at = ("--hw", "bare", "--local-memory", "16KiB", "--policy", "merged")
+    arguments = ("explain", "mobilenet_v1@0.25-128", "3", *at, "--json")
+    texts = {command(*arguments, cwd=tmp_path, seed=seed).stdout for seed in ("0", "77")}
+    assert len(texts) == 1
+
+
+def test_a_group_that_does_not_fit_and_an_unknown_policy(tmp_path: Path) -> None:
+    arguments = ("explain", "mobilenet_v1", "1", "--hw", "bare", "--policy")
+    done = command(*arguments, "merged", "--local-memory", "8B", cwd=tmp_path, code=3)
+    assert done.stdout == ""
+    command(*arguments, "fused", cwd=tmp_path, code=2)

@@ -21,11 +21,14 @@ MAY_IMPORT = {
     "graph": {"errors"},
     "ingest": {"errors", "graph"},
     "networks": {"errors"},
-    "schedule": {"errors", "garbage", "graph", "results_of_explanation", "traffic"},
+    "schedule": {
+        *("errors", "garbage", "graph", "results_of_explanation", "results_of_groups", "traffic"),
+    },
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"traffic"},
     "results_of_explanation": set(),
+    "results_of_groups": {"results_of_explanation"},
     "results_of_inspection": set(),
     "results_of_networks": set(),
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
@@ -42,11 +45,11 @@ MAY_IMPORT = {
     },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
-        "schedule",
+        *("results_of_groups", "schedule"),
     },
     "report": {
-        *("errors", "results", "results_of_explanation", "results_of_inspection"),
-        *("results_of_networks", "traffic", "units"),
+        *("errors", "results", "results_of_explanation", "results_of_groups"),
+        *("results_of_inspection", "results_of_networks", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),

@@ -1,0 +1,274 @@
+"""What `explain` shows of a group: who, line buffers, neighbours, variants as plain tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dataflow_sim.report.explanation import explain_tables
+from dataflow_sim.report.tables import Table
+from dataflow_sim.results_of_groups import (
+    GroupExplanation,
+    LineBuffer,
+    Member,
+    Neighbour,
+    Otherwise,
+    ResidentMap,
+    Rows,
+    Variant,
+)
+from dataflow_sim.units import format_bytes, format_capacity
+
+_VARIANTS = 8
+_OBSTACLES = {
+    "streamed": "does not make its rows one after the other",
+    "several outputs": "makes several maps",
+    "padding": "makes a row of padding alone",
+    "no columns": "reads no column of its input",
+    "constant": "reads a constant like a map",
+}
+
+
+def group_tables(result: GroupExplanation) -> tuple[Table, ...]:
+    """The group of a layer, merged or alone, and why it is neither more nor less."""
+    if result.nest is not None:
+        tables = [*explain_tables(result.nest), _group(result)]
+    else:
+        assert result.rows is not None
+        tables = [_group(result), _members(result), _memory(result, result.rows)]
+    if result.residents:
+        tables.append(_residents(result))
+    if result.traffic and result.merged:
+        tables.append(_traffic(result))
+    if result.neighbours:
+        tables.append(_neighbours(result))
+    if result.merged:
+        tables.append(_variants(result, result.rows))
+    return tuple(tables)
+
+
+def _group(result: GroupExplanation) -> Table:
+    """Where the group stands in its schedule."""
+    memory = format_capacity(result.capacity_bytes)
+    runs = "alone"
+    if result.rows is not None:
+        runs = f"row by row, {_counted(result.rows.stripes, 'stripe')} of {_stripe(result.rows)}"
+    own = f"{result.own_bytes:,} B"
+    if result.rows is not None:
+        lie = "packed" if result.rows.packed else "in rings"
+        own += f" {lie}, largest live set {result.rows.peak.live_bytes:,} B"
+    left = result.capacity_bytes - result.held_bytes
+    rows = [
+        ("runs", f"{runs}, on {result.hardware} with {memory}, policy {result.policy}"),
+        ("own bytes", f"{own}; resident maps take {result.held_bytes:,} B and leave {left:,} B"),
+        ("DRAM", f"{result.group_dram_bytes:,} B of {result.dram_bytes:,} B"),
+    ]
+    if result.policy == "resident":
+        rows.append(("merging", "not in this policy; `--policy merged` has it"))
+    layers = _names(tuple(member.name for member in result.members))
+    title = f"{layers}: group {result.number} of {result.count} of {result.network}"
+    return Table(title, ("", ""), tuple(rows))
+
+
+def _stripe(rows: Rows) -> str:
+    return _counted(rows.stripe_rows or 1, "row")
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    if len(names) > 2:
+        return f"{names[0]} .. {names[-1]}"
+    return " and ".join(names)
+
+
+def _members(result: GroupExplanation) -> Table:
+    """The layers as they fire."""
+    rows = tuple(
+        (
+            member.name + (" (asked for)" if member.name == result.layer else ""),
+            member.op,
+            "x".join(map(str, member.output_shape[1:])),
+            f"{member.firings:,}",
+            _kernel(member),
+        )
+        for member in result.members
+    )
+    columns = ("layer", "op", "output", "firings", "kernel")
+    return Table("Layers as they fire in a stripe", columns, rows)
+
+
+def _kernel(member: Member) -> str:
+    if member.kernel == "none":
+        return "none"
+    size = f"{member.kernel_bytes:,} B"
+    if member.kernel == "stays":
+        return f"{size} stay"
+    tile = f"{member.tile_channels:,} of {member.channels:,} channels at a time"
+    return f"{size} fetched {member.fetches:,} times, {tile}"
+
+
+# ------------------------------------------------------------ local memory
+
+
+def _memory(result: GroupExplanation, rows: Rows) -> Table:
+    """Line buffers and weights, and what lives when most does."""
+    shown = [_buffer_row(buffer) for buffer in rows.line_buffers]
+    for held in rows.weights:
+        name = f"{held.what} of {held.layer}"
+        shown.append((name, "-", f"{held.size_bytes:,}", f"{held.peak_bytes:,}", ""))
+    shown.append(("live set", "", "", f"{rows.peak.live_bytes:,}", ""))
+    how = "packed into gaps" if rows.packed else "a ring for each"
+    shown.append(("allocated", "", "", f"{result.own_bytes:,}", how))
+    peak = rows.peak
+    made = f"row {peak.first_row:,}"
+    if peak.last_row > peak.first_row:
+        made = f"rows {peak.first_row:,} to {peak.last_row:,}"
+    title = (
+        f"Own local memory; most lives at firing {peak.firing:,} of {peak.firings:,} of "
+        f"{peak.layer}, which makes {made}"
+    )
+    columns = ("line buffer, or weights", "rows", "bytes", "at the peak", "")
+    return Table(title, columns, tuple(shown))
+
+
+def _buffer_row(buffer: LineBuffer) -> tuple[str, ...]:
+    most = f"{buffer.most_rows:,} of {buffer.row_bytes:,} B"
+    there = f"{buffer.peak_bytes:,}"
+    return (buffer.tensor, most, f"{buffer.most_bytes:,}", there, _lives(buffer))
+
+
+def _lives(buffer: LineBuffer) -> str:
+    """Why so many rows live."""
+    comes = "" if buffer.made_by else "comes from DRAM; "
+    if not buffer.read_by:
+        return f"{comes}goes to DRAM" if buffer.stored else f"{comes}nobody reads it"
+    most, between = buffer.most_rows, buffer.between_rows
+    window, stride = buffer.window_rows, buffer.stride
+    text = f"{most:,} while computing, {between:,} between firings"
+    more = 1 if buffer.doubled else 0
+    explained = (window, max(window - (stride or 0), 0)) == (most - more, between - more)
+    if stride is not None and explained:
+        buffered = ", doubly buffered" if more else ""
+        text = f"K = {window}, s = {stride}{buffered}: {text}"
+    elif len(buffer.read_by) > 1:
+        text += f"; {buffer.read_by[-1]} reads it last"
+    return comes + text + ("; also goes to DRAM" if buffer.stored else "")
+
+
+def _residents(result: GroupExplanation) -> Table:
+    """The maps that are whole in local memory meanwhile."""
+    rows = tuple(
+        (" -> ".join(each.tensors), f"{each.size_bytes:,}", _matters(each))
+        for each in result.residents
+    )
+    title = "Maps resident while it runs"
+    return Table(title, ("map", "bytes", "why"), rows)
+
+
+def _matters(each: ResidentMap) -> str:
+    text = {
+        "read": "read here",
+        "made": "made here, and stays",
+        "read and made": "read here, and overwritten by what is made",
+        "waits": f"from {each.made_by}" if each.made_by else "from outside",
+    }[each.role]
+    if each.loaded:
+        text += ", loaded whole before"
+    if each.next_reader:
+        return f"{text}, for {each.next_reader}"
+    return text
+
+
+def _traffic(result: GroupExplanation) -> Table:
+    rows = [(each.tensor, each.reason, f"{each.dram_bytes:,}") for each in result.traffic]
+    rows.append(("sum", "", f"{result.group_dram_bytes:,}"))
+    return Table("DRAM traffic", ("tensor", "reason", "bytes"), tuple(rows))
+
+
+# ------------------------------------------------------------ what else there is
+
+
+def _neighbours(result: GroupExplanation) -> Table:
+    """Why the group begins and ends where it does."""
+    rows = tuple(
+        (each.side, _who(each), *_joined(each, result.capacity_bytes)) for each in result.neighbours
+    )
+    columns = ("", "could join", "how", "needs", "DRAM of all", "why not")
+    title = "Why it begins and ends where it does: bytes with resident maps, all else as it is"
+    return Table(title, columns, rows)
+
+
+def _who(neighbour: Neighbour) -> str:
+    names = _names(neighbour.layers)
+    if neighbour.whole and len(neighbour.layers) > 1:
+        return f"{names}, group {neighbour.group}"
+    if neighbour.whole:
+        return names
+    return f"{names} of group {neighbour.group}"
+
+
+def _joined(neighbour: Neighbour, capacity_bytes: int) -> tuple[str, str, str, str]:
+    found = neighbour.joined
+    if found is None:
+        text = _OBSTACLES.get(neighbour.obstacle, neighbour.obstacle)
+        return ("-", "-", "-", f"impossible: {neighbour.blocked} {text}")
+    way = _counted(found.stripe_rows or 1, "row")
+    if found.streamed:
+        way += f", {_counted(len(found.streamed), 'kernel')} streamed"
+    if found.short_bytes:
+        short = f"{found.short_bytes:,} B short"
+        if found.need_bytes <= capacity_bytes:
+            short += ", for no addresses were found"
+        return (way, f"{found.need_bytes:,}", "-", short)
+    return (way, f"{found.need_bytes:,}", f"{found.dram_bytes:,}", _more(found))
+
+
+def _more(found: Otherwise) -> str:
+    if found.more_bytes > 0:
+        return f"moves {format_bytes(found.more_bytes)} more"
+    if found.more_bytes < 0:
+        return f"would move {format_bytes(-found.more_bytes)} less; the search left it out"
+    return "moves as much"
+
+
+def _variants(result: GroupExplanation, rows: Rows | None) -> Table:
+    """Other ways to run the group's layers."""
+    assert rows is not None
+    streamed = tuple(m.name for m in result.members if m.kernel == "streams")
+    need = rows.peak.live_bytes + result.held_bytes
+    chosen = (
+        *("the group as it is", _stripe(rows), _streamed(streamed)),
+        *(f"{result.dram_bytes:,}", "chosen", f"{need:,}", ""),
+    )
+    shown = [chosen, *(row for row in _variant_rows(result.variants[:_VARIANTS]))]
+    left = len(result.variants) - _VARIANTS
+    title = "Other ways for its layers: DRAM of the whole network, live set with resident maps"
+    title += f"; {left:,} more in --json" if left > 0 else ""
+    columns = ("", "stripes of", "kernels that stream", "DRAM", "more", "local", "")
+    return Table(title, columns, tuple(shown))
+
+
+def _variant_rows(variants: tuple[Variant, ...]) -> Iterator[tuple[str, ...]]:
+    for each in variants:
+        found = each.otherwise
+        what = {
+            "alone": "each layer by itself",
+            "cut": f"cut behind {each.behind}",
+            "stripe": "another stripe",
+            "kernels": "another set of kernels",
+        }[each.what]
+        height, kernels = "-", "-"
+        if each.what in ("stripe", "kernels"):
+            height = _counted(found.stripe_rows or 1, "row")
+            kernels = _streamed(found.streamed)
+        short = f"{found.short_bytes:,} B short" if found.short_bytes else ""
+        more = f"{found.more_bytes:+,}" if found.more_bytes else "0"
+        yield (what, height, kernels, f"{found.dram_bytes:,}", more, f"{found.need_bytes:,}", short)
+
+
+def _streamed(names: tuple[str, ...]) -> str:
+    if len(names) > 2:
+        return f"{len(names):,} kernels"
+    return " and ".join(names) or "none"

@@ -1,0 +1,87 @@
+"""All ways in which the search may run some layers merged, each with what it costs.
+
+The search leaves out what cannot pay against smaller groups (`options`); whoever asks why a group
+was not chosen wants to know what it would have needed, so that nothing is left out here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dataflow_sim.schedule.merging import MergedGroup, Way, streamed_sets
+from dataflow_sim.schedule.options import (
+    SHORT_GROUP,
+    STRIPE_COUNTS,
+    STRIPE_COUNTS_OF_LONG,
+    Options,
+)
+
+# a merged group in one stripe height, and the sets of kernels that may stream in it
+Grown = tuple[MergedGroup, list[tuple[int, ...]]]
+# local bytes, DRAM bits; of a merged group its way, and the map whose place an output takes
+Point = tuple[int, int, Way | None, tuple[str, str] | None]
+
+
+def grown(options: Options, members: tuple[int, ...]) -> list[Grown]:
+    """Some layers merged, ascending, in every stripe height and with all sets that stream there."""
+    rows = options.graph.layers[members[0]].input.shape[2]
+    few = STRIPE_COUNTS if len(members) <= SHORT_GROUP else STRIPE_COUNTS_OF_LONG
+    sets = streamed_sets(options.kernels, members)
+    tried: list[tuple[int | None, bool, list[tuple[int, ...]]]] = [(None, False, [()])]
+    if any(options.tables.running[index] is not None for index in members):
+        tried.append((None, True, [()]))
+    heights = {-(-rows // count) for count in few if count <= rows} if sets else set()
+    # in one stripe all of them stream
+    tried += [(height, False, sets if height < rows else sets[-1:]) for height in sorted(heights)]
+    found = []
+    for height, running, some in tried:
+        group = options.group(height, running)
+        for index in members:
+            group = group.grown(index, keep=False)
+        found.append((group, some))
+    return found
+
+
+def ways(
+    options: Options,
+    groups: list[Grown],
+    resident: frozenset[str],
+    stored: frozenset[str],
+    dying: frozenset[str],
+) -> list[Point]:
+    """What a group costs in all ways; `groups` are those of `grown`.
+
+    The maps are where `resident` and `stored` say; nobody reads `dying` behind the group.
+    """
+    found: list[Point] = []
+    takes = _takes(options, groups[0][0], resident, dying)
+    for group, sets in groups:
+        sources, targets = group.timetable.outside(), group.outgoing
+        outside = np.array([[each.name in resident for each in sources]], bool)
+        going = [(each.name in resident, each.name in stored) for each in targets]
+        table = group.table(outside, np.array([going], bool).reshape(1, -1, 2), sets)
+        maps = group.timetable.maps
+        in_place = takes is not None and group.overwrites(maps[takes[1]], maps[takes[0]])
+        less = options.lives.size_bytes[takes[0]] if in_place and takes is not None else 0
+        columns = (table.local_bytes[0, 0].tolist(), table.dram_bits[0, 0].tolist(), sets)
+        for local, bits, streamed in zip(*columns, strict=True):
+            way = Way(group.height, streamed, group.timetable.running, in_place)
+            found.append((local - less, bits, way, takes if in_place else None))
+    return found
+
+
+def _takes(
+    options: Options, group: MergedGroup, resident: frozenset[str], dying: frozenset[str]
+) -> tuple[str, str] | None:
+    """The first resident map that dies in a group, and a resident output that takes its place."""
+    tensors = options.graph.tensors
+    for taken in group.timetable.outside():
+        before = tensors[taken.name]
+        if taken.name not in dying & resident or taken.name in options.lives.pinned:
+            continue
+        for made in group.outgoing:
+            after = tensors[made.name]
+            same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
+            if same and group.overwrites(made, taken):
+                return (taken.name, made.name) if made.name in resident else None
+    return None
