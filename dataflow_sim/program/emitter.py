@@ -106,9 +106,9 @@ class Emitter:
         self, view: View, box: Box, buffer: int, origin: Origin = ORIGIN
     ) -> tuple[Slice, ...]:
         """The parts of a box of a view that `load_view` has brought to local memory."""
-        if box.elements == 0:
-            return (Slice(buffer, origin, box),)
         parts = list(self._segments(view, box, buffer, origin))
+        if box.elements == 0:  # a window of padding alone, of the first place there is
+            return (parts[0][2]._replace(box=box),)
         if not any(tensor in self.resident for tensor, _, _ in parts):
             return (Slice(buffer, origin, box),)
         return tuple(part for _, _, part in parts)

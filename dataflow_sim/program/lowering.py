@@ -180,7 +180,9 @@ def _move_in(
     for name in sorted(emitter.resident.keys() & set(group.kept)):
         box = whole(graph.tensors[name].shape)
         emitter.instructions.append(Load(name, box, emitter.resident[name], ORIGIN))
-    for name in sorted(group.resident - emitter.resident.keys()):
+    # who holds a place first comes before those that take it over
+    new = group.resident - emitter.resident.keys()
+    for name in sorted(new, key=lambda name: (homes[name].tensors.index(name), name)):
         home, tensor = homes[name], graph.tensors[name]
         sharing = [emitter.resident[other] for other in home.tensors if other in emitter.resident]
         if sharing:
