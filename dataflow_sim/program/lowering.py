@@ -215,7 +215,7 @@ def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: 
         group.resident,
         group.stored,
         doubled,
-        group.packed,
+        group.packing,
         any(isinstance(x.tiling, RowTiling) and x.tiling.running for x in group.layers),
     )
     layout = group_layout(tables, run)
