@@ -12,7 +12,8 @@ for each role in the pattern (whose buffer, and the how-many-th of the spell), h
 its turn and which end of which gap it takes.  The ways that did for the spells before are
 tried first, so that the pattern, once found, carries on at no cost; where none of them does,
 the buffer that found no gap gets its turn earlier and a few roles change at random; where that
-does not help either, some spells are taken back and done in other ways.
+does not help either, some spells are taken back and done in other ways.  The free addresses
+that such a spell found are kept: a way that leads an equal spell to the same ones has failed.
 
 The free addresses of a moment are the bits of one integer: the gaps of a whole life are an
 `and` over its moments, and those that are large enough a few shifts.  A bit stands for as many
