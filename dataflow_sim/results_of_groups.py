@@ -134,12 +134,12 @@ class Rows:
     """How a merged group runs: stripes, line buffers, weights, peak, how its bytes lie.
 
     `stripe_rows` are rows of the first layer's input, None for the finest stripes, one row each;
-    `packed` says that buffers lie in the lowest gaps, else each map has a ring of its own.
+    `packing` tells how the buffers got their addresses: `rings`, `gaps` or `searched`.
     """
 
     stripe_rows: int | None
     stripes: int
-    packed: bool
+    packing: str
     line_buffers: tuple[LineBuffer, ...]
     weights: tuple[HeldWeights, ...]
     peak: Peak
@@ -149,7 +149,7 @@ class Rows:
         return {
             "stripe_rows": self.stripe_rows,
             "stripes": self.stripes,
-            "packed": self.packed,
+            "packing": self.packing,
             "line_buffers": [each.to_json() for each in self.line_buffers],
             "weights": [asdict(each) for each in self.weights],
             "peak": asdict(self.peak),

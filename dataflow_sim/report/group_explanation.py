@@ -28,6 +28,13 @@ _OBSTACLES = {
 }
 
 
+_PACKINGS = {
+    "rings": "a ring for each",
+    "gaps": "packed into gaps",
+    "searched": "packed by a search",
+}
+
+
 def group_tables(result: GroupExplanation) -> tuple[Table, ...]:
     """The group of a layer, merged or alone, and why it is neither more nor less."""
     if result.nest is not None:
@@ -54,7 +61,7 @@ def _group(result: GroupExplanation) -> Table:
         runs = f"row by row, {_counted(result.rows.stripes, 'stripe')} of {_stripe(result.rows)}"
     own = f"{result.own_bytes:,} B"
     if result.rows is not None:
-        lie = "packed" if result.rows.packed else "in rings"
+        lie = "in rings" if result.rows.packing == "rings" else "packed"
         own += f" {lie}, largest live set {result.rows.peak.live_bytes:,} B"
     left = result.capacity_bytes - result.held_bytes
     rows = [
@@ -119,7 +126,7 @@ def _memory(result: GroupExplanation, rows: Rows) -> Table:
         name = f"{held.what} of {held.layer}"
         shown.append((name, "-", f"{held.size_bytes:,}", f"{held.peak_bytes:,}", ""))
     shown.append(("live set", "", "", f"{rows.peak.live_bytes:,}", ""))
-    how = "packed into gaps" if rows.packed else "a ring for each"
+    how = _PACKINGS[rows.packing]
     shown.append(("allocated", "", "", f"{result.own_bytes:,}", how))
     peak = rows.peak
     made = f"row {peak.first_row:,}"

@@ -38,7 +38,8 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A group's place in time: it begins at an instruction, and covers layers [first, stop)."""
+    """A group's place in time: it begins at an instruction, and covers layers [first, stop) of
+    those in the order in which they run."""
 
     start_instruction: int
     first_layer: int

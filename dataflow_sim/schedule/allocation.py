@@ -106,7 +106,8 @@ def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
     """Place maps that live from one group to another, and each group's own bytes in one piece.
 
     Moments are indices of groups.  Stacks from both ends of the least memory that could
-    do; where that leaves some group without a gap, from the bottom alone.
+    do; where that leaves some group without a gap, the lower of two ways from the bottom
+    alone: all together, the largest first, or the maps before the groups.
     """
     own = np.array(groups, np.int64)[:, None]
     targets = _targets(residents, own)
@@ -115,11 +116,17 @@ def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
         target = int(targets[0])
         addresses = [at if at >= 0 else target + at for at in stacks.addresses]
         return Placed(tuple(addresses), tuple(stacks.bottom), target)
+    pieces = [Life(size, group, group) for group, size in enumerate(groups)]
+    together, height = pack([*residents, *pieces])
     addresses, _ = pack(residents)
     bases = [_base(residents, addresses, index, own) for index, own in enumerate(groups)]
-    tops = [base + own for base, own in zip(bases, groups, strict=True)]
-    ends = [a + life.size_bytes for a, life in zip(addresses, residents, strict=True)]
-    return Placed(tuple(addresses), tuple(bases), max([*tops, *ends]))
+    ends = [
+        a + life.size_bytes
+        for a, life in zip([*addresses, *bases], [*residents, *pieces], strict=True)
+    ]
+    if height <= max(ends):
+        addresses, bases = together[: len(residents)], together[len(residents) :]
+    return Placed(tuple(addresses), tuple(bases), min(height, max(ends)))
 
 
 def resident_heights(residents: Sequence[Life], groups: Ints) -> Ints:

@@ -26,6 +26,7 @@ from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
     MemoryOptions,
+    Packing,
     Resident,
     Schedule,
 )
@@ -187,16 +188,11 @@ class Assembler:
         return self._frontiers[key]
 
     def _merged(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
-        run = self.group_run(decision)
-        layout = self.layout(run)
-        if layout.height > peak:
-            packed = self.packed_layout(run)
-            if packed.height < layout.height:
-                run, layout = replace(run, packed=True), packed
+        run, layout = self.placed(self.group_run(decision), peak)
         if room > peak:
             run, layout = self._larger_tiles(run, layout, room)
         schedules = self.merged_schedules(decision, run, history)
-        return _group(decision, schedules, layout.height, run.packed)
+        return _group(decision, schedules, layout.height, run.packing)
 
     def merged_schedules(
         self, decision: Decision, run: GroupRun, history: TrafficHistory
@@ -215,14 +211,26 @@ class Assembler:
     def _larger_tiles(
         self, run: GroupRun, layout: GroupLayout, room: int
     ) -> tuple[GroupRun, GroupLayout]:
-        """Streamed kernels by as many channels at a time as there is room for."""
+        """Streamed kernels by as many channels at a time as there is room for, without a search."""
         channels = {i: self.graph.layers[i].output_shape[1] for i, _ in run.tiles}
         for share in (2, 4, 8, 16, 32) if run.tiles else ():
             tiles = tuple((i, -(-channels[i] // share)) for i, _ in run.tiles)
-            larger = replace(run, tiles=tiles)
+            easy = Packing.GAPS if run.packing is Packing.SEARCHED else run.packing
+            larger = replace(run, tiles=tiles, packing=easy)
             found = self.layout(larger)
             if found.height <= room:
                 return larger, found
+        return run, layout
+
+    def placed(self, run: GroupRun, room: int) -> tuple[GroupRun, GroupLayout]:
+        """A merged group with no more effort in its addresses than some room asks for."""
+        run = replace(run, packing=Packing.RINGS)
+        layout = self.layout(run)
+        for packing in (Packing.GAPS, Packing.SEARCHED):
+            if layout.height > room:
+                other = replace(run, packing=packing)
+                if self.layout(other).height < layout.height:
+                    run, layout = other, self.layout(other)
         return run, layout
 
     def layout(self, run: GroupRun) -> GroupLayout:
@@ -230,10 +238,6 @@ class Assembler:
         if run not in self._layouts:
             self._layouts[run] = group_layout(self.options.tables, run)
         return self._layouts[run]
-
-    def packed_layout(self, run: GroupRun) -> GroupLayout:
-        """The layout of a merged group with every buffer in the lowest gap."""
-        return self.layout(replace(run, packed=True))
 
     def group_run(self, decision: Decision) -> GroupRun:
         """What a merged group's layout depends on; kernels stream channel by channel."""
@@ -251,7 +255,7 @@ class Assembler:
             decision.resident & touched,
             stored_of(decision.outputs),
             self.memory.doubled,
-            packed=False,
+            packing=Packing.RINGS,
             running=decision.running,
         )
 
@@ -260,12 +264,12 @@ def _group(
     decision: Decision,
     schedules: tuple[LayerSchedule, ...],
     local_bytes: int,
-    packed: bool = False,
+    packing: Packing = Packing.RINGS,
 ) -> Group:
     return Group(
         members=decision.members,
         merged=decision.merged,
-        packed=packed,
+        packing=packing,
         stripe_rows=decision.stripe_rows,
         layers=schedules,
         resident=decision.resident,

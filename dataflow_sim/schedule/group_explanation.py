@@ -172,7 +172,7 @@ def group_rows(tables: RowTables, group: Group, run: GroupRun, layout: GroupLayo
     return Rows(
         stripe_rows=group.stripe_rows,
         stripes=stripes,
-        packed=group.packed,
+        packing=group.packing.value,
         line_buffers=_line_buffers(tables, run, layout, moment),
         weights=_weights(tables.graph, run, layout, moment),
         peak=peak,

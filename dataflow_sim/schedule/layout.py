@@ -1,8 +1,9 @@
 """Where everything of a merged group lies: its buffers, their lives, their addresses.
 
 The buffers are kernels and constants that stay, tiles of kernels that stream, single
-rows of maps, and running results; `allocation` gives them addresses from zero upwards, packed
-where memory is short, else in rings.  The closed form of `merging` is the largest live set of
+rows of maps, and running results; `allocation` gives them addresses from zero upwards, in
+rings or, where memory is short, in gaps, and `packing` searches where it is shorter still.  The
+closed form of `merging` is the largest live set of
 the same buffers; the height is what counts.
 """
 
@@ -15,8 +16,9 @@ import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, pack, rings
+from dataflow_sim.schedule.packing import pack_closely
 from dataflow_sim.schedule.timetable import MapRows, RowTables, Timetable
-from dataflow_sim.schedule.types import Buffering, Group, RowTiling
+from dataflow_sim.schedule.types import Buffering, Group, Packing, RowTiling
 
 
 class Held(NamedTuple):
@@ -43,7 +45,7 @@ class GroupRun:
     resident: frozenset[str]
     stored: frozenset[str]
     doubled: Buffering
-    packed: bool = True
+    packing: Packing = Packing.GAPS
     running: bool = False
 
 
@@ -76,7 +78,7 @@ def run_of(group: Group, doubled: Buffering) -> GroupRun:
         group.resident,
         group.stored,
         doubled,
-        group.packed,
+        group.packing,
         any(isinstance(each.tiling, RowTiling) and each.tiling.running for each in group.layers),
     )
 
@@ -121,11 +123,13 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
         ends = (int(np.searchsorted(firings, end[0])) for end in (result.birth, result.death))
         held.append(Held(result.name, run.members[result.producer], 0, 0))
         lives.append(Life(result.row_bytes, *ends))
-    if run.packed:
+    owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
+    if run.packing is Packing.RINGS:
+        addresses, height = rings(lives, owners)
+    elif run.packing is Packing.GAPS:
         addresses, height = pack(lives)
     else:
-        owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
-        addresses, height = rings(lives, owners)
+        addresses, height = pack_closely(lives, owners)
     places = tuple(int(f) for f in firings)
     return GroupLayout(table, places, tuple(held), tuple(lives), tuple(addresses), height)
 

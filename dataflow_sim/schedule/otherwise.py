@@ -197,19 +197,14 @@ class Alternatives:
     def run_otherwise(self, run: GroupRun) -> tuple[Schedule, int]:
         """The schedule with the group run as given, and the group's live set."""
         room = self.capacity_bytes - held_bytes(self.schedule, self.number)
-        chosen = self.assembler.layout(replace(run, packed=False))
-        if chosen.height > room:
-            packed = self.assembler.packed_layout(run)
-            chosen, run = packed, replace(run, packed=True)
-        else:
-            run = replace(run, packed=False)
+        run, chosen = self.assembler.placed(run, room)
         layers = merged_schedules(
             self.assembler.options.tables, run, chosen.timetable, self.group.kept, self._history()
         )
         group = replace(
             self.group,
             stripe_rows=run.stripe_rows,
-            packed=run.packed,
+            packing=run.packing,
             layers=layers,
             local_bytes=chosen.height,
         )

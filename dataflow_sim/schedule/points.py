@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.types import LayerSchedule, LayerTiling
+from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, Packing
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _REASONS = tuple(Reason)
@@ -172,12 +172,16 @@ class Pricer:
     # ------------------------------------------------------------ merged groups
 
     def _merged_heights(self, decision: Decision, peaks: Ints) -> Ints:
+        """What the layouts need that `assemble` takes: with no more effort than a peak asks for."""
         run = self.assembler.group_run(decision)
-        height = self.assembler.layout(run).height
-        if height <= peaks.min():
-            return np.full(len(peaks), height)
-        packed = self.assembler.packed_layout(run).height
-        return np.where(height <= peaks, height, min(height, packed))
+        lowest = self.assembler.layout(run).height
+        heights = np.full(len(peaks), lowest)
+        for packing in (Packing.GAPS, Packing.SEARCHED):
+            if lowest > peaks.min():
+                height = self.assembler.layout(replace(run, packing=packing)).height
+                lowest = min(lowest, height)
+                heights = np.where(heights > peaks, lowest, heights)
+        return heights
 
     def _merged_traffic(self, decision: Decision) -> _Moved:
         run = self.assembler.group_run(decision)

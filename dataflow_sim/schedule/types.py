@@ -110,6 +110,19 @@ class LayerSchedule:
     accumulator_bytes: int = 0
 
 
+class Packing(StrEnum):
+    """How the buffers of a merged group get their addresses, in the order of the effort.
+
+    RINGS     every map has a region of its own, with as many slots as rows of it ever live
+    GAPS      each buffer, the largest first, lies in the lowest gap
+    SEARCHED  below the lowest height that a search of bounded work finds
+    """
+
+    RINGS = "rings"
+    GAPS = "gaps"
+    SEARCHED = "searched"
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Layers executed together: indices in the network's order, as they fire within a stripe.
@@ -119,12 +132,12 @@ class Group:
     those in `resident` are whole in local memory while it runs, those in `stored` are
     written to DRAM, those in `kept` are loaded whole before it and stay; weights that stand are
     among the resident, and among the kept where they are brought.  Its own buffers lie in
-    [address, address + local_bytes), those of a merged group packed or in rings.
+    [address, address + local_bytes), those of a merged group as `packing` says.
     """
 
     members: tuple[int, ...]
     merged: bool
-    packed: bool
+    packing: Packing
     stripe_rows: int | None
     layers: tuple[LayerSchedule, ...]
     resident: frozenset[str]

@@ -19,6 +19,7 @@ from dataflow_sim.schedule.types import (
     Group,
     LayerTiling,
     MemoryOptions,
+    Packing,
     Schedule,
 )
 from dataflow_sim.simulate.replay import replay
@@ -63,7 +64,9 @@ def schedule_of(
         made = layer_schedule(graph, index, tiling, memory, history, nothing, stored, ())
         size = int(costs.local_bytes[0])
         one = (made,)
-        groups.append(Group((index,), False, False, None, one, nothing, stored, (), 0, size))
+        groups.append(
+            Group((index,), False, Packing.RINGS, None, one, nothing, stored, (), 0, size)
+        )
     capacity = max(group.local_bytes for group in groups)
     options = replace(memory, capacity_bytes=capacity)
     return Schedule(graph.name, "layerwise", options, tuple(groups))

@@ -21,6 +21,7 @@ from dataflow_sim.schedule.types import (
     Group,
     LayerTiling,
     MemoryOptions,
+    Packing,
     PartialSums,
     Schedule,
 )
@@ -77,7 +78,7 @@ def test_ledger_equals_closed_form(spec: oracle.OracleSweep, data: st.DataObject
     history = TrafficHistory(graph)
     found = layer_schedule(graph, 0, tiling, memory, history, nothing, stored, ())
     local = int(costs.local_bytes[0])
-    group = Group((0,), False, False, None, (found,), nothing, stored, (), 0, local)
+    group = Group((0,), False, Packing.RINGS, None, (found,), nothing, stored, (), 0, local)
     program = proved(graph, Schedule("sweep", "layerwise", memory, (group,)))
     assert program.instructions
     assert sum(found.traffic_bits.values()) == int(costs.dram_bits[0])

@@ -107,6 +107,12 @@ def test_residents_and_groups_share_the_memory(found: list[Life], groups: list[i
     assert placed.height >= live_peak(everything, 6)
 
 
+def test_where_stacks_leave_no_gap_all_are_packed_together() -> None:
+    """The second map would have to move for the last group but one."""
+    residents = [Life(3, 2, 4), Life(1, 1, 3), Life(6, 0, 2)]
+    assert place_residents(residents, [6, 1, 1, 8, 9]).height == 12
+
+
 def test_a_chain_of_residents_takes_its_live_set() -> None:
     """Maps that hand over from group to group stack from both ends."""
     chain = [Life(size, group, group + 1) for group, size in enumerate((50, 20, 70, 10, 40))]

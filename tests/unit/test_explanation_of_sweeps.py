@@ -35,7 +35,7 @@ from dataflow_sim.schedule.sweep_nest import (
     sweep_nest_name,
     sweep_tiling,
 )
-from dataflow_sim.schedule.types import Group, MemoryOptions, Schedule
+from dataflow_sim.schedule.types import Group, MemoryOptions, Packing, Schedule
 from tests.oracle import sweep_oracle as oracle
 from tests.oracle.test_sweep import problem_of, sweeps
 from tests.property.test_sweeps import graph_of
@@ -176,7 +176,7 @@ def test_any_tiling_is_drawn_as_it_is_lowered(
     history = TrafficHistory(graph)
     chosen = layer_schedule(graph, 0, tiling, memory, history, nothing, stored, ())
     local = int(tiling_costs(problem, order, sizes).local_bytes[0])
-    group = Group((0,), False, False, None, (chosen,), nothing, stored, (), 0, local)
+    group = Group((0,), False, Packing.RINGS, None, (chosen,), nothing, stored, (), 0, local)
     program = lower(graph, Schedule("sweep", "layerwise", memory, (group,)))
 
     allocated: dict[str, list[Alloc]] = {}

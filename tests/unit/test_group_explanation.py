@@ -82,7 +82,7 @@ def test_two_convolutions_by_hand() -> None:
     assert (found.number, found.count, found.merged, found.own_bytes) == (0, 1, True, 7_968)
     rows = found.rows
     assert rows is not None
-    assert (rows.stripe_rows, rows.stripes, rows.packed) == (None, 34, True)
+    assert (rows.stripe_rows, rows.stripes, rows.packing) == (None, 34, "gaps")
     x, y, z = rows.line_buffers
     assert x == LineBuffer("x", "", ("first",), False, False, 36, 36 * 16, 3, 2, 3, 3, 1)
     assert y == LineBuffer("y", "first", ("second",), False, False, 34, 34 * 16, 3, 2, 3, 3, 1)

@@ -65,7 +65,7 @@ def test_the_peak_is_made_of_its_holdings(case: tuple[str, str, int]) -> None:
 def test_groups_follow_one_another(case: tuple[str, str, int]) -> None:
     found = result(*case)
     live = live_set(found)
-    names = [layer.name for layer in found.layers]
+    names = [name for group in found.groups for name in group.layers]
     starts = [stretch.start_instruction for stretch in live.stretches]
     assert starts == sorted(set(starts))
     for stretch in live.stretches:
