@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from dataflow_sim.choosing import chosen_schedules
 from dataflow_sim.energy.model import (
     LayerCounts,
     add_up,
@@ -40,7 +41,7 @@ from dataflow_sim.results import (
 )
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.frames import FrameSchedules, check_frames, schedule_frames
+from dataflow_sim.schedule.frames import FrameSchedules, check_frames
 from dataflow_sim.schedule.search import budget_curve
 from dataflow_sim.schedule.types import Buffering, Group, MemoryOptions, RowTiling, Schedule
 
@@ -69,7 +70,8 @@ class RunOptions:
     """What a user may choose beside network and hardware.
 
     Widths of None leave the hardware's precision, and what a quantised file states, alone.
-    `frames` run one after the other; weights may stay from one to the next.
+    `frames` run one after the other; weights may stay from one to the next.  `objective` is what
+    the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.
     """
 
     policy: str = "layerwise"
@@ -77,6 +79,7 @@ class RunOptions:
     activation_bits: int | None = None
     frames_per_second: float | None = None
     frames: int = 1
+    objective: str = "dram"
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
@@ -253,7 +256,9 @@ def run(
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
     scheduling = partial(progress, "scheduling")
-    found = schedule_frames(graph, memory, options.policy, options.frames, scheduling)
+    found = chosen_schedules(
+        graph, hardware, memory, options.policy, options.frames, options.objective, scheduling
+    )
     cold = _frame(graph, hardware, found.cold, progress)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers
@@ -270,6 +275,7 @@ def run(
         hardware=hardware.name,
         overrides=hardware.overrides,
         policy=options.policy,
+        objective=options.objective,
         macs=sum(layer.macs for layer in layers),
         macs_executed=sum(layer.macs_executed for layer in layers),
         macs_without_padding=sum(layer_macs_without_padding(layer) for layer in graph.layers),

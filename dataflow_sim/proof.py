@@ -79,7 +79,8 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Co
     return Counts(_traffic(counted), tuple(layers), *peaks, True, stays)
 
 
-def _counts_of_estimate(schedule: Schedule) -> Counts:
+def counts_of_estimate(schedule: Schedule) -> Counts:
+    """The closed form's counts."""
     layers = tuple(
         _layer_counts(chosen.traffic_bits, chosen.macs_executed, chosen.local_bits)
         for chosen in schedule.layers
@@ -96,7 +97,7 @@ def counts_of(
     Raises ProgramError where the two differ, which is a defect.
     """
     if schedule.steps > MAXIMUM_COUNTED_STEPS:
-        return _counts_of_estimate(schedule)
+        return counts_of_estimate(schedule)
     program = lower(graph, schedule, partial(progress, "lowering"))
     ledger = count(program, partial(progress, "counting"))
     return _counts_of_ledger(schedule, ledger, occupancy(program))

@@ -223,6 +223,7 @@ class RunResult:
     hardware: str
     overrides: tuple[tuple[str, str], ...]
     policy: str
+    objective: str
     macs: int
     macs_executed: int
     macs_without_padding: int
@@ -259,6 +260,7 @@ class RunResult:
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
             "policy": self.policy,
+            "objective": self.objective,
             "macs": self.macs,
             "macs_executed": self.macs_executed,
             "macs_without_padding": self.macs_without_padding,

@@ -42,6 +42,13 @@ if TYPE_CHECKING:
 @activation_bits_option
 @click.option("--fps", type=float, metavar="RATE", help="Frames a second, for required GB/s.")
 @click.option(
+    "--objective",
+    type=click.Choice(("dram", "energy", "latency", "energy-delay")),
+    default="dram",
+    show_default=True,
+    help="What the schedule is the best in: DRAM bytes, energy, latency, or their product.",
+)
+@click.option(
     "--frames",
     type=int,
     default=1,
@@ -66,6 +73,7 @@ def command(
     weight_bits: int | None,
     activation_bits: int | None,
     fps: float | None,
+    objective: str,
     frames: int,
     request: ReadRequest,
     overrides: tuple[str, ...],
@@ -93,7 +101,7 @@ def command(
         raise InputError("--out is empty; give a directory")
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
-    options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps, frames)
+    options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps, frames, objective)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request)
         result = pipeline.run(graph, machine, options, progress)

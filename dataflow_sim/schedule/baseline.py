@@ -6,6 +6,7 @@ import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.alone import any_problem, frontier, plain_problem
+from dataflow_sim.schedule.objectives import DRAM_BITS, Objective
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import MemoryOptions
 
@@ -17,30 +18,36 @@ IMPOSSIBLE = 1 << 50
 class Baseline:
     """Frontiers of all layers alone.
 
-    `alone` holds the bits of plain tilings by budget, on a grid of budgets: with resident maps a
+    `alone` holds the costs of plain tilings by budget, on a grid of budgets: with resident maps a
     layer never does worse than that.  `least_bytes` is the smallest memory in which every
     layer runs.
     """
 
-    def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
+    def __init__(
+        self, graph: NetworkGraph, memory: MemoryOptions, objective: Objective = DRAM_BITS
+    ) -> None:
+        self.objective = objective
         self.frontiers = [frontier(any_problem(graph, layer, memory)) for layer in graph.layers]
         self.least_bytes = max(int(f.local_bytes[0]) for f in self.frontiers)
         low = min(int(f.local_bytes[0]) for f in self.frontiers)
         high = max(int(f.local_bytes[-1]) for f in self.frontiers)
         self._budgets = np.unique(np.geomspace(low, high, _BUDGETS).astype(np.int64))
         plain = [frontier(plain_problem(graph, layer, memory)) for layer in graph.layers]
-        self.alone = [self._bits(f.local_bytes, f.dram_bits) for f in plain]
+        self.alone = [
+            self._costs(f.local_bytes, objective.cost((index,), f.dram_bits))
+            for index, f in enumerate(plain)
+        ]
 
-    def _bits(self, local_bytes: Ints, dram_bits: Ints) -> Ints:
+    def _costs(self, local_bytes: Ints, costs: Ints) -> Ints:
         place = np.searchsorted(local_bytes, self._budgets, "right") - 1
-        return np.where(place >= 0, dram_bits[place], IMPOSSIBLE)
+        return np.where(place >= 0, costs[place], IMPOSSIBLE)
 
-    def point(self, local_bytes: int, dram_bits: int) -> Ints:
-        """A single point as bits by budget."""
-        return np.where(self._budgets >= local_bytes, dram_bits, IMPOSSIBLE)
+    def point(self, local_bytes: int, cost: int) -> Ints:
+        """A single point as costs by budget."""
+        return np.where(self._budgets >= local_bytes, cost, IMPOSSIBLE)
 
     def at(self, by_budget: Ints, local_bytes: Ints) -> Ints:
-        """Of bits by budget those at the largest budget within each of `local_bytes`."""
+        """Of costs by budget those at the largest budget within each of `local_bytes`."""
         place = np.searchsorted(self._budgets, local_bytes, "right") - 1
         return np.where(place >= 0, by_budget[place], IMPOSSIBLE)
 
@@ -49,12 +56,15 @@ class Baseline:
         found = np.unique(np.concatenate([f.local_bytes for f in self.frontiers]))
         return found[found >= self.least_bytes]
 
-    def total_bits(self, local_bytes: Ints) -> Ints:
-        """DRAM bits of all layers in each of these memories."""
+    def total_cost(self, local_bytes: Ints) -> Ints:
+        """The cost of all layers in each of these memories."""
         total = np.sum(
             [
-                f.dram_bits[np.searchsorted(f.local_bytes, local_bytes, "right") - 1]
-                for f in self.frontiers
+                self.objective.cost(
+                    (index,),
+                    f.dram_bits[np.searchsorted(f.local_bytes, local_bytes, "right") - 1],
+                )
+                for index, f in enumerate(self.frontiers)
             ],
             axis=0,
         )

@@ -1,11 +1,12 @@
 """Budget curves as step functions: joining them, taking the best of several.
 
-A front is a pair of arrays, local bytes ascending and DRAM bits strictly descending: with
-at least `local[i]` bytes of local memory, `bits[i]` bits move.  Two stretches of a network
-that run one after the other need the larger of their memories and move the sum of their
-bits, so their joint front is the sum of the two step functions:
+A front is a pair of arrays, local bytes ascending and costs strictly descending: with
+at least `local[i]` bytes of local memory, the cost is `costs[i]`: DRAM bits, or what another
+objective counts.  Two stretches of a network that run one after the other need the larger
+of their memories and cost the sum of theirs, so that their joint front is the sum of the
+two step functions:
 
-    bits ▲  ──┐                 ──┐                     ──┐
+    cost ▲  ──┐                 ──┐                     ──┐
          │    └───┐        +      │           =           └──┐
          │        └──────         └───────                   └───┐
          └──────────────► local bytes                            └──
@@ -27,14 +28,14 @@ from dataflow_sim.schedule.rows import Ints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Front:
-    """Local bytes ascending, DRAM bits strictly descending, and where each point came from.
+    """Local bytes ascending, costs strictly descending, and where each point came from.
 
     `source` indexes the points of the front before, `choice` those of the option taken,
     `chunk` the options themselves.
     """
 
     local_bytes: Ints
-    dram_bits: Ints
+    costs: Ints
     source: Ints
     choice: Ints
     chunk: Ints
@@ -43,19 +44,19 @@ class Front:
 Part = tuple[Ints, Ints, Ints, Ints]
 
 
-def join(front: Front, local_bytes: Ints, dram_bits: Ints) -> Part:
-    """The sum of a front and an option's: local bytes, bits, source and choice."""
+def join(front: Front, local_bytes: Ints, costs: Ints) -> Part:
+    """The sum of a front and an option's: local bytes, costs, source and choice."""
     here = front.local_bytes
     if len(local_bytes) == 1:
-        need, more = local_bytes[0], dram_bits[0]
+        need, more = local_bytes[0], costs[0]
         first = int(np.searchsorted(here, need, "right")) - 1
         if first < 0:
             source = np.arange(len(here))
-            return here, front.dram_bits + more, source, np.zeros(len(here), np.int64)
+            return here, front.costs + more, source, np.zeros(len(here), np.int64)
         local = here[first:].copy()
         local[0] = need
         source = np.arange(first, len(here))
-        return local, front.dram_bits[first:] + more, source, np.zeros(len(local), np.int64)
+        return local, front.costs[first:] + more, source, np.zeros(len(local), np.int64)
     # both ascend: those of one are placed among those of the other, from where both exist
     first = int(np.searchsorted(here, local_bytes[0], "right"))
     start = int(np.searchsorted(local_bytes, here[0], "right"))
@@ -67,7 +68,7 @@ def join(front: Front, local_bytes: Ints, dram_bits: Ints) -> Part:
     local = local[np.concatenate([[True], local[1:] > local[:-1]])]
     source = np.searchsorted(here, local, "right") - 1
     choice = np.searchsorted(local_bytes, local, "right") - 1
-    return local, front.dram_bits[source] + dram_bits[choice], source, choice
+    return local, front.costs[source] + costs[choice], source, choice
 
 
 def best_of(parts: list[Part]) -> Front:
@@ -77,10 +78,10 @@ def best_of(parts: list[Part]) -> Front:
     if len(parts) == 1:  # a joined front descends as it is
         return Front(*parts[0], np.zeros(len(parts[0][0]), np.int64))
     sizes = [len(part[0]) for part in parts]
-    local, bits, source, choice = (np.concatenate(column) for column in zip(*parts, strict=True))
+    local, costs, source, choice = (np.concatenate(column) for column in zip(*parts, strict=True))
     chunk = np.repeat(np.arange(len(parts)), sizes)
-    keep = pareto(local, bits)
-    return Front(local[keep], bits[keep], source[keep], choice[keep], chunk[keep])
+    keep = pareto(local, costs)
+    return Front(local[keep], costs[keep], source[keep], choice[keep], chunk[keep])
 
 
 class Waiting(NamedTuple):
@@ -88,11 +89,11 @@ class Waiting(NamedTuple):
 
     front: int
     local_bytes: Ints
-    dram_bits: Ints
+    costs: Ints
 
 
 class FrontGrid:
-    """Numbered fronts and their bits on a grid of budgets, to tell which joins can matter.
+    """Numbered fronts and their costs on a grid of budgets, to tell which joins can matter.
 
     Between two budgets of the grid a joined front is never below its value just before
     the second, and the lower envelope never above its value at the first.  What is above
@@ -111,14 +112,14 @@ class FrontGrid:
     def add(self, front: Front) -> int:
         """Number a front."""
         self.fronts.append(front)
-        self._at.append(_bits_at(front.local_bytes, front.dram_bits, self._budgets))
+        self._at.append(_costs_at(front.local_bytes, front.costs, self._budgets))
         ends = np.append(self._budgets[1:] - 1, np.iinfo(np.int64).max)
-        self._before.append(_bits_at(front.local_bytes, front.dram_bits, ends))
+        self._before.append(_costs_at(front.local_bytes, front.costs, ends))
         return len(self.fronts) - 1
 
-    def bits(self, front: Front) -> Ints:
-        """A front's bits by budget of the grid."""
-        return _bits_at(front.local_bytes, front.dram_bits, self._budgets)
+    def costs(self, front: Front) -> Ints:
+        """A front's costs by budget of the grid."""
+        return _costs_at(front.local_bytes, front.costs, self._budgets)
 
     def below_ceiling(self, part: Part) -> Part:
         """The part of a joined front within the ceiling."""
@@ -129,13 +130,13 @@ class FrontGrid:
         """Places of the options that may lower the envelope of all options and parts."""
         if not waiting:
             return []
-        envelope = np.full(len(self._budgets), IMPOSSIBLE_BITS)
+        envelope = np.full(len(self._budgets), IMPOSSIBLE_COST)
         for part in parts:
-            np.minimum(envelope, _bits_at(part[0], part[1], self._budgets), out=envelope)
+            np.minimum(envelope, _costs_at(part[0], part[1], self._budgets), out=envelope)
         owner = np.repeat(np.arange(len(waiting)), [len(w.local_bytes) for w in waiting])
         source = np.array([w.front for w in waiting])[owner]
         need = np.concatenate([w.local_bytes for w in waiting])
-        more = np.concatenate([w.dram_bits for w in waiting])
+        more = np.concatenate([w.costs for w in waiting])
         used, line = np.unique(source, return_inverse=True)
         at = np.stack([self._at[i] for i in used])
         before = np.stack([self._before[i] for i in used])
@@ -143,25 +144,25 @@ class FrontGrid:
         places = np.arange(len(self._budgets))
         for begin in range(0, len(need), _BLOCK):
             block = slice(begin, begin + _BLOCK)
-            bits = at[line[block]] + more[block, None]
-            bits[places < first[block, None]] = IMPOSSIBLE_BITS
-            np.minimum(envelope, bits.min(axis=0), out=envelope)
+            costs = at[line[block]] + more[block, None]
+            costs[places < first[block, None]] = IMPOSSIBLE_COST
+            np.minimum(envelope, costs.min(axis=0), out=envelope)
         keep = np.zeros(len(need), bool)
         for begin in range(0, len(need), _BLOCK):
             block = slice(begin, begin + _BLOCK)
-            bits = before[line[block]] + more[block, None]
-            keep[block] = ((bits <= envelope) & (places >= first[block, None] - 1)).any(axis=1)
+            costs = before[line[block]] + more[block, None]
+            keep[block] = ((costs <= envelope) & (places >= first[block, None] - 1)).any(axis=1)
         return np.unique(owner[keep]).tolist()  # type: ignore[no-any-return]  # integers
 
 
 _GRID = 254
 _BLOCK = 1 << 12
-IMPOSSIBLE_BITS = 1 << 50
+IMPOSSIBLE_COST = 1 << 50
 
 
-def _bits_at(local_bytes: Ints, dram_bits: Ints, budgets: Ints) -> Ints:
+def _costs_at(local_bytes: Ints, costs: Ints, budgets: Ints) -> Ints:
     """Bits in each of these memories."""
     if not len(local_bytes):
-        return np.full(len(budgets), IMPOSSIBLE_BITS)
+        return np.full(len(budgets), IMPOSSIBLE_COST)
     place = np.searchsorted(local_bytes, budgets, "right") - 1
-    return np.where(place >= 0, dram_bits[place], IMPOSSIBLE_BITS)
+    return np.where(place >= 0, costs[place], IMPOSSIBLE_COST)

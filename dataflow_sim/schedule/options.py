@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -65,7 +66,7 @@ _MAXIMUM_WAYS = 9
 _MAXIMUM_WAYS_OF_MANY_SETS = 3
 _ONLY = np.zeros(1, np.int64)
 _NEVER = np.iinfo(np.int64).min
-_MANY_BITS = np.iinfo(np.int64).max
+_DEAREST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +85,7 @@ class Option:
     merged: bool
     outputs: tuple[tuple[str, int], ...]
     local_bytes: Ints
-    dram_bits: Ints
+    costs: Ints
     output_bytes: int = 0
     ways: Sequence[Way] = ()
     places: Ints = field(default_factory=lambda: _ONLY)
@@ -150,17 +151,17 @@ def _rows_at_once(group: MergedGroup, counts: Ints) -> Ints:
     return least
 
 
-def _best_ways(local: Ints, bits: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _best_ways(local: Ints, costs: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """Along the last axis the order by local bytes, and which are on the front, in that order.
 
     Entries of _NEVER bytes are not there.
     """
     if local.shape[2] == 1:
         return np.zeros(local.shape, np.int64), local != _NEVER
-    order = np.lexsort((bits, local), axis=2)
-    ranked = np.take_along_axis(bits, order, axis=2)
-    ranked[np.take_along_axis(local, order, axis=2) == _NEVER] = _MANY_BITS
-    before = np.full(ranked.shape, _MANY_BITS)
+    order = np.lexsort((costs, local), axis=2)
+    ranked = np.take_along_axis(costs, order, axis=2)
+    ranked[np.take_along_axis(local, order, axis=2) == _NEVER] = _DEAREST
+    before = np.full(ranked.shape, _DEAREST)
     np.minimum.accumulate(ranked[:, :, :-1], axis=2, out=before[:, :, 1:])
     return order, ranked < before
 
@@ -197,7 +198,8 @@ class Options:
         if self.may_merge:
             found = find_pieces(self)
             self.runs = found.runs
-            if found.floor_bits <= compulsory_bytes(self.graph) * 8:
+            counts_bits = self.baseline.objective.counts_bits
+            if counts_bits and found.floor_bits <= compulsory_bytes(self.graph) * 8:
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
 
     def group(self, height: int | None, running: bool = False) -> MergedGroup:
@@ -222,9 +224,8 @@ class Options:
             if key not in self._alone:
                 local = (resident & self.reads[index]) | resident_of(outputs)
                 found = self.alone_frontier(index, local, stored_of(outputs))
-                self._alone[key] = Option(
-                    (index,), stop, False, outputs, found.local_bytes, found.dram_bits
-                )
+                costs = self.baseline.objective.cost((index,), found.dram_bits)
+                self._alone[key] = Option((index,), stop, False, outputs, found.local_bytes, costs)
             yield self._alone[key]
 
     def merged(
@@ -279,8 +280,9 @@ class Options:
         Nothing streams in the finest timetable.  With n stripes a layer fires at most n times.
         """
         members, tables = finest.members, self.tables
+        cost = partial(self.baseline.objective.cost, members)
         kept, fetched, _ = finest.weight_costs([()])
-        if (fetched + everything < self.baseline.at(pieces, kept)).all():
+        if (cost(fetched + everything) < self.baseline.at(pieces, kept)).all():
             yield None, False, [()]
             if any(tables.running[index] is not None for index in members):
                 yield None, True, [()]
@@ -300,7 +302,7 @@ class Options:
         least = _rows_at_once(finest, counts)
         local = held + least[:, None]
         pays = (local <= self.ceiling_bytes) & (
-            fetched + more + everything < self.baseline.at(pieces, local)
+            cost(fetched + more + everything) < self.baseline.at(pieces, local)
         )
         pays[counts == 1, :-1] = False  # in one stripe all of them stream
         for place in np.flatnonzero(pays.any(axis=1)).tolist():
@@ -331,13 +333,13 @@ class Options:
             before, after = takes[0].name, [found.name for found in first.outgoing]
             stay = going[:, after.index(takes[1].name), 0]
             shares[:, :, 0] = np.array([before in p for p in patterns])[:, None] & stay
-        local_parts, bits_parts = [], []
+        local_parts, cost_parts = [], []
         ways: list[Way] = []
         for height, running, sets in self._ways_to_run(first, pieces, everything):
             group = grower.group(number, height, running)
             _, fetched, _ = group.weight_costs(sets)
             table = group.table(outside, going, sets)
-            through = fetched + everything
+            through = self.baseline.objective.cost(members, fetched + everything)
             maps = group.timetable.maps
             in_place = takes is not None and group.overwrites(
                 maps[takes[1].name], maps[takes[0].name]
@@ -349,18 +351,18 @@ class Options:
             pays &= need <= self.ceiling_bytes
             if pays.any():
                 local_parts.append(np.where(pays, need, _NEVER))
-                bits_parts.append(table.dram_bits)
+                cost_parts.append(self.baseline.objective.cost(members, table.dram_bits))
                 ways.extend(Way(height, streamed, running, in_place) for streamed in sets)
         if not ways:
             return {}
-        local, bits = np.concatenate(local_parts, axis=2), np.concatenate(bits_parts, axis=2)
+        local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)
         outputs = [
             tuple((found.name, state) for found, state in zip(first.outgoing, way, strict=True))
             for way in leave
         ]
         sizes = self.lives.size_bytes
         stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
-        order, kept = _best_ways(local, bits)
+        order, kept = _best_ways(local, costs)
         found: dict[frozenset[str], list[Option]] = {}
         for p, pattern in enumerate(patterns):
             options = []
@@ -374,7 +376,7 @@ class Options:
                         True,
                         outputs[q],
                         local[p, q, here],
-                        bits[p, q, here],
+                        costs[p, q, here],
                         stays[q],
                         ways,
                         here,

@@ -127,7 +127,8 @@ class _Walk:
         needs = [_local_bytes(options, each, stop) for each in groups]
         local, local_resident = (min(each) for each in zip(*needs, strict=True))
         bits = int(group.weight_costs([()])[1][0])
-        through = bits + floor_bits(options.graph, group)
+        everything = np.array([bits + floor_bits(options.graph, group)])
+        through = int(options.baseline.objective.cost(group.members, everything)[0])
         if through >= int(options.baseline.at(cut, np.array([local]))[0]):
             return False, None
         pays_here = local_resident <= options.ceiling_bytes

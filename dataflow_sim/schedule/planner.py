@@ -65,6 +65,7 @@ class Planner:
         self.cuts = prefixes(len(graph.layers)) if pinned else find_cuts(graph)
         self.lives = MapLives(graph, pinned, self.cuts)
         self.merged = merged
+        self.objective = baseline.objective
         self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged)
         self.ceiling_bytes = self.options.ceiling_bytes
         # by cut: states as they are come to, and after maps were dropped or kept
@@ -84,6 +85,7 @@ class Planner:
         zero = np.zeros(1, np.int64)
         pinned = [self.graph.tensors[name] for name in sorted(self.lives.pinned)]
         bits = zero + sum(tensor.elements * tensor.bits for tensor in pinned)
+        bits = self.objective.transfer(bits)
         start = tuple(initial_state(self.lives, name) for name in self.lives.live[0])
         self.arrived[0][start] = Node(front=Front(zero, bits, zero, zero, zero))
         end = len(self.cuts.done) - 1
@@ -123,7 +125,12 @@ class Planner:
                         bits += tensor.elements * tensor.bits if state[place] == DRAM else 0
                         changed[place] = BOTH - state[place]
                     target, swapped = self._canonical(cut, tuple(changed))
-                    part = (front.local_bytes, front.dram_bits + bits, source, source * 0)
+                    part = (
+                        front.local_bytes,
+                        front.costs + self.objective.transfer(bits),
+                        source,
+                        source * 0,
+                    )
                     node = self.settled[cut].setdefault(target, Node())
                     node.add(part, Origin(cut, state, None, swapped))
         self._keep_best(self.settled[cut], cut)
@@ -141,9 +148,9 @@ class Planner:
         for name in self.lives.live[cut]:
             tensor = self.graph.tensors[name]
             readers = self.lives.readers_ahead(name, cut)
-            ahead.append(readers * tensor.elements * tensor.bits)
+            ahead.append(self.objective.transfer(readers * tensor.elements * tensor.bits))
         states = sorted(nodes)
-        bits = np.stack([self.grid.bits(nodes[state].close(self.grid)) for state in states])
+        bits = np.stack([self.grid.costs(nodes[state].close(self.grid)) for state in states])
         due = [
             sum(more for more, held in zip(ahead, state, strict=True) if held == DRAM)
             for state in states
@@ -185,7 +192,7 @@ class Planner:
                     made = held[state] - self._shared_bytes(option, resident)
                     made += sum(sizes[name] for name in resident_of(option.outputs))
                     front = self.grid.fronts[fronts[state]]
-                    part = join(front, option.local_bytes + made, option.dram_bits)
+                    part = join(front, option.local_bytes + made, option.costs)
                     node, origin = self._target(cut, state, option)
                     node.add(self.grid.below_ceiling(part), origin)
         if not self.merged:
@@ -196,7 +203,7 @@ class Planner:
                     need = option.local_bytes + (held[state] + option.output_bytes)
                     if need[0] <= self.ceiling_bytes:
                         node, origin = self._target(cut, state, option)
-                        node.waiting.append(Waiting(fronts[state], need, option.dram_bits))
+                        node.waiting.append(Waiting(fronts[state], need, option.costs))
                         node.waiting_origins.append(origin)
 
     def _target(self, cut: int, state: State, option: Option) -> tuple[Node, Origin]:

@@ -83,7 +83,7 @@ class Node:
         if self.front is None:
             for place in grid.useful(self.waiting, self.parts):
                 waiting = self.waiting[place]
-                part = join(grid.fronts[waiting.front], waiting.local_bytes, waiting.dram_bits)
+                part = join(grid.fronts[waiting.front], waiting.local_bytes, waiting.costs)
                 self.add(grid.below_ceiling(part), self.waiting_origins[place])
             self.front = best_of(self.parts)
             self.waiting, self.waiting_origins, self.parts = [], [], []

@@ -30,6 +30,7 @@ from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.lives import DRAM, MapLives, shared_constants
+from dataflow_sim.schedule.objectives import DRAM_BITS, Objective
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.planner import Planner
 from dataflow_sim.schedule.plans import Decision, Plan
@@ -51,9 +52,13 @@ def no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class CurvePoint:
-    """A breakpoint: its height, the bytes that it moves by reason, and its plan."""
+    """A breakpoint: its height, its cost, the bytes that it moves by reason, and its plan.
+
+    The cost is the DRAM bytes, or what another objective counts.
+    """
 
     local_bytes: int
+    cost: int
     dram_bytes: int
     by_reason: Ints
     plan: Plan
@@ -74,7 +79,8 @@ class CurvePoint:
 class Curve:
     """The budget curve of one network under one policy.
 
-    `points` ascend in local bytes and strictly descend in DRAM bytes.
+    `points` ascend in local bytes and strictly descend in cost, which is DRAM bytes unless
+    another objective was asked for.
     """
 
     def __init__(self, policy: str, points: tuple[CurvePoint, ...], assembler: Assembler) -> None:
@@ -98,10 +104,10 @@ class Curve:
 
 
 class _Found(NamedTuple):
-    """Points that a search found: local bytes, DRAM bits, and how to find their plans."""
+    """Points that a search found: local bytes, costs, and how to find their plans."""
 
     local_bytes: Ints
-    dram_bits: Ints
+    costs: Ints
     plans: Callable[[Ints], list[tuple[Plan, Ints]]]
 
 
@@ -127,10 +133,11 @@ class _Search:
     graph: NetworkGraph
     memory: MemoryOptions
     progress: Progress
+    objective: Objective = DRAM_BITS
 
     def prepare(self, policy: str) -> tuple[Baseline, Assembler]:
         """What every policy needs."""
-        baseline = Baseline(self.graph, self.memory)
+        baseline = Baseline(self.graph, self.memory, self.objective)
         lives = MapLives(self.graph, shared_constants(self.graph))
         options = Options(self.graph, self.memory, lives, baseline, _EVERYTHING, may_merge=False)
         return baseline, Assembler(self.graph, policy, self.memory, options)
@@ -147,8 +154,8 @@ class _Search:
                 merge = name == "merged"
                 planner = Planner(self.graph, self.memory, baseline, merge, ceiling, pinned)
                 front = planner.search(self.progress)
-                fronts.append(_Found(front.local_bytes, front.dram_bits, planner.plans.of))
-                if front.dram_bits[-1] <= floor_bits:
+                fronts.append(_Found(front.local_bytes, front.costs, planner.plans.of))
+                if self.objective.counts_bits and front.costs[-1] <= floor_bits:
                     ceiling = int(front.local_bytes[-1])
         pricer = Pricer(assembler)
         points: tuple[CurvePoint, ...] = ()
@@ -161,19 +168,23 @@ class _Search:
     ) -> list[CurvePoint]:
         """Points, priced, that those already known do not undercut."""
         local = np.array([0, *(point.local_bytes for point in known)])
-        moved = np.array([np.iinfo(np.int64).max, *(point.dram_bytes for point in known)])
-        there = moved[np.searchsorted(local, found.local_bytes, "right") - 1]
-        new = np.flatnonzero(there > -(-found.dram_bits // 8))
+        costs = np.array([np.iinfo(np.int64).max, *(point.cost for point in known)])
+        there = costs[np.searchsorted(local, found.local_bytes, "right") - 1]
+        counts_bits = self.objective.counts_bits
+        new = np.flatnonzero(there > (-(-found.costs // 8) if counts_bits else found.costs))
         points = []
         plans = found.plans(new) if len(new) else []
         peaks = [found.local_bytes[new[places]] for _, places in plans]
         priced = pricer.price([(p, each) for (p, _), each in zip(plans, peaks, strict=True)])
-        for (plan, _), mine, prices in zip(plans, peaks, priced, strict=True):
+        for (plan, mine), own, prices in zip(plans, peaks, priced, strict=True):
             totals = prices.by_reason.sum(axis=1)
-            for place, peak in enumerate(mine.tolist()):
+            # bits are rounded up by tensor and reason
+            cost = totals if counts_bits else found.costs[new[mine]]
+            for place, peak in enumerate(own.tolist()):
                 points.append(
                     CurvePoint(
                         int(prices.local_bytes[place]),
+                        int(cost[place]),
                         int(totals[place]),
                         prices.by_reason[place],
                         plan,
@@ -188,15 +199,15 @@ def _layerwise_points(graph: NetworkGraph, baseline: Baseline) -> _Found:
     plan = _layerwise_plan(graph)
     budgets = baseline.breakpoints()
     return _Found(
-        budgets, baseline.total_bits(budgets), lambda points: [(plan, np.arange(len(points)))]
+        budgets, baseline.total_cost(budgets), lambda points: [(plan, np.arange(len(points)))]
     )
 
 
 def _envelope(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:
     """The points that no other undercuts, ascending; of equals the first stands."""
     kept: list[CurvePoint] = []
-    for point in sorted(points, key=lambda p: (p.local_bytes, p.dram_bytes)):
-        if not kept or point.dram_bytes < kept[-1].dram_bytes:
+    for point in sorted(points, key=lambda p: (p.local_bytes, p.cost)):
+        if not kept or point.cost < kept[-1].cost:
             kept.append(point)
     return tuple(kept)
 
@@ -206,12 +217,14 @@ def budget_curve(
     memory: MemoryOptions,
     policy: str,
     progress: Progress = no_progress,
+    objective: Objective = DRAM_BITS,
 ) -> Curve:
     """The budget curve of a network under a named policy.  Raises InputError for others."""
     if policy not in POLICIES:
         raise InputError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
     with without_collection():
-        return _Search(graph, replace(memory, capacity_bytes=0), progress).curve(policy)
+        anywhere = replace(memory, capacity_bytes=0)
+        return _Search(graph, anywhere, progress, objective).curve(policy)
 
 
 def schedule_network(
@@ -220,6 +233,7 @@ def schedule_network(
     policy: str,
     progress: Progress = no_progress,
     known: Curve | None = None,
+    objective: Objective = DRAM_BITS,
 ) -> Schedule:
     """Schedule a network under a named policy, whose curve may be known.
 
@@ -232,7 +246,7 @@ def schedule_network(
         raise InputError("local memory has 0 bytes; give at least 1 (local_memory.capacity)")
     if policy == "layerwise":
         return _layerwise_schedule(graph, memory)
-    curve = known or budget_curve(graph, memory, policy, progress)
+    curve = known or budget_curve(graph, memory, policy, progress, objective)
     return schedule_on(curve, graph, memory)
 
 
@@ -255,7 +269,7 @@ def _layerwise_schedule(graph: NetworkGraph, memory: MemoryOptions) -> Schedule:
     if place == 0:
         raise _does_not_fit(graph, baseline, memory.capacity_bytes)
     plan = _layerwise_plan(graph)
-    bits = baseline.total_bits(budgets[:place])
+    bits = baseline.total_cost(budgets[:place])
     best: tuple[int, int] | None = None
     for peak, moved in zip(budgets[:place][::-1].tolist(), bits[::-1].tolist(), strict=True):
         # each tensor and reason rounds up by itself, so that fewer bits may be more bytes

@@ -126,7 +126,7 @@ class Exhaustive:
                 room = capacity - sum(sizes[name] for name in names)
                 fitting = [
                     bits
-                    for local, bits in zip(option.local_bytes, option.dram_bits, strict=True)
+                    for local, bits in zip(option.local_bytes, option.costs, strict=True)
                     if local <= room
                 ]
                 if not fitting:
@@ -211,7 +211,7 @@ def test_the_search_is_as_good_as_trying_everything(
     front = planner.search(lambda done, total: None)
     options = unpruned(graph, memory, baseline)
     reference = Exhaustive(graph, options.lives, options)
-    points = list(zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True))
+    points = list(zip(front.local_bytes.tolist(), front.costs.tolist(), strict=True))
     for local, bits in points[:: max(1, len(points) // 6)]:
         assert reference.least_bits(local) == bits
     for index in range(1, len(points), max(1, len(points) // 6)):
@@ -228,7 +228,7 @@ def test_running_reductions_are_searched_and_never_cost(
     baseline = Baseline(graph, memory)
     planner = Planner(graph, memory, baseline, True, EVERYTHING)
     front = planner.search(lambda done, total: None)
-    points = list(zip(front.local_bytes.tolist(), front.dram_bits.tolist(), strict=True))
+    points = list(zip(front.local_bytes.tolist(), front.costs.tolist(), strict=True))
     plans = planner.plans.of(np.arange(len(points)))
     assert any(decision.running for plan, _ in plans for decision in plan)
     options = unpruned(graph, memory, baseline)
@@ -238,7 +238,7 @@ def test_running_reductions_are_searched_and_never_cost(
     monkeypatch.setattr("dataflow_sim.schedule.timetable.running_reduction", lambda *_: None)
     plain = Planner(graph, memory, baseline, True, EVERYTHING)
     before = plain.search(lambda done, total: None)
-    for local, bits in zip(before.local_bytes.tolist(), before.dram_bits.tolist(), strict=True):
+    for local, bits in zip(before.local_bytes.tolist(), before.costs.tolist(), strict=True):
         place = int(np.searchsorted(front.local_bytes, local, "right")) - 1
         assert place >= 0
-        assert front.dram_bits[place] <= bits
+        assert front.costs[place] <= bits

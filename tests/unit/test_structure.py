@@ -39,8 +39,9 @@ MAY_IMPORT = {
     "proof": {
         *("energy", "errors", "graph", "program", "results", "schedule", "simulate", "traffic"),
     },
+    "choosing": {"energy", "errors", "graph", "hardware", "proof", "schedule"},
     "pipeline": {
-        *("errors", "graph", "ingest", "networks", "hardware", "schedule", "proof"),
+        *("choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule", "proof"),
         *("energy", "results", "traffic"),
     },
     "explanation": {

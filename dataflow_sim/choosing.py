@@ -1,0 +1,78 @@
+"""Which schedule a run takes: the best under its objective, priced as the result will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dataflow_sim.energy.model import add_up, group_latencies, layer_energy, layer_time
+from dataflow_sim.errors import InputError
+from dataflow_sim.graph.analyses import layer_macs
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import Hardware
+from dataflow_sim.proof import counts_of_estimate
+from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
+from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
+from dataflow_sim.schedule.search import schedule_network
+from dataflow_sim.schedule.types import MemoryOptions, Schedule
+
+Progress = Callable[[int, int], None]
+
+
+def rates(graph: NetworkGraph, hardware: Hardware) -> Rates:
+    """What the search needs to know of a machine and a network's layers."""
+    dram = hardware.dram
+    cycles = (-(-layer_macs(layer) // hardware.compute.macs_per_cycle) for layer in graph.layers)
+    return Rates(
+        dram_pj_per_bit=(dram.read_energy_pj_per_bit + dram.write_energy_pj_per_bit) / 2,
+        dram_seconds_per_bit=1 / (8 * dram.bandwidth_bytes_per_second),
+        static_watt=hardware.energy.static_watt,
+        compute_seconds=tuple(each / hardware.compute.clock_hertz for each in cycles),
+    )
+
+
+def price(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple[float, float]:
+    """Energy in pJ and latency in seconds of a schedule, by the closed form."""
+    layers = iter(zip(schedule.order, counts_of_estimate(schedule).layers, strict=True))
+    energies, latency_s = [], 0.0
+    for group in schedule.groups:
+        mine = [next(layers) for _ in group.members]
+        shares = group_latencies([layer_time(hardware, counts) for _, counts in mine])
+        latency_s += sum(shares)
+        for (index, counts), share in zip(mine, shares, strict=True):
+            energies.append(layer_energy(hardware, graph, graph.layers[index], counts, share))
+    return add_up(energies).total_pj, latency_s
+
+
+def chosen_schedules(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    memory: MemoryOptions,
+    policy: str,
+    frames: int,
+    objective: str,
+    progress: Progress,
+) -> FrameSchedules:
+    """The schedules of a run's frames.
+
+    Raises InputError for an unknown objective, and for several frames under another than
+    DRAM bytes; else as `schedule_frames`.
+    """
+    if objective not in OBJECTIVES:
+        raise InputError(f"unknown objective '{objective}'; there are {', '.join(OBJECTIVES)}")
+    if objective == "dram":
+        return schedule_frames(graph, memory, policy, frames, progress)
+    if frames > 1:
+        raise InputError(f"--frames {frames} goes with --objective dram, not with '{objective}'")
+    worth: dict[str, Callable[[float, float], float]] = {
+        "energy": lambda energy, latency: energy,
+        "latency": lambda energy, latency: latency,
+        "energy-delay": lambda energy, latency: energy * latency,
+    }
+    found: list[tuple[float, int, int, Schedule]] = []
+    for each in OBJECTIVES[objective](rates(graph, hardware)):
+        schedule = schedule_network(graph, memory, policy, progress, objective=each)
+        cost = worth[objective](*price(graph, hardware, schedule))
+        moved = sum(schedule.traffic_bytes().values())
+        found.append((cost, moved, len(found), schedule))
+    best = min(found, key=lambda one: one[:3])[3]
+    return FrameSchedules(best, best)
