@@ -297,6 +297,7 @@ def run(
         layers=layers,
         groups=cold.groups,
         buffers=counts.buffers,
+        thinned=found.cold.thinned,
         warnings=warnings,
     )
 
@@ -334,5 +335,6 @@ def curve(
         points=tuple(
             CurvePoint(point.local_bytes, DramTraffic(point.traffic)) for point in found.points
         ),
+        thinned=found.thinned,
         warnings=graph.warnings,
     )

@@ -213,7 +213,8 @@ class RunResult:
     and found equal to the closed form; a program of too many steps is not lowered, and
     the closed form stands alone.  The accumulators are those with a memory of their own, 0 where
     partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
-    in order of allocation; empty where it was not lowered.
+    in order of allocation; empty where it was not lowered.  `thinned` tells in a sentence each
+    what the search left out of its space.
 
     Of several `frames` everything else describes the first one, which is cold; only
     `required_gb_s` is what lasts, that of the warm ones.
@@ -245,6 +246,7 @@ class RunResult:
     layers: tuple[LayerResult, ...]
     groups: tuple[GroupResult, ...]
     buffers: tuple[BufferStay, ...]
+    thinned: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -287,6 +289,7 @@ class RunResult:
             "groups": len(self.groups),
             "group_list": [group.to_json() for group in self.groups],
             "proof": {"counted": self.counted, "steps": self.steps},
+            "thinned": list(self.thinned),
             "warnings": list(self.warnings),
             "layers": [layer.to_json() for layer in self.layers],
         }
@@ -325,7 +328,8 @@ class CurveResult:
     """The budget curve of one network on one machine under one policy.
 
     `points` ascend in local bytes and strictly descend in DRAM bytes; below the first of
-    them nothing runs.  `weight_bits` and `activation_bits` are the widths in use, ascending.
+    them nothing runs.  `weight_bits` and `activation_bits` are the widths in use, ascending;
+    `thinned` tells in a sentence each what the search left out of its space.
     """
 
     network: str
@@ -337,6 +341,7 @@ class CurveResult:
     compulsory_bytes: int
     capacity_bytes: int
     points: tuple[CurvePoint, ...]
+    thinned: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -350,6 +355,7 @@ class CurveResult:
             "weight_bits": list(self.weight_bits),
             "activation_bits": list(self.activation_bits),
             "compulsory_bytes": self.compulsory_bytes,
+            "thinned": list(self.thinned),
             "warnings": list(self.warnings),
             "points": [point.to_json() for point in self.points],
         }

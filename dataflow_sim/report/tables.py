@@ -84,6 +84,8 @@ def summary_table(result: RunResult) -> Table:
         ("largest live set of whole maps", format_bytes(result.live_peak_bytes)),
         ("latency", f"{result.latency_s * 1e3:,.3f} ms"),
         ("groups", _groups(result)),
+        *([] if result.objective == "dram" else [("best in", result.objective)]),
+        *(("left out of the search", each) for each in result.thinned),
         ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
     ]
     if result.accumulator_capacity_bytes:

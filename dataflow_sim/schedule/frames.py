@@ -204,7 +204,14 @@ def schedule_frames(
 
         def schedule(plan: Plan, warm: bool) -> Schedule:
             made = curve.assembler.assemble(plan, peak, memory.capacity_bytes)
-            return replace(made, policy=policy, memory=memory, standing=names, warm=warm)
+            return replace(
+                made,
+                policy=policy,
+                memory=memory,
+                standing=names,
+                warm=warm,
+                thinned=curve.thinned,
+            )
 
         cold = schedule(_bringing(graph, plan, names), warm=False)
         return FrameSchedules(cold, schedule(plan, warm=True))

@@ -75,7 +75,7 @@ class Planner:
         self._alike = [self.lives.alike(cut) for cut in range(count)]
         self._moves: dict[tuple[int, int], list[int | str]] = {}
         self._sorted: dict[tuple[int, State], tuple[State, tuple[int, ...] | None]] = {}
-        self.thinned = False
+        self._many_states = False
         self.grid = FrontGrid(baseline.least_bytes, self.ceiling_bytes)
 
     # ------------------------------------------------------------ forwards
@@ -143,7 +143,7 @@ class Planner:
         """
         if len(nodes) <= MAXIMUM_STATES:
             return
-        self.thinned = True
+        self._many_states = True
         ahead = []
         for name in self.lives.live[cut]:
             tensor = self.graph.tensors[name]
@@ -228,6 +228,21 @@ class Planner:
             state[move] if isinstance(move, int) else made.get(move, BOTH)
             for move in self._moves[key]
         )
+
+    @property
+    def thinned(self) -> tuple[str, ...]:
+        """What was left out of the space, one sentence each."""
+        found = []
+        if not self.cuts.complete:
+            found.append(
+                f"orders: {len(self.cuts.done):,} cuts of the network searched; where there "
+                "are more, those along its own order and the one of the lowest peak"
+            )
+        if self._many_states:
+            found.append(
+                f"states: of more than {MAXIMUM_STATES} between two groups the most promising kept"
+            )
+        return tuple(found)
 
     @property
     def plans(self) -> Plans:

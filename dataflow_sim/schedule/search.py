@@ -80,13 +80,20 @@ class Curve:
     """The budget curve of one network under one policy.
 
     `points` ascend in local bytes and strictly descend in cost, which is DRAM bytes unless
-    another objective was asked for.
+    another objective was asked for; `thinned` tells what the search left out of its space.
     """
 
-    def __init__(self, policy: str, points: tuple[CurvePoint, ...], assembler: Assembler) -> None:
+    def __init__(
+        self,
+        policy: str,
+        points: tuple[CurvePoint, ...],
+        assembler: Assembler,
+        thinned: tuple[str, ...] = (),
+    ) -> None:
         self.policy = policy
         self.points = points
         self.assembler = assembler
+        self.thinned = thinned
 
     def point(self, capacity_bytes: int) -> CurvePoint | None:
         """The breakpoint of a local memory; None where the smallest does not fit."""
@@ -100,7 +107,7 @@ class Curve:
             return None
         found = self.assembler.assemble(point.plan, point.peak_bytes, capacity_bytes)
         memory = replace(found.memory, capacity_bytes=capacity_bytes)
-        return replace(found, policy=self.policy, memory=memory)
+        return replace(found, policy=self.policy, memory=memory, thinned=self.thinned)
 
 
 class _Found(NamedTuple):
@@ -147,6 +154,7 @@ class _Search:
         baseline, assembler = self.prepare(policy)
         fronts = [_layerwise_points(self.graph, baseline)]
         ceiling = _EVERYTHING
+        thinned: dict[str, None] = {}
         floor_bits = compulsory_bytes(self.graph) * 8
         shared = shared_constants(self.graph)
         for name in POLICIES[1 : POLICIES.index(policy) + 1]:
@@ -155,13 +163,14 @@ class _Search:
                 planner = Planner(self.graph, self.memory, baseline, merge, ceiling, pinned)
                 front = planner.search(self.progress)
                 fronts.append(_Found(front.local_bytes, front.costs, planner.plans.of))
+                thinned.update(dict.fromkeys(planner.thinned if not pinned else ()))
                 if self.objective.counts_bits and front.costs[-1] <= floor_bits:
                     ceiling = int(front.local_bytes[-1])
         pricer = Pricer(assembler)
         points: tuple[CurvePoint, ...] = ()
         for found in reversed(fronts):
             points = _envelope([*points, *self._points(found, points, pricer)])
-        return Curve(policy, points, assembler)
+        return Curve(policy, points, assembler, tuple(thinned))
 
     def _points(
         self, found: _Found, known: tuple[CurvePoint, ...], pricer: Pricer

@@ -200,7 +200,8 @@ class Schedule:
     The groups run one after the other, in a topological order of the network's layers that
     is the schedule's own.  `local_bytes` is its height: the highest address that any of its
     buffers reaches.  `standing` are weights that have a place all the time and are left there at
-    the end; they are there at the beginning, too, where it is `warm`.
+    the end; they are there at the beginning, too, where it is `warm`.  `thinned` tells in a
+    sentence each what the search that found it left out of its space.
     """
 
     network: str
@@ -210,6 +211,7 @@ class Schedule:
     residents: tuple[Resident, ...] = ()
     standing: frozenset[str] = frozenset()
     warm: bool = False
+    thinned: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ def result(
     network: str, policy: str, points: list[CurvePoint], overrides: tuple[tuple[str, str], ...] = ()
 ) -> CurveResult:
     return CurveResult(
-        network, "bare", overrides, policy, (8,), (4, 8), FLOOR, 1, tuple(points), ()
+        network, "bare", overrides, policy, (8,), (4, 8), FLOOR, 1, tuple(points), (), ()
     )
 
 
