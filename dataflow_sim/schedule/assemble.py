@@ -8,6 +8,7 @@ which move the same bytes in fewer steps.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import replace
 
 from dataflow_sim.graph.layer import TensorKind
@@ -17,7 +18,7 @@ from dataflow_sim.schedule.amounts import Amounts
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_rows import merged_schedules
 from dataflow_sim.schedule.frontier import Frontier
-from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout
+from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout, timetable_of
 from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.options import Options, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
@@ -43,6 +44,8 @@ class Assembler:
         self.memory = memory
         self.options = options
         self.lives = options.lives
+        self._heights: dict[Hashable, int] = {}
+        self._weights = [layer.weights for layer in graph.layers]
         self._layouts: dict[GroupRun, GroupLayout] = {}
         self._frontiers: dict[tuple[int, frozenset[str], frozenset[str]], Frontier] = {}
         self._schedules: dict[object, tuple[LayerSchedule, ...]] = {}
@@ -201,9 +204,9 @@ class Assembler:
         key = (run, decision.kept)
         schedules = self._schedules.get(key)
         if schedules is None:
-            schedules = merged_schedules(
-                self.options.tables, run, self.layout(run).timetable, decision.kept, history
-            )
+            there = self._layouts.get(run)
+            table = timetable_of(self.options.tables, run) if there is None else there.timetable
+            schedules = merged_schedules(self.options.tables, run, table, decision.kept, history)
             if all(self.independent[index] for index in decision.members):
                 self._schedules[key] = schedules
         return schedules
@@ -232,6 +235,22 @@ class Assembler:
                 if self.layout(other).height < layout.height:
                     run, layout = other, self.layout(other)
         return run, layout
+
+    def height(self, run: GroupRun) -> int:
+        """The height of a merged group's layout; that of groups that are alike is the same."""
+        shape = self.options.shapes.of(run.members)
+        places = {index: place for place, index in enumerate(run.members)}
+        key = (
+            shape.key,
+            tuple(name in run.resident for name in (*shape.outside, *shape.outgoing)),
+            tuple(name in run.resident for i in run.members for name in self._weights[i]),
+            tuple(name in run.stored for name in shape.outgoing),
+            tuple((places[index], channels) for index, channels in run.tiles),
+            (run.stripe_rows, run.running, run.packing),
+        )
+        if key not in self._heights:
+            self._heights[key] = self.layout(run).height
+        return self._heights[key]
 
     def layout(self, run: GroupRun) -> GroupLayout:
         """The layout of a merged group."""

@@ -29,7 +29,7 @@ that knows nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import combinations
@@ -296,3 +296,46 @@ class MergedGroup:
         sizes = [self._graph.tensors[f.name] for f in targets]
         out_bits = going[:, :, 1] @ np.array([t.elements * t.bits for t in sizes], np.int64)
         return GroupTable(local, in_bits[:, None, None] + out_bits[:, None] + bits)
+
+
+def rows_at_once(group: MergedGroup, counts: Ints) -> Ints:
+    """Bytes of inner rows that live at once at the least, for each number of stripes.
+
+    Some firing of a layer makes at least an n-th of its rows; they and the rows between the
+    first and the last window that they are made from live in it.
+    """
+    inner = {found.name: found for found in group.inner}
+    least = np.zeros(len(counts), np.int64)
+    for layer, rows in zip(group.timetable.layers, group.timetable.rows, strict=True):
+        made = -(-rows.rows // counts)
+        held = np.zeros(len(counts), np.int64)
+        if layer.output in inner and layer.output_shape[2] == rows.rows:
+            held += made * inner[layer.output].row_bytes
+        needs = rows.views[0]
+        # windows begin closest together at the upper border; a row is spared for uneven steps
+        between = needs.low[made - 1] - needs.low[0]
+        read = {s.tensor for s in layer.input.segments if s.tensor in inner}
+        held += np.maximum(between, 1) * sum(inner[name].row_bytes for name in sorted(read))
+        least = np.maximum(least, held)
+    return least
+
+
+class Groups:
+    """Merged groups by their layers, each made of one with a layer less when it is asked for.
+
+    `empty` makes a group of no layers in stripes of a height, with running reductions or not.
+    """
+
+    def __init__(self, empty: Callable[[int | None, bool], MergedGroup]) -> None:
+        self._empty = empty
+        self._made: dict[tuple[tuple[int, ...], int | None, bool], MergedGroup] = {}
+
+    def group(self, members: tuple[int, ...], height: int | None, running: bool) -> MergedGroup:
+        """A group of some layers, ascending."""
+        if not members:
+            return self._empty(height, running)
+        key = (members, height, running)
+        if key not in self._made:
+            shorter = self.group(members[:-1], height, running)
+            self._made[key] = shorter.grown(members[-1], keep=True)
+        return self._made[key]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,18 @@ from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
 from dataflow_sim.schedule.merging import (
+    Groups,
     KernelSizes,
     MergedGroup,
     Way,
     kernel_sizes,
+    rows_at_once,
     streamed_sets,
 )
 from dataflow_sim.schedule.pieces import Run, find_pieces, floor_bits
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.timetable import MapRows, RowTables
+from dataflow_sim.schedule.shapes import GroupShape, Shapes
+from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import MemoryOptions
 
 # stripes that a group is cut into where kernels are fetched again in each of them; fewer
@@ -76,8 +79,9 @@ class Option:
     `members` are in the order in which they fire.  `output_bytes` are those of the
     outputs that stay.
     The arrays are its front, without maps that are resident; `ways[places[i]]` is the way of
-    point i of a merged group.  `takes` are a resident map that dies in it and an output
-    that takes its place where the way is in place; the local bytes are then less by their size.
+    point i of a merged group, streamed kernels by place in the group.  `takes` are a resident
+    map that dies in it and an output that takes its place where the way is in place; the local
+    bytes are then less by their size.
     """
 
     members: tuple[int, ...]
@@ -102,53 +106,16 @@ def stored_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
     return frozenset(name for name, state in outputs if state != LOCAL)
 
 
-class _Grower:
-    """The merged groups of the runs of one start, each made when it is asked for.
+class _Found(NamedTuple):
+    """Options of groups of one shape, by set of resident maps: without names.
 
-    Runs are asked for in their order; one that a single other run grows from gives way to it.
+    The arrays of each way to leave what the group makes that is there, by its number: local
+    bytes, costs, places of the ways, and whether one map takes another's place.
     """
 
-    def __init__(self, options: Options, start: int) -> None:
-        self.options = options
-        self.runs = options.runs[start]
-        self.children = Counter(run.parent for run in self.runs)
-        self.made: dict[tuple[int, int | None, bool], MergedGroup] = {}
-
-    def group(self, number: int, height: int | None, running: bool) -> MergedGroup:
-        """The group of a run in stripes of a height, with running reductions or without."""
-        if number < 0:
-            return self.options.group(height, running)
-        key = (number, height, running)
-        if key not in self.made:
-            run = self.runs[number]
-            parent = self.group(run.parent, height, running)
-            keep = self.children[run.parent] > 1
-            if not keep:
-                self.made.pop((run.parent, height, running), None)
-            self.made[key] = parent.grown(run.layer, keep)
-        return self.made[key]
-
-
-def _rows_at_once(group: MergedGroup, counts: Ints) -> Ints:
-    """Bytes of inner rows that live at once at the least, for each number of stripes.
-
-    Some firing of a layer makes at least an n-th of its rows; they and the rows between the
-    first and the last window that they are made from live in it.
-    """
-    inner = {found.name: found for found in group.inner}
-    least = np.zeros(len(counts), np.int64)
-    for layer, rows in zip(group.timetable.layers, group.timetable.rows, strict=True):
-        made = -(-rows.rows // counts)
-        held = np.zeros(len(counts), np.int64)
-        if layer.output in inner and layer.output_shape[2] == rows.rows:
-            held += made * inner[layer.output].row_bytes
-        needs = rows.views[0]
-        # windows begin closest together at the upper border; a row is spared for uneven steps
-        between = needs.low[made - 1] - needs.low[0]
-        read = {s.tensor for s in layer.input.segments if s.tensor in inner}
-        held += np.maximum(between, 1) * sum(inner[name].row_bytes for name in sorted(read))
-        least = np.maximum(least, held)
-    return least
+    ways: list[Way]
+    takes: tuple[int, int] | None
+    options: list[list[tuple[int, Ints, Ints, Ints, bool]]]
 
 
 def _best_ways(local: Ints, costs: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
@@ -183,6 +150,8 @@ class Options:
     kernels: list[KernelSizes] = field(init=False)
     runs: list[list[Run]] = field(init=False)
     reads: list[frozenset[str]] = field(init=False)
+    shapes: Shapes = field(init=False)
+    _known: dict[Hashable, _Found] = field(default_factory=dict)
     _alone: dict[tuple[int, int, frozenset[str], tuple[int, ...]], Option] = field(
         default_factory=dict
     )
@@ -194,6 +163,8 @@ class Options:
         double = self.memory.doubled.weights
         self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
         self.reads = [layer_reads(layer).union(layer.weights) for layer in layers]
+        compute = self.baseline.objective.compute_ticks
+        self.shapes = Shapes(self.tables, self.lives.readers, compute)
         self.runs = []
         if self.may_merge:
             found = find_pieces(self)
@@ -236,17 +207,22 @@ class Options:
         For each run: the maps that it reads from outside, and its options by which of them
         are resident; `residents` are the sets of resident maps that occur.
         """
-        grower = _Grower(self, start)
-        for number, run in enumerate(self.runs[start]):
-            finest = grower.group(number, None, False)
-            outside = frozenset(found.name for found in finest.timetable.outside())
-            options = self._run(grower, number, run, outside, residents)
+        groups = Groups(self.group)
+        members: list[tuple[int, ...]] = []
+        for run in self.runs[start]:
+            before = members[run.parent] if run.parent >= 0 else ()
+            members.append(tuple(sorted((*before, run.layer))))
+            shape = self.shapes.of(members[-1])
+            outside = frozenset(shape.outside)
+            options = self._run(groups, members[-1], shape, run, residents)
             if options:
                 yield outside, options
 
-    def _ways_to_leave(self, group: MergedGroup, stop: int, sets: int) -> list[tuple[int, ...]]:
+    def _ways_to_leave(
+        self, outgoing: tuple[str, ...], stop: int, sets: int
+    ) -> list[tuple[int, ...]]:
         """States of the outgoing maps; of many maps only prefixes stay."""
-        states = [self.lives.states_of_output(found.name, stop) for found in group.outgoing]
+        states = [self.lives.states_of_output(name, stop) for name in outgoing]
         many = sets > _MANY_SETS
         most = _MAXIMUM_WAYS_OF_MANY_SETS if many else _MAXIMUM_WAYS
         if np.prod([len(s) for s in states]) <= most:
@@ -258,18 +234,16 @@ class Options:
             ways.append(tuple(w if i < count else DRAM for i, w in enumerate(stay)))
         return list(dict.fromkeys(ways))
 
-    def _takes(self, group: MergedGroup, stop: int) -> tuple[MapRows, MapRows] | None:
+    def _takes(self, group: MergedGroup, dies: tuple[bool, ...]) -> tuple[int, int] | None:
         """The first map that dies in a group, and an output of its size that may take its place."""
         tensors = self.graph.tensors
-        for taken in group.timetable.outside():
+        for number, taken in enumerate(group.timetable.outside()):
             before = tensors[taken.name]
-            if self.lives.readers_ahead(taken.name, stop) or taken.name in self.lives.pinned:
-                continue
-            for made in group.outgoing:
+            for place, made in enumerate(group.outgoing if dies[number] else ()):
                 after = tensors[made.name]
                 same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
                 if same and group.overwrites(made, taken):
-                    return taken, made
+                    return number, place
         return None
 
     def _ways_to_run(
@@ -299,7 +273,7 @@ class Options:
         again = np.minimum(counts[:, None], made) - 1
         more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
         held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
-        least = _rows_at_once(finest, counts)
+        least = rows_at_once(finest, counts)
         local = held + least[:, None]
         pays = (local <= self.ceiling_bytes) & (
             cost(fetched + more + everything) < self.baseline.at(pieces, local)
@@ -311,78 +285,100 @@ class Options:
 
     def _run(
         self,
-        grower: _Grower,
-        number: int,
+        groups: Groups,
+        members: tuple[int, ...],
+        shape: GroupShape,
         run: Run,
-        sources: frozenset[str],
         residents: list[frozenset[str]],
     ) -> dict[frozenset[str], list[Option]]:
         """Options of one run, over all ways to run it."""
-        first = grower.group(number, None, False)
-        members, stop, pieces = first.members, run.stop, run.pieces
-        names = [found.name for found in first.timetable.outside()]
+        sources = frozenset(shape.outside)
         patterns = list(dict.fromkeys(r & sources for r in residents))
-        outside = np.array([[n in p for n in names] for p in patterns], bool)
-        leave = self._ways_to_leave(first, stop, len(residents))
+        outside = np.array([[n in p for n in shape.outside] for p in patterns], bool)
+        leave = self._ways_to_leave(shape.outgoing, run.stop, len(residents))
         going = np.array([[(s != DRAM, s != LOCAL) for s in way] for way in leave], bool)
-        going = going.reshape(len(leave), len(first.outgoing), 2)
+        going = going.reshape(len(leave), len(shape.outgoing), 2)
+        dies = tuple(
+            name not in self.lives.pinned and not self.lives.readers_ahead(name, run.stop)
+            for name in shape.outside
+        )
+        arrays = (outside.tobytes(), going.tobytes(), run.pieces.tobytes())
+        key = (shape.key, dies, len(patterns), *arrays)
+        if key not in self._known:
+            self._known[key] = self._found(groups, members, run.pieces, (outside, going), dies)
+        known = self._known[key]
+        outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
+        sizes = self.lives.size_bytes
+        stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
+        pair = known.takes and (shape.outside[known.takes[0]], shape.outgoing[known.takes[1]])
+        return {
+            pattern: [
+                Option(
+                    members,
+                    run.stop,
+                    True,
+                    outputs[q],
+                    local,
+                    costs,
+                    stays[q],
+                    known.ways,
+                    here,
+                    pair if shared else None,
+                )
+                for q, local, costs, here, shared in options
+            ]
+            for pattern, options in zip(patterns, known.options, strict=True)
+            if options
+        }
+
+    def _found(
+        self,
+        groups: Groups,
+        members: tuple[int, ...],
+        pieces: Ints,
+        maps: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
+        dies: tuple[bool, ...],
+    ) -> _Found:
+        """What groups of one shape can do; ways name layers by their places in the group."""
+        outside, going = maps
+        first = groups.group(members, None, False)
         everything = floor_bits(self.graph, first)
-        takes = self._takes(first, stop)
-        shares = np.zeros((len(patterns), len(leave), 1), bool)
+        takes = self._takes(first, dies)
+        shares = np.zeros((len(outside), len(going), 1), bool)
+        taken_bytes = 0
         if takes is not None:
-            before, after = takes[0].name, [found.name for found in first.outgoing]
-            stay = going[:, after.index(takes[1].name), 0]
-            shares[:, :, 0] = np.array([before in p for p in patterns])[:, None] & stay
+            shares[:, :, 0] = outside[:, takes[0]][:, None] & going[:, takes[1], 0]
+            taken_bytes = self.lives.size_bytes[first.timetable.outside()[takes[0]].name]
         local_parts, cost_parts = [], []
         ways: list[Way] = []
+        places = {index: place for place, index in enumerate(members)}
         for height, running, sets in self._ways_to_run(first, pieces, everything):
-            group = grower.group(number, height, running)
+            group = groups.group(members, height, running)
             _, fetched, _ = group.weight_costs(sets)
             table = group.table(outside, going, sets)
             through = self.baseline.objective.cost(members, fetched + everything)
-            maps = group.timetable.maps
             in_place = takes is not None and group.overwrites(
-                maps[takes[1].name], maps[takes[0].name]
+                group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
             )
-            need = table.local_bytes
-            if in_place and takes is not None:
-                need = need - shares * self.lives.size_bytes[takes[0].name]
+            need = table.local_bytes - (shares * taken_bytes if in_place else 0)
             pays = through < self.baseline.at(pieces, need)
             pays &= need <= self.ceiling_bytes
             if pays.any():
                 local_parts.append(np.where(pays, need, _NEVER))
                 cost_parts.append(self.baseline.objective.cost(members, table.dram_bits))
-                ways.extend(Way(height, streamed, running, in_place) for streamed in sets)
+                for streamed in sets:
+                    own = tuple(places[index] for index in streamed)
+                    ways.append(Way(height, own, running, in_place))
         if not ways:
-            return {}
+            return _Found([], None, [[] for _ in outside])
         local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)
-        outputs = [
-            tuple((found.name, state) for found, state in zip(first.outgoing, way, strict=True))
-            for way in leave
-        ]
-        sizes = self.lives.size_bytes
-        stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
         order, kept = _best_ways(local, costs)
-        found: dict[frozenset[str], list[Option]] = {}
-        for p, pattern in enumerate(patterns):
-            options = []
+        options = []
+        for p in range(len(outside)):
+            mine = []
             for q in np.flatnonzero(kept[p].any(axis=1)).tolist():
                 here = order[p, q, kept[p, q]]
-                pair = (takes[0].name, takes[1].name) if takes and shares[p, q, 0] else None
-                options.append(
-                    Option(
-                        members,
-                        stop,
-                        True,
-                        outputs[q],
-                        local[p, q, here],
-                        costs[p, q, here],
-                        stays[q],
-                        ways,
-                        here,
-                        pair,
-                    )
-                )
-            if options:
-                found[pattern] = options
-        return found
+                shared = bool(shares[p, q, 0])
+                mine.append((q, local[p, q, here], costs[p, q, here], here, shared))
+            options.append(mine)
+        return _Found(ways, takes, options)

@@ -12,7 +12,7 @@ largest need is least.  More memory than that cannot lower the traffic any furth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +21,7 @@ import numpy as np
 from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import IMPOSSIBLE
-from dataflow_sim.schedule.merging import MergedGroup
+from dataflow_sim.schedule.merging import Groups, MergedGroup
 from dataflow_sim.schedule.rows import Ints
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class _Walk:
         last = len(self.cuts.done) - 1
         self.best: list[dict[int, Ints]] = [{} for _ in range(last + 1)]
         self.runs: list[list[Run]] = [[] for _ in range(last + 1)]
+        self._facts: dict[Hashable, _Facts] = {}
         self.rest = [(IMPOSSIBLE, IMPOSSIBLE)] * last + [(0, 0)]
 
     def walk(self, start: int) -> None:
@@ -87,15 +88,16 @@ class _Walk:
             after = _longer(_all_resident_alone(options, layer, start, stop), self.rest[stop])
             self.rest[start] = min(self.rest[start], after)
         runs = self.runs[start]
+        groups = Groups(options.group)
         idle = [0]
-        wave = [(-1, start, [options.group(None)])]
+        wave: list[tuple[int, int, tuple[int, ...]]] = [(-1, start, ())]
         while wave:
             longer = []
-            for parent, layer, stop, groups in _grown(options, wave, set(self.best[start])):
+            for parent, layer, stop, members in _grown(options, wave, set(self.best[start])):
                 alone = stop in first and parent < 0
                 cut = first[stop] if alone else self._pieces(first, stop)
                 runs.append(Run(parent, layer, stop, cut))
-                pays_here, run = self._whole(start, stop, groups, cut)
+                pays_here, run = self._whole(start, stop, groups, members, cut)
                 if run is not None and not alone:
                     first[stop] = run
                 elif run is not None:
@@ -103,7 +105,7 @@ class _Walk:
                 self.best[start][stop] = cut if run is None else np.minimum(cut, run)
                 idle.append(0 if pays_here else idle[parent + 1] + 1)
                 if idle[-1] < _PATIENCE:
-                    longer.append((len(runs) - 1, stop, groups))
+                    longer.append((len(runs) - 1, stop, members))
             wave = longer
 
     def _pieces(self, first: dict[int, Ints], stop: int) -> Ints:
@@ -117,48 +119,63 @@ class _Walk:
         )
 
     def _whole(
-        self, start: int, stop: int, groups: list[MergedGroup], cut: Ints
+        self, start: int, stop: int, groups: Groups, members: tuple[int, ...], cut: Ints
     ) -> tuple[bool, Ints | None]:
-        """Whether a run pays below the ceiling, and its bits as a whole if it pays at all.
-
-        `groups` are the run as it is and, where that differs, with running reductions.
-        """
-        options, group = self.options, groups[0]
-        needs = [_local_bytes(options, each, stop) for each in groups]
-        local, local_resident = (min(each) for each in zip(*needs, strict=True))
-        bits = int(group.weight_costs([()])[1][0])
-        everything = np.array([bits + floor_bits(options.graph, group)])
-        through = int(options.baseline.objective.cost(group.members, everything)[0])
-        if through >= int(options.baseline.at(cut, np.array([local]))[0]):
+        """Whether a run pays below the ceiling, and its bits as a whole if it pays at all."""
+        options = self.options
+        shape = options.shapes.of(members)
+        stays = tuple(options.lives.readers_ahead(name, stop) > 0 for name in shape.outgoing)
+        key = (shape.key, stays)
+        if key not in self._facts:
+            self._facts[key] = _facts(options, groups, members, stays)
+        facts = self._facts[key]
+        everything = np.array([facts.weight_bits + facts.floor_bits])
+        through = int(options.baseline.objective.cost(members, everything)[0])
+        if through >= int(options.baseline.at(cut, np.array([facts.local_bytes]))[0]):
             return False, None
-        pays_here = local_resident <= options.ceiling_bytes
+        pays_here = facts.resident_bytes <= options.ceiling_bytes
         if pays_here:
-            bits += _unavoidable_bits(options, group)
-            need = _held_bytes(options, start, stop) + local_resident
+            bits = facts.weight_bits + facts.unavoidable_bits
+            need = _held_bytes(options, start, stop) + facts.resident_bytes
             self.rest[start] = min(self.rest[start], _longer((need, bits), self.rest[stop]))
-        return pays_here, options.baseline.point(local, through)
+        return pays_here, options.baseline.point(facts.local_bytes, through)
+
+
+class _Facts(NamedTuple):
+    """Of groups of one shape: local bytes with all outer maps in DRAM, and with all of them
+    resident; bits of weights, of all outer maps, and of network inputs and outputs alone."""
+
+    local_bytes: int
+    resident_bytes: int
+    weight_bits: int
+    floor_bits: int
+    unavoidable_bits: int
+
+
+def _facts(
+    options: Options, groups: Groups, members: tuple[int, ...], stays: tuple[bool, ...]
+) -> _Facts:
+    """Look at a group as it is and, where that differs, with running reductions."""
+    group = groups.group(members, None, False)
+    both = [group]
+    if any(options.tables.running[index] is not None for index in members):
+        both.append(groups.group(members, None, True))
+    needs = [_local_bytes(options, each, stays) for each in both]
+    local, resident = (min(each) for each in zip(*needs, strict=True))
+    bits = int(group.weight_costs([()])[1][0])
+    floor, unavoidable = floor_bits(options.graph, group), _unavoidable_bits(options, group)
+    return _Facts(local, resident, bits, floor, unavoidable)
 
 
 def _grown(
-    options: Options, wave: list[tuple[int, int, list[MergedGroup]]], known: set[int]
-) -> Iterator[tuple[int, int, int, list[MergedGroup]]]:
-    """Every run of one layer more than those given: parent, layer, stop and the groups.
-
-    A second group carries its reductions, from the first layer on that may.
-    """
-    for parent, cut, groups in wave:
-        steps = [
-            (layer, stop)
-            for layer, stop in options.lives.cuts.steps[cut]
-            if options.tables.mergeable[layer] and (parent < 0 or stop not in known)
-        ]
-        for layer, stop in steps:
-            known.add(stop)
-            keep = (layer, stop) != steps[-1]
-            twins = []
-            if len(groups) == 1 and options.tables.running[layer] is not None:
-                twins = [groups[0].carrying()]
-            yield parent, layer, stop, [each.grown(layer, keep) for each in (*groups, *twins)]
+    options: Options, wave: list[tuple[int, int, tuple[int, ...]]], known: set[int]
+) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
+    """Every run of one layer more than those given: parent, layer, stop and all layers."""
+    for parent, cut, members in wave:
+        for layer, stop in options.lives.cuts.steps[cut]:
+            if options.tables.mergeable[layer] and (parent < 0 or stop not in known):
+                known.add(stop)
+                yield parent, layer, stop, tuple(sorted((*members, layer)))
 
 
 def find_pieces(options: Options) -> Pieces:
@@ -184,13 +201,12 @@ def _held_bytes(options: Options, start: int, stop: int) -> int:
     return sum(lives.size_bytes[name] for name in names)
 
 
-def _local_bytes(options: Options, group: MergedGroup, stop: int) -> tuple[int, int]:
+def _local_bytes(options: Options, group: MergedGroup, stays: tuple[bool, ...]) -> tuple[int, int]:
     """A group's local bytes with all outer maps in DRAM, and with all of them resident."""
     tensors = options.graph.tensors
     sources = [
         tensors[found.name].kind is not TensorKind.INPUT for found in group.timetable.outside()
     ]
-    stays = [options.lives.readers_ahead(found.name, stop) > 0 for found in group.outgoing]
     outside = np.array([[False] * len(sources), sources], bool)
     going = np.array([[(False, True)] * len(stays), [(stay, True) for stay in stays]], bool)
     going = going.reshape(2, len(stays), 2)

@@ -204,7 +204,7 @@ class Plans:
                 option.members,
                 option.merged,
                 way.stripe_rows,
-                way.streamed,
+                tuple(option.members[place] for place in way.streamed),
                 outputs,
                 resident | resident_of(outputs),
                 (*kept, *self.lives.pinned_by(option.members)),

@@ -174,11 +174,11 @@ class Pricer:
     def _merged_heights(self, decision: Decision, peaks: Ints) -> Ints:
         """What the layouts need that `assemble` takes: with no more effort than a peak asks for."""
         run = self.assembler.group_run(decision)
-        lowest = self.assembler.layout(run).height
+        lowest = self.assembler.height(run)
         heights = np.full(len(peaks), lowest)
         for packing in (Packing.GAPS, Packing.SEARCHED):
             if lowest > peaks.min():
-                height = self.assembler.layout(replace(run, packing=packing)).height
+                height = self.assembler.height(replace(run, packing=packing))
                 lowest = min(lowest, height)
                 heights = np.where(heights > peaks, lowest, heights)
         return heights
