@@ -5,6 +5,7 @@ Targets are ratios between two things measured in one run, where they can be.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from dataflow_sim.graph.layer import Window
+from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks import build_network
+from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.pipeline import RunOptions, curve, load_network, run
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.footprints import axis_tiles
@@ -115,8 +118,11 @@ def test_counting_costs_at_most_two_and_a_half_lowerings(benchmark: Benchmark) -
     assert counting <= 2.5 * lowering
 
 
-@pytest.mark.parametrize(("name", "limit_s"), [("mobilenet_v1", 2.0), ("densenet121", 20.0)])
-def test_a_merged_curve(benchmark: Benchmark, name: str, limit_s: float) -> None:
+LIMITS_S = {"mobilenet_v1": 1.0, "resnet50": 3.0, "densenet121": 5.0, "inception_v3": 10.0}
+
+
+@pytest.mark.parametrize("name", LIMITS_S)
+def test_a_merged_curve(benchmark: Benchmark, name: str) -> None:
     """All breakpoints from a cold start, addresses included, on one core."""
     graph, machine = load_network(name), load_hardware("bare")
     seconds = []
@@ -128,4 +134,30 @@ def test_a_merged_curve(benchmark: Benchmark, name: str, limit_s: float) -> None
         seconds.append(time.perf_counter() - start)
 
     benchmark.pedantic(whole, rounds=2)
-    assert min(seconds) <= limit_s
+    assert min(seconds) <= LIMITS_S[name]
+
+
+def chain(layers: int) -> NetworkGraph:
+    """Convolutions in line, 3x3 and 1x1 in turn, 16 channels of 28x28."""
+    net = OnnxBuilder("chain", (1, 16, 28, 28))
+    value = "input"
+    for number in range(layers):
+        value = net.convolution(f"c{number}", value, 16, 1 + 2 * (number % 2))
+    return graph_from_model(net.model(value), "chain")
+
+
+def test_long_chains(benchmark: Benchmark) -> None:
+    """A thousand layers within 20 s, two thousand in at most 2.5 times that, within 1 GB."""
+    machine = load_hardware("bare")
+    seconds = []
+    for layers in (1000, 2000):
+        graph = chain(layers)
+        start = time.perf_counter()
+        if layers == 1000:
+            benchmark.pedantic(lambda: curve(graph, machine, RunOptions(policy="merged")), rounds=1)
+        else:
+            curve(graph, machine, RunOptions(policy="merged"))
+        seconds.append(time.perf_counter() - start)
+    assert seconds[0] <= 20
+    assert seconds[1] <= 2.5 * seconds[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= 1_000_000
