@@ -191,11 +191,11 @@ class Assembler:
         return self._frontiers[key]
 
     def _merged(self, decision: Decision, peak: int, room: int, history: TrafficHistory) -> Group:
-        run, layout = self.placed(self.group_run(decision), peak)
+        run = self.placed(self.group_run(decision), peak)
         if room > peak:
-            run, layout = self._larger_tiles(run, layout, room)
+            run = self._larger_tiles(run, room)
         schedules = self.merged_schedules(decision, run, history)
-        return _group(decision, schedules, layout.height, run.packing)
+        return _group(decision, schedules, self.height(run), run.packing)
 
     def merged_schedules(
         self, decision: Decision, run: GroupRun, history: TrafficHistory
@@ -211,30 +211,26 @@ class Assembler:
                 self._schedules[key] = schedules
         return schedules
 
-    def _larger_tiles(
-        self, run: GroupRun, layout: GroupLayout, room: int
-    ) -> tuple[GroupRun, GroupLayout]:
+    def _larger_tiles(self, run: GroupRun, room: int) -> GroupRun:
         """Streamed kernels by as many channels at a time as there is room for, without a search."""
         channels = {i: self.graph.layers[i].output_shape[1] for i, _ in run.tiles}
         for share in (2, 4, 8, 16, 32) if run.tiles else ():
             tiles = tuple((i, -(-channels[i] // share)) for i, _ in run.tiles)
             easy = Packing.GAPS if run.packing is Packing.SEARCHED else run.packing
             larger = replace(run, tiles=tiles, packing=easy)
-            found = self.layout(larger)
-            if found.height <= room:
-                return larger, found
-        return run, layout
+            if self.height(larger) <= room:
+                return larger
+        return run
 
-    def placed(self, run: GroupRun, room: int) -> tuple[GroupRun, GroupLayout]:
+    def placed(self, run: GroupRun, room: int) -> GroupRun:
         """A merged group with no more effort in its addresses than some room asks for."""
         run = replace(run, packing=Packing.RINGS)
-        layout = self.layout(run)
         for packing in (Packing.GAPS, Packing.SEARCHED):
-            if layout.height > room:
+            if self.height(run) > room:
                 other = replace(run, packing=packing)
-                if self.layout(other).height < layout.height:
-                    run, layout = other, self.layout(other)
-        return run, layout
+                if self.height(other) < self.height(run):
+                    run = other
+        return run
 
     def height(self, run: GroupRun) -> int:
         """The height of a merged group's layout; that of groups that are alike is the same."""

@@ -225,8 +225,8 @@ def _whereabouts_faults(graph: NetworkGraph, schedule: Schedule) -> Iterator[str
                 name = segment.tensor
                 if graph.tensors[name].kind is TensorKind.WEIGHT:
                     continue
-                local_before = group.resident - (outputs - made)
-                if name not in in_dram | local_before | made:
+                here_already = name in made or (name in group.resident and name not in outputs)
+                if name not in in_dram and not here_already:
                     yield f"layer '{layer.name}' reads '{name}', which is nowhere"
             made.update(layer.outputs)
         for name in sorted(made & set(graph.outputs) - group.stored):

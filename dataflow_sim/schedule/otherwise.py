@@ -197,7 +197,8 @@ class Alternatives:
     def run_otherwise(self, run: GroupRun) -> tuple[Schedule, int]:
         """The schedule with the group run as given, and the group's live set."""
         room = self.capacity_bytes - held_bytes(self.schedule, self.number)
-        run, chosen = self.assembler.placed(run, room)
+        run = self.assembler.placed(run, room)
+        chosen = self.assembler.layout(run)
         layers = merged_schedules(
             self.assembler.options.tables, run, chosen.timetable, self.group.kept, self._history()
         )
