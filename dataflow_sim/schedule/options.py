@@ -59,7 +59,7 @@ STRIPE_COUNTS = (
     96,
     112,
 )
-STRIPE_COUNTS_OF_LONG = (1, 2, 3, 4)
+STRIPE_COUNTS_OF_LONG = (1, 2)
 SHORT_GROUP = 4
 # sets of resident maps that are many to tell apart
 _MANY_SETS = 16
