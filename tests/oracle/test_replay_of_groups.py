@@ -63,7 +63,8 @@ def joins(graph: NetworkGraph, group: Group) -> bool:
     return several and any(len(x.input.segments) > 1 or x.operands for x in layers)
 
 
-@pytest.mark.parametrize("name", ["resnet50", pytest.param("densenet121", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
 def test_groups_across_adds_and_concats(name: str) -> None:
     found = case(name, resolution=64)
     curve_found = curve(found.graph, "merged")
