@@ -354,13 +354,6 @@ def _combine(
     )
 
 
-def one_plane_tile(
-    batch: int, row_axis: Axis, column_axis: Axis, tile: tuple[int, int, int]
-) -> PlaneTiles:
-    """The footprint of one given (batch, row, column) tile, as arrays of length 1."""
-    return given_plane_tiles(batch, row_axis, column_axis, [tile])
-
-
 def given_plane_tiles(
     batch: int, row_axis: Axis, column_axis: Axis, tiles: Sequence[tuple[int, int, int]]
 ) -> PlaneTiles:

@@ -188,14 +188,6 @@ class MergedGroup:
         other._outgoing = None
         return other
 
-    def carrying(self) -> MergedGroup:
-        """A copy whose next layers carry their reductions; none of those in it may."""
-        other = copy(self)
-        other.timetable = self.timetable.copy()
-        other.timetable.running = True
-        other._outgoing = None
-        return other
-
     @property
     def outgoing(self) -> list[MapRows]:
         """Maps that the group makes and that someone outside needs, or nobody at all."""

@@ -119,21 +119,17 @@ def compare(
     memory: MemoryOptions = PLAIN,
     running: bool = False,
 ) -> int:
-    """Let a group of at most seven layers grow from `start`; compare it after every layer.
-
-    One whose reductions run forks off where the first of them may.
-    """
+    """Let a group of at most seven layers grow from `start`; compare it after every layer."""
     tables = RowTables(graph, memory)
     kernels = [kernel_sizes(graph, layer, doubled.weights) for layer in graph.layers]
-    group = MergedGroup(tables, kernels, MapLives(graph).readers, height, doubled)
+    readers = MapLives(graph).readers
+    group = MergedGroup(tables, kernels, readers, height, doubled, running)
     for index in range(start, min(len(graph.layers), start + 7)):
         if not tables.mergeable[index]:
             break
-        if running and not group.timetable.running and tables.running[index] is not None:
-            group = group.carrying()
         group = group.grown(index, keep=False)
-        own = group.timetable.running
-        run = GroupRun(group.members, height, (), frozenset(), frozenset(), doubled, running=own)
+        nothing = frozenset[str]()
+        run = GroupRun(group.members, height, (), nothing, nothing, doubled, running=running)
         check_group(tables, group, run, memory, random)
     return len(group.members)
 

@@ -11,7 +11,7 @@ from dataflow_sim.schedule.footprints import (
     Axis,
     PlaneTiles,
     axis_tiles,
-    one_plane_tile,
+    given_plane_tiles,
     plane_tiles,
     tile_sizes,
 )
@@ -145,14 +145,14 @@ def test_pruned_plane_tiles_are_all_dominated(
     kept = costs(plane_tiles(batch, rows, columns, double_buffer))
     for row in axis_tiles(rows).size.tolist():
         for column in axis_tiles(columns).size.tolist():
-            (one,) = costs(one_plane_tile(batch, rows, columns, (1, row, column)))
+            (one,) = costs(given_plane_tiles(batch, rows, columns, [(1, row, column)]))
             assert any(all(a <= b for a, b in zip(k, one, strict=True)) for k in kept)
 
 
 @given(axes(), axes())
 def test_rolled_rows_are_read_once_in_each_column_of_tiles(rows: Axis, columns: Axis) -> None:
     for row in axis_tiles(rows).size.tolist():
-        tile = one_plane_tile(1, rows, columns, (1, row, columns.output_size))
+        tile = given_plane_tiles(1, rows, columns, [(1, row, columns.output_size)])
         touched: set[int] = set()
         for start in range(0, rows.output_size, row):
             stop = min(start + row, rows.output_size)
