@@ -24,15 +24,21 @@ Source: first-fit decreasing for dynamic storage allocation, e.g. Gergov, SODA 1
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
+from itertools import accumulate
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+
+# of a memory as the bits of an integer, at most
+MOST_UNITS = 1 << 15
 
 
 class Life(NamedTuple):
@@ -45,8 +51,61 @@ class Life(NamedTuple):
 
 def pack(lives: Sequence[Life]) -> tuple[list[int], int]:
     """An address for each buffer, and the height."""
+    order = sorted(range(len(lives)), key=lambda i: (-lives[i].size_bytes, lives[i].first, i))
+    if lives and lives[order[-1]].size_bytes:
+        unit = gcd(*(life.size_bytes for life in lives))
+        if peak_bytes(lives) <= unit * MOST_UNITS:
+            return _pack_units(lives, order, unit)
+    return _pack_bytes(lives, order)
+
+
+def _pack_units(lives: Sequence[Life], order: Sequence[int], unit: int) -> tuple[list[int], int]:
+    """As `pack`: the free units of a moment are the bits of an integer, without end.
+
+    A moment stands for those behind the last at which a life ends.
+    """
+    ends = np.unique([life.last for life in lives])
+    firsts = np.searchsorted(ends, [life.first for life in lives]).tolist()
+    behinds = (np.searchsorted(ends, [life.last for life in lives]) + 1).tolist()
+    free = [-1] * len(ends)
+    addresses = [0] * len(lives)
+    height = 0
+    for index in order:
+        first, behind, size = firsts[index], behinds[index], lives[index].size_bytes // unit
+        starts = starts_of(-1, free[first:behind], size)
+        at = (starts & -starts).bit_length() - 1
+        taken = ~(((1 << size) - 1) << at)
+        for moment in range(first, behind):
+            free[moment] &= taken
+        addresses[index] = at * unit
+        height = max(height, (at + size) * unit)
+    return addresses, height
+
+
+def starts_of(starts: int, free: Iterable[int], size: int) -> int:
+    """Of some bits those at which a run of `size` bits begins that all of `free` have."""
+    for there in free:
+        starts &= there
+    # a bit stays where it and those behind it are free, twice as many in each step
+    long = 1
+    while long * 2 <= size:
+        starts &= starts >> long
+        long *= 2
+    return starts & (starts >> (size - long))
+
+
+def peak_bytes(lives: Sequence[Life]) -> int:
+    """The largest live set."""
+    change: dict[int, int] = defaultdict(int)
+    for size, first, last in lives:
+        change[first] += size
+        change[last + 1] -= size
+    return max(accumulate(change[moment] for moment in sorted(change)), default=0)
+
+
+def _pack_bytes(lives: Sequence[Life], order: Sequence[int]) -> tuple[list[int], int]:
+    """As `pack`, with the gaps between ranges of addresses."""
     count = len(lives)
-    order = sorted(range(count), key=lambda i: (-lives[i].size_bytes, lives[i].first, i))
     addresses = [0] * count
     first, last, low, high = (np.zeros(count, np.int64) for _ in range(4))
     height = 0

@@ -22,6 +22,7 @@ from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout, ti
 from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.options import Options, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
+from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.types import (
     Group,
     LayerSchedule,
@@ -159,9 +160,9 @@ class Assembler:
         decision: Decision,
         tiling: LayerTiling,
         history: TrafficHistory | None,
-        amounts: Amounts | None = None,
+        known: tuple[LayerProblem, Amounts] | None = None,
     ) -> tuple[LayerSchedule, ...]:
-        """The schedule of a layer alone; `amounts` are those of its tiling, if known.
+        """The schedule of a layer alone; `known` as in `layer_schedule`.
 
         Without a history no other layer may read what it reads.
         """
@@ -174,7 +175,7 @@ class Assembler:
             kept = decision.kept
             schedules = (
                 layer_schedule(
-                    self.graph, index, tiling, self.memory, history, resident, stored, kept, amounts
+                    self.graph, index, tiling, self.memory, history, resident, stored, kept, known
                 ),
             )
             if self.independent[index]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from dataflow_sim.schedule.amounts import (
 )
 from dataflow_sim.schedule.closed_form import pinned_plane
 from dataflow_sim.schedule.footprints import Axis
-from dataflow_sim.schedule.problem import StreamProblem, stream_regions
+from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
 from dataflow_sim.schedule.sweep import SweepProblem, tiling_sizes
 from dataflow_sim.schedule.sweep import step_bits as sweep_step_bits
 from dataflow_sim.schedule.sweep import tiling_costs as sweep_costs
@@ -101,9 +102,9 @@ class TrafficHistory:
         """Elements that these readings of one layer are the first to touch."""
         tensor = self.graph.tensors[name]
         lasting = tensor.kind in (TensorKind.INPUT, TensorKind.WEIGHT) and self.readers[name] > 1
-        if len(readings) == 1 and not lasting:
-            low, high = readings[0].channels
-            return (high - low) * readings[0].touched_per_channel
+        ends = sorted(reading.channels for reading in readings)
+        if not lasting and all(one[1] <= other[0] for one, other in pairwise(ends)):
+            return sum((r.channels[1] - r.channels[0]) * r.touched_per_channel for r in readings)
         mask = np.zeros(tensor.shape[1:], bool)
         if lasting:
             mask = self.masks.setdefault(name, mask)
@@ -237,25 +238,25 @@ def layer_schedule(
     resident: frozenset[str],
     stored: frozenset[str],
     kept: tuple[str, ...],
-    amounts: Amounts | None = None,
+    known: tuple[LayerProblem, Amounts] | None = None,
 ) -> LayerSchedule:
     """The schedule of one layer alone with its traffic by tensor and reason.
 
     `resident` are the maps and weights in local memory, `stored` its outputs that go to DRAM,
-    `kept` what is loaded whole before it; `amounts` are those of a loop nest's tiling, if they are
-    known.  Layers must be asked for in execution order:
+    `kept` what is loaded whole before it; `known` are the problem of a loop nest and the amounts of
+    its tiling, if they are known.  Layers must be asked for in execution order:
     `history` carries what came before.
     """
     layer = graph.layers[index]
     traffic = LayerTraffic(graph, layer, history, resident, stored)
     for name in kept:
         traffic.keep(name)
-    problem = any_problem(graph, layer, memory, resident, stored)
+    problem = known[0] if known else any_problem(graph, layer, memory, resident, stored)
     if isinstance(problem, StreamProblem):
         return _stream_schedule(graph, layer, tiling, traffic)
     if isinstance(problem, SweepProblem):
         return _sweep_schedule(layer, problem, tiling, traffic)
-    moved = amounts or tiling_amounts(problem, [tiling])[0]
+    moved = known[1] if known else tiling_amounts(problem, [tiling])[0]
     rows = _touched(problem.rows, tiling.row_tile)
     columns = _touched(problem.columns, tiling.column_tile)
     touched = problem.batch * len(rows) * len(columns)

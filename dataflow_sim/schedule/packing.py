@@ -39,10 +39,9 @@ from random import Random
 
 import numpy as np
 
-from dataflow_sim.schedule.allocation import Life, pack
+from dataflow_sim.schedule.allocation import MOST_UNITS, Life, pack, starts_of
 
-_BITS = 1 << 15  # of a memory, at most
-_PLACEMENTS = 8_000  # for each height aimed at
+_PLACEMENTS = 2_000  # for each height aimed at
 _TRIES = 20  # at one spell before others are taken back, and as many for each of its buffers as
 _TRIES_EACH = 2
 _WAYS = 6  # that are remembered
@@ -176,10 +175,10 @@ class _Search:
 def _unit(sizes: list[int], room: int) -> int:
     """Bytes of a bit: the common divisor of all sizes, else a divisor of the large ones'."""
     unit = gcd(*sizes)
-    if room <= unit * _BITS:
+    if room <= unit * MOST_UNITS:
         return unit
     whole = gcd(*(size for size in sizes if size * _LARGE >= room))
-    least = -(-room // _BITS)
+    least = -(-room // MOST_UNITS)
     fine = [whole // n for n in range(1, whole // least + 1) if whole % n == 0]
     return min(fine, default=least)
 
@@ -201,15 +200,7 @@ class _Memory:
         """Place a buffer at the given end of a gap; False where there is no gap."""
         first, behind, size = self.first[index], self.behind[index], self.sizes[index]
         free = self.free
-        starts = self.all
-        for there in free[first:behind]:
-            starts &= there
-        # a bit stays where it and those behind it are free, twice as many in each step
-        long = 1
-        while long * 2 <= size:
-            starts &= starts >> long
-            long *= 2
-        starts &= starts >> (size - long)
+        starts = starts_of(self.all, free[first:behind], size)
         if not starts:
             return False
         if end == _LOWEST:

@@ -162,11 +162,11 @@ class Pricer:
             tilings = [_tiling(found, place) for place in new]
             graph, memory = self.assembler.graph, self.assembler.memory
             problem = any_problem(graph, graph.layers[index], memory, *where)
-            amounts: Sequence[Amounts | None] = [None] * len(new)
+            known: Sequence[tuple[LayerProblem, Amounts] | None] = [None] * len(new)
             if isinstance(problem, LayerProblem):
-                amounts = tiling_amounts(problem, tilings)
-            for place, tiling, amount in zip(new, tilings, amounts, strict=True):
-                moved.note(place, self.assembler.alone_schedules(decision, tiling, None, amount))
+                known = [(problem, amounts) for amounts in tiling_amounts(problem, tilings)]
+            for place, tiling, each in zip(new, tilings, known, strict=True):
+                moved.note(place, self.assembler.alone_schedules(decision, tiling, None, each))
         return moved
 
     # ------------------------------------------------------------ merged groups
