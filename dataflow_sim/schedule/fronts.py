@@ -1,4 +1,4 @@
-"""Budget curves as step functions: joining them, taking the best of several.
+"""Budget curves as step functions: joining them, taking the best of many joins.
 
 A front is a pair of arrays, local bytes ascending and costs strictly descending: with
 at least `local[i]` bytes of local memory, the cost is `costs[i]`: DRAM bits, or what another
@@ -11,13 +11,17 @@ two step functions:
          │        └──────         └───────                   └───┐
          └──────────────► local bytes                            └──
 
-Its breakpoints are those of either, from where both exist.  Every point remembers from
-which point of either it came.
+Its breakpoints are those of either, from where both exist.  Of many such sums only their
+lower envelope is of use: all of them are laid out in one array, each as stretches of the
+front before it, one for each point of the option, from where this point begins to where the
+next one does.  Every point of the envelope remembers from which point of either it came.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -30,139 +34,137 @@ from dataflow_sim.schedule.rows import Ints
 class Front:
     """Local bytes ascending, costs strictly descending, and where each point came from.
 
-    `source` indexes the points of the front before, `choice` those of the option taken,
-    `chunk` the options themselves.
+    `step` numbers the steps that were joined; `source` indexes the points of the front
+    before that step, `choice` those of the option taken.
     """
 
     local_bytes: Ints
     costs: Ints
     source: Ints
     choice: Ints
-    chunk: Ints
+    step: Ints
 
 
-Part = tuple[Ints, Ints, Ints, Ints]
-
-
-def join(front: Front, local_bytes: Ints, costs: Ints) -> Part:
-    """The sum of a front and an option's: local bytes, costs, source and choice."""
-    here = front.local_bytes
-    if len(local_bytes) == 1:
-        need, more = local_bytes[0], costs[0]
-        first = int(np.searchsorted(here, need, "right")) - 1
-        if first < 0:
-            source = np.arange(len(here))
-            return here, front.costs + more, source, np.zeros(len(here), np.int64)
-        local = here[first:].copy()
-        local[0] = need
-        source = np.arange(first, len(here))
-        return local, front.costs[first:] + more, source, np.zeros(len(local), np.int64)
-    # both ascend: those of one are placed among those of the other, from where both exist
-    first = int(np.searchsorted(here, local_bytes[0], "right"))
-    start = int(np.searchsorted(local_bytes, here[0], "right"))
-    first, start = max(first - 1, 0), max(start - 1, 0)
-    mine, others = here[first:], local_bytes[start:]
-    local = np.concatenate([mine, others])
-    local[0] = local[len(mine)] = max(here[0], local_bytes[0])
-    local.sort(kind="stable")
-    local = local[np.concatenate([[True], local[1:] > local[:-1]])]
-    source = np.searchsorted(here, local, "right") - 1
-    choice = np.searchsorted(local_bytes, local, "right") - 1
-    return local, front.costs[source] + costs[choice], source, choice
-
-
-def best_of(parts: list[Part]) -> Front:
-    """The lower envelope of several joined fronts, empty of none; the first of equals wins."""
-    if not parts:
-        return Front(*(np.zeros(0, np.int64) for _ in range(5)))
-    if len(parts) == 1:  # a joined front descends as it is
-        return Front(*parts[0], np.zeros(len(parts[0][0]), np.int64))
-    sizes = [len(part[0]) for part in parts]
-    local, costs, source, choice = (np.concatenate(column) for column in zip(*parts, strict=True))
-    chunk = np.repeat(np.arange(len(parts)), sizes)
-    keep = pareto(local, costs)
-    return Front(local[keep], costs[keep], source[keep], choice[keep], chunk[keep])
-
-
-class Waiting(NamedTuple):
-    """An option that is yet to be joined: number of the front before it, and its own front."""
+class Step(NamedTuple):
+    """What may follow a front: the front's number, bytes held meanwhile, and a front of its own."""
 
     front: int
+    held_bytes: int
     local_bytes: Ints
     costs: Ints
 
 
-class FrontGrid:
-    """Numbered fronts and their costs on a grid of budgets, to tell which joins can matter.
+class Fronts:
+    """Numbered fronts up to a ceiling, and joins of steps to them."""
 
-    Between two budgets of the grid a joined front is never below its value just before
-    the second, and the lower envelope never above its value at the first.  What is above
-    that everywhere cannot lower the envelope; most options are.
-    """
-
-    def __init__(self, least_bytes: int, ceiling_bytes: int) -> None:
-        highest = min(ceiling_bytes, 1 << 40)
-        grid = np.geomspace(max(1, least_bytes), max(least_bytes + 1, highest), _GRID)
-        self.ceiling_bytes = ceiling_bytes
-        self._budgets = np.unique(np.concatenate([[1], grid.astype(np.int64), [highest]]))
-        self.fronts: list[Front] = []
-        self._at: list[Ints] = []
-        self._before: list[Ints] = []
+    def __init__(self, ceiling_bytes: int) -> None:
+        self.ceiling_bytes = min(ceiling_bytes, _APART - 2)
+        self._fronts: list[Front] = []
 
     def add(self, front: Front) -> int:
         """Number a front."""
-        self.fronts.append(front)
-        self._at.append(_costs_at(front.local_bytes, front.costs, self._budgets))
-        ends = np.append(self._budgets[1:] - 1, np.iinfo(np.int64).max)
-        self._before.append(_costs_at(front.local_bytes, front.costs, ends))
-        return len(self.fronts) - 1
+        self._fronts.append(front)
+        return len(self._fronts) - 1
 
-    def costs(self, front: Front) -> Ints:
-        """A front's costs by budget of the grid."""
-        return _costs_at(front.local_bytes, front.costs, self._budgets)
+    def join(self, steps: Sequence[Step]) -> Front:
+        """The lower envelope of steps joined to their fronts, empty of none; of equals the first.
 
-    def below_ceiling(self, part: Part) -> Part:
-        """The part of a joined front within the ceiling."""
-        stop = int(np.searchsorted(part[0], self.ceiling_bytes, "right"))
-        return part if stop == len(part[0]) else (*(column[:stop] for column in part),)  # type: ignore[return-value]  # four columns
+        What is above the ceiling is left out.
+        """
+        if not steps:
+            return Front(*(np.zeros(0, np.int64) for _ in range(5)))
+        if len(steps) == 1 and len(steps[0].costs) == 1:
+            (step,) = steps
+            front = self._fronts[step.front]
+            if step.local_bytes[0] + step.held_bytes <= front.local_bytes[0]:
+                return _raised(front, step)
+        points = [len(step.costs) for step in steps]
+        begins = np.array([0, *accumulate(points[:-1])])
+        owner = np.repeat(np.arange(len(steps)), points)
+        held = np.array([step.held_bytes for step in steps])
+        need = np.concatenate([step.local_bytes for step in steps]) + held[owner]
+        more = np.concatenate([step.costs for step in steps])
+        until = np.empty(len(need), np.int64)
+        until[:-1], until[begins - 1] = need[1:], _APART
+        until = np.minimum(until, self.ceiling_bytes + 1)
+        used, which = np.unique([step.front for step in steps], return_inverse=True)
+        fronts = [self._fronts[number] for number in used.tolist()]
+        sizes = [len(front.costs) for front in fronts]
+        starts = np.array([0, *accumulate(sizes[:-1])])
+        here = np.concatenate([front.local_bytes for front in fronts])
+        costs = np.concatenate([front.costs for front in fronts])
+        apart = here + np.repeat(np.arange(len(fronts)) * _APART, sizes)
+        # the stretch of its front that each point of an option covers
+        line = which[owner]
+        first = np.searchsorted(apart, need + line * _APART, "right") - 1
+        first = np.maximum(first, starts[line])
+        stop = np.searchsorted(apart, until + line * _APART)
+        count = np.where(need <= self.ceiling_bytes, np.maximum(stop - first, 0), 0)
+        found = []
+        for block in _blocks(count):
+            mine = _Stretches(first[block], count[block], need[block], more[block])
+            found.append(_least(here, costs, mine, block.start))
+        local, joint, index, point = (np.concatenate(part) for part in zip(*found, strict=True))
+        if len(found) > 1:
+            keep = pareto(local, joint)
+            local, joint, index, point = local[keep], joint[keep], index[keep], point[keep]
+        taken = owner[point]
+        return Front(local, joint, index - starts[line[point]], point - begins[taken], taken)
 
-    def useful(self, waiting: list[Waiting], parts: list[Part]) -> list[int]:
-        """Places of the options that may lower the envelope of all options and parts."""
-        if not waiting:
-            return []
-        envelope = np.full(len(self._budgets), IMPOSSIBLE_COST)
-        for part in parts:
-            np.minimum(envelope, _costs_at(part[0], part[1], self._budgets), out=envelope)
-        owner = np.repeat(np.arange(len(waiting)), [len(w.local_bytes) for w in waiting])
-        source = np.array([w.front for w in waiting])[owner]
-        need = np.concatenate([w.local_bytes for w in waiting])
-        more = np.concatenate([w.costs for w in waiting])
-        used, line = np.unique(source, return_inverse=True)
-        at = np.stack([self._at[i] for i in used])
-        before = np.stack([self._before[i] for i in used])
-        first = np.searchsorted(self._budgets, need)
-        places = np.arange(len(self._budgets))
-        for begin in range(0, len(need), _BLOCK):
-            block = slice(begin, begin + _BLOCK)
-            costs = at[line[block]] + more[block, None]
-            costs[places < first[block, None]] = IMPOSSIBLE_COST
-            np.minimum(envelope, costs.min(axis=0), out=envelope)
-        keep = np.zeros(len(need), bool)
-        for begin in range(0, len(need), _BLOCK):
-            block = slice(begin, begin + _BLOCK)
-            costs = before[line[block]] + more[block, None]
-            keep[block] = ((costs <= envelope) & (places >= first[block, None] - 1)).any(axis=1)
-        return np.unique(owner[keep]).tolist()  # type: ignore[no-any-return]  # integers
+
+def _raised(front: Front, step: Step) -> Front:
+    """A front behind a step of one point that needs no more memory than it."""
+    places = np.arange(len(front.costs))
+    none = np.zeros(len(places), np.int64)
+    return Front(front.local_bytes, front.costs + step.costs[0], places, none, none)
 
 
-_GRID = 254
-_BLOCK = 1 << 12
+class _Stretches(NamedTuple):
+    """Stretches of fronts: first place, number of places, local bytes and costs of the point."""
+
+    first: Ints
+    places: Ints
+    need: Ints
+    more: Ints
+
+
+def _least(
+    here: Ints, costs: Ints, stretches: _Stretches, number: int
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """The envelope of stretches: local bytes, costs, places, stretches, which count from number."""
+    first, count, need, more = stretches
+    behind = np.cumsum(count)
+    index = np.repeat(first - (behind - count), count) + np.arange(behind[-1])
+    local = here[index]
+    there = count > 0
+    heads = (behind - count)[there]
+    local[heads] = np.maximum(local[heads], need[there])
+    joint = costs[index] + np.repeat(more, count)
+    keep = pareto(local, joint)
+    point = np.searchsorted(behind, keep, "right") + number
+    return local[keep], joint[keep], index[keep], np.asarray(point, np.int64)
+
+
+# further apart than any two memories
+_APART = 1 << 44
+_BLOCK = 1 << 20
+
+
+def _blocks(count: Ints) -> Iterator[slice]:
+    """Ranges of stretches that are not much longer together than a block."""
+    ends = np.cumsum(count)
+    low = 0
+    while low < len(ends):
+        before = int(ends[low - 1]) if low else 0
+        high = max(low + 1, int(np.searchsorted(ends, before + _BLOCK, "right")))
+        yield slice(low, high)
+        low = high
+
+
 IMPOSSIBLE_COST = 1 << 50
 
 
-def _costs_at(local_bytes: Ints, costs: Ints, budgets: Ints) -> Ints:
-    """Bits in each of these memories."""
-    if not len(local_bytes):
-        return np.full(len(budgets), IMPOSSIBLE_COST)
-    place = np.searchsorted(local_bytes, budgets, "right") - 1
-    return np.where(place >= 0, costs[place], IMPOSSIBLE_COST)
+def costs_at(front: Front, budgets: Ints) -> Ints:
+    """Costs in each of these memories."""
+    place = np.searchsorted(front.local_bytes, budgets, "right") - 1
+    return np.where(place >= 0, front.costs[place], IMPOSSIBLE_COST)

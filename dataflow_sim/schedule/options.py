@@ -196,7 +196,10 @@ class Options:
                 local = (resident & self.reads[index]) | resident_of(outputs)
                 found = self.alone_frontier(index, local, stored_of(outputs))
                 costs = self.baseline.objective.cost((index,), found.dram_bits)
-                self._alone[key] = Option((index,), stop, False, outputs, found.local_bytes, costs)
+                stays = sum(self.lives.size_bytes[name] for name in resident_of(outputs))
+                self._alone[key] = Option(
+                    (index,), stop, False, outputs, found.local_bytes, costs, stays
+                )
             yield self._alone[key]
 
     def merged(

@@ -41,7 +41,7 @@ import numpy as np
 
 from dataflow_sim.schedule.allocation import MOST_UNITS, Life, pack, starts_of
 
-_PLACEMENTS = 2_000  # for each height aimed at
+_PLACEMENTS = 4_000  # for each height aimed at
 _TRIES = 20  # at one spell before others are taken back, and as many for each of its buffers as
 _TRIES_EACH = 2
 _WAYS = 6  # that are remembered

@@ -36,16 +36,18 @@ import numpy as np
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.cuts import find_cuts, prefixes
-from dataflow_sim.schedule.fronts import Front, FrontGrid, Waiting, join
+from dataflow_sim.schedule.fronts import Front, Fronts, Step, costs_at
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
-from dataflow_sim.schedule.options import Option, Options, resident_of
+from dataflow_sim.schedule.options import Option, Options
 from dataflow_sim.schedule.plans import Node, Origin, Plans, initial_state, replaced
 from dataflow_sim.schedule.types import MemoryOptions
 
 Progress = Callable[[int, int], None]
 
-# more states than this between two layers are thinned out
+# more states than this between two layers are thinned out, by their costs in so many memories
 MAXIMUM_STATES = 96
+_BUDGETS = 254
+_NOTHING = np.zeros(1, np.int64)
 
 
 class Planner:
@@ -73,16 +75,18 @@ class Planner:
         self.arrived: list[dict[State, Node]] = [{} for _ in range(count)]
         self.settled: list[dict[State, Node]] = [{} for _ in range(count)]
         self._alike = [self.lives.alike(cut) for cut in range(count)]
-        self._moves: dict[tuple[int, int], list[int | str]] = {}
         self._sorted: dict[tuple[int, State], tuple[State, tuple[int, ...] | None]] = {}
         self._many_states = False
-        self.grid = FrontGrid(baseline.least_bytes, self.ceiling_bytes)
+        self.fronts = Fronts(self.ceiling_bytes)
+        least = max(1, baseline.least_bytes)
+        budgets = np.geomspace(least, max(least + 1, min(self.ceiling_bytes, 1 << 40)), _BUDGETS)
+        self._budgets = np.unique(np.concatenate([[1], budgets.astype(np.int64)]))
 
     # ------------------------------------------------------------ forwards
 
     def search(self, progress: Progress) -> Front:
         """The front of the whole network."""
-        zero = np.zeros(1, np.int64)
+        zero = _NOTHING
         pinned = [self.graph.tensors[name] for name in sorted(self.lives.pinned)]
         bits = zero + sum(tensor.elements * tensor.bits for tensor in pinned)
         bits = self.objective.transfer(bits)
@@ -95,7 +99,7 @@ class Planner:
             progress(cut + 1, end)
         self._settle(end)
         (last,) = self.settled[end].values()
-        return last.close(self.grid)
+        return last.close(self.fronts)
 
     def _settle(self, cut: int) -> None:
         """Drop maps that are in both places, keep maps that are read again and again."""
@@ -110,10 +114,10 @@ class Planner:
         ]
         self._keep_best(self.arrived[cut], cut)
         for state in sorted(self.arrived[cut]):
-            front = self.arrived[cut][state].close(self.grid)
+            front = self.arrived[cut][state].close(self.fronts)
             if not len(front.local_bytes):  # it takes more memory than is of any use
                 continue
-            source = np.arange(len(front.local_bytes))
+            number = self.fronts.add(front)
             pinned = self.lives.pinned
             able = [p for p, held in enumerate(state) if held == BOTH and live[p] not in pinned]
             able += [p for p in keepable if state[p] == DRAM]
@@ -124,15 +128,10 @@ class Planner:
                         tensor = self.graph.tensors[live[place]]
                         bits += tensor.elements * tensor.bits if state[place] == DRAM else 0
                         changed[place] = BOTH - state[place]
-                    target, swapped = self._canonical(cut, tuple(changed))
-                    part = (
-                        front.local_bytes,
-                        front.costs + self.objective.transfer(bits),
-                        source,
-                        source * 0,
-                    )
+                    target, swapped = self.canonical(cut, tuple(changed))
                     node = self.settled[cut].setdefault(target, Node())
-                    node.add(part, Origin(cut, state, None, swapped))
+                    costs = self.objective.transfer(np.array([bits]))
+                    node.add(Step(number, 0, _NOTHING, costs), Origin(cut, state, None, swapped))
         self._keep_best(self.settled[cut], cut)
 
     def _keep_best(self, nodes: dict[State, Node], cut: int) -> None:
@@ -150,7 +149,8 @@ class Planner:
             readers = self.lives.readers_ahead(name, cut)
             ahead.append(self.objective.transfer(readers * tensor.elements * tensor.bits))
         states = sorted(nodes)
-        bits = np.stack([self.grid.costs(nodes[state].close(self.grid)) for state in states])
+        fronts = [nodes[state].close(self.fronts) for state in states]
+        bits = np.stack([costs_at(front, self._budgets) for front in fronts])
         due = [
             sum(more for more, held in zip(ahead, state, strict=True) if held == DRAM)
             for state in states
@@ -160,7 +160,7 @@ class Planner:
         for place in rank[MAXIMUM_STATES:].tolist():
             del nodes[states[place]]
 
-    def _canonical(self, cut: int, state: State) -> tuple[State, tuple[int, ...] | None]:
+    def canonical(self, cut: int, state: State) -> tuple[State, tuple[int, ...] | None]:
         """States of maps that are alike sorted, and where each came from."""
         classes = self._alike[cut]
         if not classes:
@@ -184,50 +184,25 @@ class Planner:
         }
         sizes = self.lives.size_bytes
         held = {state: sum(sizes[name] for name in names) for state, names in residents.items()}
-        fronts = {state: self.grid.add(nodes[state].close(self.grid)) for state in residents}
+        fronts = {state: self.fronts.add(nodes[state].close(self.fronts)) for state in residents}
+        ways = _Ways(self, cut)
         for state, resident in residents.items():
             for layer, stop in self.cuts.steps[cut]:
                 reads = self.options.reads[layer]
                 for option in self.options.alone(layer, stop, resident & reads):
-                    made = held[state] - self._shared_bytes(option, resident)
-                    made += sum(sizes[name] for name in resident_of(option.outputs))
-                    front = self.grid.fronts[fronts[state]]
-                    part = join(front, option.local_bytes + made, option.costs)
-                    node, origin = self._target(cut, state, option)
-                    node.add(self.grid.below_ceiling(part), origin)
+                    beside = held[state] - self._shared_bytes(option, resident)
+                    ways.take(state, fronts[state], beside, option)
         if not self.merged:
             return
         for outside, found in self.options.merged(cut, list(residents.values())):
             for state, resident in residents.items():
                 for option in found.get(resident & outside, ()):
-                    need = option.local_bytes + (held[state] + option.output_bytes)
-                    if need[0] <= self.ceiling_bytes:
-                        node, origin = self._target(cut, state, option)
-                        node.waiting.append(Waiting(fronts[state], need, option.costs))
-                        node.waiting_origins.append(origin)
-
-    def _target(self, cut: int, state: State, option: Option) -> tuple[Node, Origin]:
-        """The node that an option leads to."""
-        target, swapped = self._canonical(option.stop, self._after(cut, state, option))
-        node = self.arrived[option.stop].setdefault(target, Node())
-        return node, Origin(cut, state, option, swapped)
+                    ways.take(state, fronts[state], held[state], option)
 
     def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
         """Bytes saved where a resident output takes the place of a map that dies."""
         pair = replaced(self.lives, option, resident)
         return 0 if pair is None else self.lives.size_bytes[pair[0]]
-
-    def _after(self, cut: int, state: State, option: Option) -> State:
-        """The state behind an option, as it comes."""
-        key = (cut, option.stop)
-        if key not in self._moves:
-            here = {name: place for place, name in enumerate(self.lives.live[cut])}
-            self._moves[key] = [here.get(name, name) for name in self.lives.live[option.stop]]
-        made = dict(option.outputs)
-        return tuple(
-            state[move] if isinstance(move, int) else made.get(move, BOTH)
-            for move in self._moves[key]
-        )
 
     @property
     def thinned(self) -> tuple[str, ...]:
@@ -247,4 +222,42 @@ class Planner:
     @property
     def plans(self) -> Plans:
         """The plans of the points of the front that was found."""
-        return Plans(self.lives, self.arrived, self.settled, self.grid)
+        return Plans(self.lives, self.arrived, self.settled)
+
+
+class _Ways:
+    """The ways from the states at one cut to later ones."""
+
+    def __init__(self, planner: Planner, cut: int) -> None:
+        self._planner = planner
+        self._cut = cut
+        self._moves: dict[object, tuple[list[int], State]] = {}
+
+    def take(self, state: State, front: int, held_bytes: int, option: Option) -> None:
+        """Go from a state, whose front has a number, by an option beside the bytes held."""
+        held_bytes += option.output_bytes
+        if held_bytes + option.local_bytes[0] > self._planner.ceiling_bytes:
+            return
+        key = (option.stop, option.outputs)
+        if key not in self._moves:
+            self._moves[key] = self._move(option)
+        places, made = self._moves[key]
+        there = state + made
+        target, swapped = self._planner.canonical(option.stop, tuple([there[i] for i in places]))
+        arrived = self._planner.arrived[option.stop]
+        node = arrived.get(target)
+        if node is None:
+            node = arrived[target] = Node()
+        node.add(
+            Step(front, held_bytes, option.local_bytes, option.costs),
+            Origin(self._cut, state, option, swapped),
+        )
+
+    def _move(self, option: Option) -> tuple[list[int], State]:
+        """Of the maps that live behind an option the places in the state before it, with the
+        states of its outputs and of what is pinned behind it."""
+        live = self._planner.lives.live
+        names = [*live[self._cut], *(name for name, _ in option.outputs)]
+        here = {name: place for place, name in enumerate(names)}
+        made = (*(state for _, state in option.outputs), BOTH)
+        return [here.get(name, len(names)) for name in live[option.stop]], made

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataflow_sim.schedule.fronts import Front, FrontGrid, Part, Waiting, best_of, join
+from dataflow_sim.schedule.fronts import Front, Fronts, Step
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.merging import FINEST
 from dataflow_sim.schedule.options import Option, resident_of
@@ -45,9 +45,8 @@ class Decision:
 Plan = tuple[Decision, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a part of a front came from: cut and state before, and what was done.
+class Origin(NamedTuple):
+    """Where a step of a front came from: cut and state before, and what was done.
 
     `option` is None where a map was only kept or dropped; `swapped` tells for each place
     of the new state which place of the uncanonical one it was.
@@ -61,32 +60,22 @@ class Origin:
 
 @dataclass(slots=True)
 class Node:
-    """One state at one cut while parts still arrive, and its front afterwards.
+    """One state at one cut: the steps that lead there, and their front once it is asked for."""
 
-    `waiting` are merged options that are joined only where they can lower the front.
-    """
-
-    parts: list[Part] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
-    waiting: list[Waiting] = field(default_factory=list)
-    waiting_origins: list[Origin] = field(default_factory=list)
     front: Front | None = None
 
-    def add(self, part: Part, origin: Origin) -> None:
-        """A part of the front, with where it came from."""
-        if len(part[0]):
-            self.parts.append(part)
-            self.origins.append(origin)
+    def add(self, step: Step, origin: Origin) -> None:
+        """A step to this node, with where it came from."""
+        self.steps.append(step)
+        self.origins.append(origin)
 
-    def close(self, grid: FrontGrid) -> Front:
+    def close(self, fronts: Fronts) -> Front:
         """The front of all that arrived."""
         if self.front is None:
-            for place in grid.useful(self.waiting, self.parts):
-                waiting = self.waiting[place]
-                part = join(grid.fronts[waiting.front], waiting.local_bytes, waiting.costs)
-                self.add(grid.below_ceiling(part), self.waiting_origins[place])
-            self.front = best_of(self.parts)
-            self.waiting, self.waiting_origins, self.parts = [], [], []
+            self.front = fronts.join(self.steps)
+            self.steps = []
         return self.front
 
 
@@ -137,7 +126,6 @@ class Plans:
     lives: MapLives
     arrived: list[dict[State, Node]]
     settled: list[dict[State, Node]]
-    grid: FrontGrid
 
     def of(self, points: Ints) -> list[tuple[Plan, Ints]]:
         """The decisions that lead to points of the whole network's front.
@@ -156,12 +144,13 @@ class Plans:
                 found.append((tuple(self._decisions(_steps(tracks.trail))), tracks.places))
                 continue
             node = nodes[tracks.cut][tracks.state]
-            front = node.close(self.grid)
-            chunks, choices = front.chunk[tracks.points], front.choice[tracks.points]
+            front = node.front
+            assert front is not None
+            steps, choices = front.step[tracks.points], front.choice[tracks.points]
             source = front.source[tracks.points]
-            for chunk in np.unique(chunks).tolist():
-                origin = node.origins[chunk]
-                mine = chunks == chunk
+            for step in np.unique(steps).tolist():
+                origin = node.origins[step]
+                mine = steps == step
                 merged = origin.option is not None and origin.option.merged
                 for choice in np.unique(choices[mine]).tolist() if merged else [-1]:
                     these = mine & (choices == choice) if merged else mine
