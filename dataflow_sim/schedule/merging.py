@@ -41,7 +41,14 @@ import numpy.typing as npt
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.rows import Ints, streams_by_channel
-from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetable, live_sums
+from dataflow_sim.schedule.timetable import (
+    LAYERS,
+    Height,
+    MapRows,
+    RowTables,
+    Timetable,
+    live_sums,
+)
 from dataflow_sim.schedule.types import Buffering
 
 Bools = npt.NDArray[np.bool_]
@@ -120,9 +127,10 @@ def streamed_sets(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[
 
 def _freeing(kernels: list[KernelSizes], able: list[int], wanted: int) -> tuple[int, ...]:
     chosen: list[int] = []
-    for place, index in enumerate(able):
-        size = kernels[index].kernel_bytes
-        smaller = sum(kernels[i].kernel_bytes for i in able[place + 1 :])
+    sizes = [kernels[index].kernel_bytes for index in able]
+    smaller = sum(sizes)
+    for index, size in zip(able, sizes, strict=True):
+        smaller -= size
         if wanted > 0 and (size <= wanted or smaller < wanted):
             chosen.append(index)
             wanted -= size
@@ -131,10 +139,13 @@ def _freeing(kernels: list[KernelSizes], able: list[int], wanted: int) -> tuple[
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupTable:
-    """Costs of a group: axes are (maps from outside, maps to outside, sets of streamed kernels)."""
+    """Costs of a group: axes are (maps from outside, maps to outside, sets of streamed kernels),
+    of several heights (maps from outside, maps to outside, heights, sets).  `weight_bits` are
+    the DRAM bits of weights, by the last of these axes."""
 
     local_bytes: Ints
     dram_bits: Ints
+    weight_bits: Ints
 
 
 class MergedGroup:
@@ -148,18 +159,22 @@ class MergedGroup:
         tables: RowTables,
         kernels: list[KernelSizes],
         readers: dict[str, int],
-        height: int | None,
+        height: Height,
         doubled: Buffering,
         running: bool = False,
     ) -> None:
         self.timetable = Timetable(tables, height, running)
-        self.height = height
         self._graph = tables.graph
         self._kernels = kernels
         self._readers = readers
         self._inside = 0
         self._doubled = doubled
         self._outgoing: list[MapRows] | None = None
+
+    @property
+    def height(self) -> Height:
+        """Rows of the first layer's input in a stripe (`Timetable`)."""
+        return self.timetable.height
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -206,18 +221,21 @@ class MergedGroup:
         names = {found.name for found in self.outgoing}
         return [found for found in self.timetable.produced() if found.name not in names]
 
-    def overwrites(self, made: MapRows, taken: MapRows) -> bool:
-        """Whether rows of a map that the group makes may overwrite those of one from outside.
+    def overwrites(self, made: MapRows, taken: MapRows) -> Bools:
+        """Whether rows of a map that the group makes may overwrite those of one from outside, at
+        each height.
 
         Both are resident, of one size, and nobody reads the latter behind the group.  Each of its
         rows is read for the last time before the row that overwrites it is made, or in the
         very step that makes it: as an operand of that size, or as the input of an
         elementwise layer.
         """
-        if not (taken.death <= made.birth).all():
-            return False
-        if (taken.death < made.birth).all():
-            return True
+        if self._reads_as_it_makes(made, taken):
+            return np.asarray((taken.death <= made.birth).all(axis=-1))
+        return np.asarray((taken.death < made.birth).all(axis=-1))
+
+    def _reads_as_it_makes(self, made: MapRows, taken: MapRows) -> bool:
+        """Whether a step that makes a row of one map is done with the like row of the other."""
         assert made.producer is not None
         layer = self.timetable.layers[made.producer]
         if layer.pool is not None or made.producer in self.timetable.carried:
@@ -236,21 +254,30 @@ class MergedGroup:
         return elements * tensor.shape[0] * tensor.bits
 
     def weight_costs(self, sets: Sequence[tuple[int, ...]]) -> tuple[Ints, Ints, Ints]:
-        """For each set of streamed kernels: bytes kept, DRAM bits, tile bytes by layer."""
-        members = self.members
-        kernels = [self._kernels[index] for index in members]
-        kept = sum(k.kernel_bytes + k.vector_bytes for k in kernels)
-        bits = sum(k.kernel_bits + k.vector_bits for k in kernels)
-        kept_bytes, fetched_bits = np.full(len(sets), kept), np.full(len(sets), bits)
-        tiles = np.zeros((len(sets), len(kernels)), np.int64)
-        place = {index: number for number, index in enumerate(members)}
-        for number, streamed in enumerate(sets):
-            for index in streamed:
-                kernel, firings = self._kernels[index], self.timetable.firings[place[index]]
-                kept_bytes[number] -= kernel.kernel_bytes
-                fetched_bits[number] += (len(firings) - 1) * kernel.kernel_bits
-                tiles[number, place[index]] = kernel.tile_bytes
-        return kept_bytes, fetched_bits, tiles
+        """For each set of streamed kernels: bytes kept, DRAM bits, tile bytes by layer.
+
+        Of several heights the DRAM bits are those at each height.
+        """
+        kernels = [self._kernels[index] for index in self.members]
+        streamed = np.array([[index in some for index in self.members] for some in sets], bool)
+        bytes_, bits, tiles, kept, fetched = np.array(
+            [
+                (
+                    *(k.kernel_bytes, k.kernel_bits, k.tile_bytes),
+                    *(k.kernel_bytes + k.vector_bytes, k.kernel_bits + k.vector_bits),
+                )
+                for k in kernels
+            ]
+        ).T
+        more = (self.timetable.fired() - 1) * bits @ streamed.T
+        return kept.sum() - streamed @ bytes_, fetched.sum() + more, streamed * tiles
+
+    def at(self, chosen: Bools) -> MergedGroup:
+        """Of several heights some."""
+        other = copy(self)
+        other.timetable = self.timetable.at(chosen)
+        other._outgoing = None
+        return other
 
     def table(self, outside: Bools, going: Bools, sets: Sequence[tuple[int, ...]]) -> GroupTable:
         """Costs where the rows of `outside` say which maps from outside are resident, in the
@@ -258,9 +285,10 @@ class MergedGroup:
         `outgoing` maps are resident and which are stored, and `sets` the layers whose kernels
         are fetched again in every firing.
         """
-        sources, targets = self.timetable.outside(), self.outgoing
-        inner = [*self.inner, *self.timetable.carried_locally()]
-        firings = np.sort(np.concatenate(self.timetable.firings))
+        table = self.timetable
+        sources, targets = table.outside(), self.outgoing
+        inner = [*self.inner, *table.carried_locally()]
+        firings = np.sort(np.concatenate(table.firings))
         # one line for all inner maps, and one for each that comes or goes
         lines = [(0, found, False) for found in inner]
         lines += [(1 + n, found, self._doubled.inputs) for n, found in enumerate(sources)]
@@ -272,22 +300,28 @@ class MergedGroup:
         live = inside + (~outside).astype(float) @ rows_in
         live_out = (~going[:, :, 0]).astype(float) @ rows_out
         both = live[:, None, :] + live_out[None, :, :]
-        if not any(sets):
-            peaks = both.max(axis=2)[:, :, None].astype(np.int64)
+        kept, fetched, tiles = self.weight_costs(sets)
+        if not any(sets) and not isinstance(table.height, tuple):
+            local = kept + both.max(axis=2)[:, :, None].astype(np.int64)
         else:
-            places = firings % LAYERS
-            order = np.argsort(places, kind="stable")
-            offsets = np.searchsorted(places[order], np.arange(len(self.timetable.firings)))
-            peaks = np.maximum.reduceat(both[:, :, order], offsets, axis=2).astype(np.int64)
-        kept, bits, tiles = self.weight_costs(sets)
-        if any(sets):
-            local = kept + (peaks[:, :, None, :] + tiles).max(axis=3)
-        else:
-            local = kept + peaks
+            local = kept + self._with_tiles(both, firings, tiles)
         in_bits = (~outside) @ np.array([self.fetched_bits(f) for f in sources], np.int64)
         sizes = [self._graph.tensors[f.name] for f in targets]
         out_bits = going[:, :, 1] @ np.array([t.elements * t.bits for t in sizes], np.int64)
-        return GroupTable(local, in_bits[:, None, None] + out_bits[:, None] + bits)
+        maps = in_bits[:, None] + out_bits
+        return GroupTable(local, maps[..., *[None] * fetched.ndim] + fetched, fetched)
+
+    def _with_tiles(self, live: npt.NDArray[np.float64], firings: Ints, tiles: Ints) -> Ints:
+        """The most that lives at a firing with the kernel tile of the layer that fires."""
+        count, table = len(self.members), self.timetable
+        places = table.height_of(firings) * count + firings % LAYERS
+        order = np.argsort(places, kind="stable")
+        heights = len(table.height) if isinstance(table.height, tuple) else 1
+        offsets = np.searchsorted(places[order], np.arange(heights * count))
+        peaks = np.maximum.reduceat(live[:, :, order], offsets, axis=2).astype(np.int64)
+        peaks = peaks.reshape(*peaks.shape[:2], heights, 1, count)
+        most = (peaks + tiles).max(axis=4)
+        return np.asarray(most if isinstance(table.height, tuple) else most[:, :, 0], np.int64)
 
 
 def rows_at_once(group: MergedGroup, counts: Ints) -> Ints:
@@ -318,11 +352,11 @@ class Groups:
     `empty` makes a group of no layers in stripes of a height, with running reductions or not.
     """
 
-    def __init__(self, empty: Callable[[int | None, bool], MergedGroup]) -> None:
+    def __init__(self, empty: Callable[[Height, bool], MergedGroup]) -> None:
         self._empty = empty
-        self._made: dict[tuple[tuple[int, ...], int | None, bool], MergedGroup] = {}
+        self._made: dict[tuple[tuple[int, ...], Height, bool], MergedGroup] = {}
 
-    def group(self, members: tuple[int, ...], height: int | None, running: bool) -> MergedGroup:
+    def group(self, members: tuple[int, ...], height: Height, running: bool) -> MergedGroup:
         """A group of some layers, ascending."""
         if not members:
             return self._empty(height, running)

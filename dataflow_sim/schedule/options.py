@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from dataflow_sim.schedule.merging import (
 from dataflow_sim.schedule.pieces import Run, find_pieces, floor_bits
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.shapes import GroupShape, Shapes
-from dataflow_sim.schedule.timetable import RowTables
+from dataflow_sim.schedule.timetable import Height, RowTables
 from dataflow_sim.schedule.types import MemoryOptions
 
 # stripes that a group is cut into where kernels are fetched again in each of them; fewer
@@ -68,6 +68,7 @@ _MANY_SETS = 16
 _MAXIMUM_WAYS = 9
 _MAXIMUM_WAYS_OF_MANY_SETS = 3
 _ONLY = np.zeros(1, np.int64)
+Bools = npt.NDArray[np.bool_]
 _NEVER = np.iinfo(np.int64).min
 _DEAREST = np.iinfo(np.int64).max
 
@@ -118,7 +119,14 @@ class _Found(NamedTuple):
     options: list[list[tuple[int, Ints, Ints, Ints, bool]]]
 
 
-def _best_ways(local: Ints, costs: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+@lru_cache(maxsize=1024)
+def _stripes(rows: int, short: bool) -> Ints:
+    """Numbers of stripes of equal height, but for the last, that some rows may be cut into."""
+    few = [count for count in (STRIPE_COUNTS if short else STRIPE_COUNTS_OF_LONG) if count <= rows]
+    return np.unique(-(-rows // -(-rows // np.array(few))))
+
+
+def _best_ways(local: Ints, costs: Ints) -> tuple[Ints, Bools]:
     """Along the last axis the order by local bytes, and which are on the front, in that order.
 
     Entries of _NEVER bytes are not there.
@@ -173,7 +181,7 @@ class Options:
             if counts_bits and found.floor_bits <= compulsory_bytes(self.graph) * 8:
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
 
-    def group(self, height: int | None, running: bool = False) -> MergedGroup:
+    def group(self, height: Height, running: bool = False) -> MergedGroup:
         """A merged group that is yet empty."""
         doubled, readers = self.memory.doubled, self.lives.readers
         return MergedGroup(self.tables, self.kernels, readers, height, doubled, running)
@@ -249,42 +257,41 @@ class Options:
                     return number, place
         return None
 
-    def _ways_to_run(
+    def _whole(self, finest: MergedGroup, pieces: Ints, everything: int) -> list[bool]:
+        """Whether the finest timetable may pay, without running reductions and with them."""
+        kept, fetched, _ = finest.weight_costs([()])
+        through = self.baseline.objective.cost(finest.members, fetched + everything)
+        if (through >= self.baseline.at(pieces, kept)).any():
+            return []
+        runs = any(self.tables.running[index] is not None for index in finest.members)
+        return [False, True] if runs else [False]
+
+    def _streamed(
         self, finest: MergedGroup, pieces: Ints, everything: int
-    ) -> Iterator[tuple[int | None, bool, list[tuple[int, ...]]]]:
-        """Stripe heights with the sets of streamed kernels that may pay, and running reductions.
+    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], Bools]:
+        """Stripe heights, sets of streamed kernels, and which of them together may pay.
 
         Nothing streams in the finest timetable.  With n stripes a layer fires at most n times.
         """
-        members, tables = finest.members, self.tables
-        cost = partial(self.baseline.objective.cost, members)
-        kept, fetched, _ = finest.weight_costs([()])
-        if (cost(fetched + everything) < self.baseline.at(pieces, kept)).all():
-            yield None, False, [()]
-            if any(tables.running[index] is not None for index in members):
-                yield None, True, [()]
+        members = finest.members
         sets = streamed_sets(self.kernels, members)
         if not sets:
-            return
+            return (), [], np.zeros((0, 0), bool)
         rows = self.graph.layers[members[0]].input.shape[2]
-        few = STRIPE_COUNTS if len(members) <= SHORT_GROUP else STRIPE_COUNTS_OF_LONG
-        counts = np.unique(-(-rows // -(-rows // np.array([n for n in few if n <= rows]))))
+        counts = _stripes(rows, len(members) <= SHORT_GROUP)
         heights = -(-rows // counts)
+        kept, fetched, _ = finest.weight_costs([()])
         kernels = [self.kernels[index] for index in members]
         chosen = np.array([[index in streamed for index in members] for streamed in sets])
         made = np.array([len(rows) for rows in finest.timetable.row_firing])
         again = np.minimum(counts[:, None], made) - 1
         more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
         held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
-        least = rows_at_once(finest, counts)
-        local = held + least[:, None]
-        pays = (local <= self.ceiling_bytes) & (
-            cost(fetched + more + everything) < self.baseline.at(pieces, local)
-        )
+        local = held + rows_at_once(finest, counts)[:, None]
+        cost = self.baseline.objective.cost(members, fetched + more + everything)
+        pays = (local <= self.ceiling_bytes) & (cost < self.baseline.at(pieces, local))
         pays[counts == 1, :-1] = False  # in one stripe all of them stream
-        for place in np.flatnonzero(pays.any(axis=1)).tolist():
-            some = [streamed for streamed, may in zip(sets, pays[place], strict=True) if may]
-            yield int(heights[place]), False, some
+        return tuple(heights.tolist()), sets, pays
 
     def _run(
         self,
@@ -339,7 +346,7 @@ class Options:
         groups: Groups,
         members: tuple[int, ...],
         pieces: Ints,
-        maps: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
+        maps: tuple[Bools, Bools],
         dies: tuple[bool, ...],
     ) -> _Found:
         """What groups of one shape can do; ways name layers by their places in the group."""
@@ -354,24 +361,39 @@ class Options:
             taken_bytes = self.lives.size_bytes[first.timetable.outside()[takes[0]].name]
         local_parts, cost_parts = [], []
         ways: list[Way] = []
-        places = {index: place for place, index in enumerate(members)}
-        for height, running, sets in self._ways_to_run(first, pieces, everything):
-            group = groups.group(members, height, running)
-            _, fetched, _ = group.weight_costs(sets)
+
+        def try_out(group: MergedGroup, sets: list[tuple[int, ...]], may: Bools) -> None:
+            """Note the ways of a group, by height and set, that pay where they may."""
             table = group.table(outside, going, sets)
-            through = self.baseline.objective.cost(members, fetched + everything)
-            in_place = takes is not None and group.overwrites(
-                group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
-            )
-            need = table.local_bytes - (shares * taken_bytes if in_place else 0)
-            pays = through < self.baseline.at(pieces, need)
-            pays &= need <= self.ceiling_bytes
-            if pays.any():
-                local_parts.append(np.where(pays, need, _NEVER))
-                cost_parts.append(self.baseline.objective.cost(members, table.dram_bits))
-                for streamed in sets:
-                    own = tuple(places[index] for index in streamed)
-                    ways.append(Way(height, own, running, in_place))
+            through = self.baseline.objective.cost(members, table.weight_bits + everything)
+            in_place = np.zeros(len(may), bool)
+            if takes is not None:
+                made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
+                in_place |= group.overwrites(made, taken)
+            shape = (len(outside), len(going), *may.shape)
+            need = table.local_bytes.reshape(shape)
+            if in_place.any():
+                need = need - (shares * taken_bytes)[..., None] * in_place[:, None]
+            pays = (through < self.baseline.at(pieces, need)) & (need <= self.ceiling_bytes) & may
+            found = pays.any(axis=(0, 1))
+            if not found.any():
+                return
+            local_parts.append(np.where(pays, need, _NEVER)[:, :, found])
+            costs = table.dram_bits.reshape(shape)[:, :, found]
+            cost_parts.append(self.baseline.objective.cost(members, costs))
+            height = group.height
+            heights = height if isinstance(height, tuple) else (height,)
+            for one, streamed in np.argwhere(found).tolist():
+                own = tuple(members.index(index) for index in sets[streamed])
+                way = Way(heights[one], own, group.timetable.running, bool(in_place[one]))
+                ways.append(way)
+
+        for running in self._whole(first, pieces, everything):
+            try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
+        heights, sets, may = self._streamed(first, pieces, everything)
+        chosen = may.any(axis=1)
+        if chosen.any():
+            try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
         if not ways:
             return _Found([], None, [[] for _ in outside])
         local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)

@@ -58,6 +58,9 @@ from dataflow_sim.schedule.rows import (
 from dataflow_sim.schedule.running import RunningReduction, running_reduction
 from dataflow_sim.schedule.types import MemoryOptions
 
+# rows of the first layer's input in a stripe, None for the finest timetable; several at once
+Height = int | tuple[int, ...] | None
+
 # a firing is numbered stripe * LAYERS + place of the layer in its group
 LAYERS = 1 << 12
 _NEVER = np.iinfo(np.int64).max
@@ -84,8 +87,8 @@ class RowTables:
 class MapRows:
     """One map in a group: where it comes from and when its rows live.
 
-    `birth` and `death` are firings by row; of a row that nobody in the group reads they are
-    the same, of one from outside _NEVER and -1.  `producer` is the layer's
+    `birth` and `death` are firings by row, or by height and row; of a row that nobody in the
+    group reads they are the same, of one from outside _NEVER and -1.  `producer` is the layer's
     place in the group, None for a map from outside, of which only `channels` and
     `columns` are needed.
     """
@@ -110,10 +113,16 @@ class MapRows:
             self.row_bytes,
         )
 
+    def at(self, chosen: npt.NDArray[np.bool_]) -> MapRows:
+        """Of several heights some."""
+        other = self.copy()
+        other.birth, other.death = self.birth[chosen], self.death[chosen]
+        return other
+
     @property
     def needed(self) -> Ints:
         """Rows that live at all."""
-        return np.flatnonzero(self.birth != _NEVER)
+        return np.flatnonzero(self.birth.reshape(-1, self.birth.shape[-1])[0] != _NEVER)
 
     def lives(self, streamed: bool) -> tuple[Ints, Ints]:
         """First and last firing of each row that lives; `streamed` buffers doubly.
@@ -123,12 +132,14 @@ class MapRows:
         birth, death = self.birth, self.death
         if self.producer is None:
             rows = self.needed
-            birth, death = birth[rows], death[rows]
-        if streamed and len(birth) > 1:
+            birth, death = birth[..., rows], death[..., rows]
+        if streamed and birth.shape[-1] > 1:
             if self.producer is None:
-                birth = np.minimum(birth, np.concatenate([birth[:1], birth[:-1]]))
+                before = np.concatenate([birth[..., :1], birth[..., :-1]], axis=-1)
+                birth = np.minimum(birth, before)
             else:
-                death = np.maximum(death, np.concatenate([birth[1:], birth[-1:]]))
+                behind = np.concatenate([birth[..., 1:], birth[..., -1:]], axis=-1)
+                death = np.maximum(death, behind)
         return birth, death
 
 
@@ -156,11 +167,11 @@ def live_sums(
     if not maps:
         return np.zeros((count, len(firings)))
     lives = [found.lives(streamed) for _, found, streamed in maps]
-    sizes = [len(birth) for birth, _ in lives]
+    sizes = [birth.size for birth, _ in lives]
     line = np.repeat([number * width for number, _, _ in maps], sizes)
     weights = np.repeat([float(found.row_bytes) for _, found, _ in maps], sizes)
-    births = firings.searchsorted(np.concatenate([birth for birth, _ in lives]))
-    deaths = firings.searchsorted(np.concatenate([death for _, death in lives]), "right")
+    births = firings.searchsorted(np.concatenate([birth.ravel() for birth, _ in lives]))
+    deaths = firings.searchsorted(np.concatenate([death.ravel() for _, death in lives]), "right")
     change = np.bincount(line + births, weights, count * width)
     change -= np.bincount(line + deaths, weights, count * width)
     sums = change.reshape(count, width).cumsum(axis=1)
@@ -171,19 +182,23 @@ class Timetable:
     """A group that grows layer by layer; `members` are its layers as they fire in a stripe.
 
     `height` is the number of rows of the first layer's input in a stripe, None for the
-    finest timetable.  `running` says whether layers carry their reductions that may.
+    finest timetable.  Of several heights at once the stripes are numbered one height behind the
+    other, and what is by row is by height and row.  `running` says whether layers carry
+    their reductions that may.
 
     By place in the group: `rows` are the needs of a layer, by body row where it carries its
     reduction, `row_firing` the firings of the same rows, `carried` what it carries.
     """
 
-    def __init__(self, tables: RowTables, height: int | None, running: bool = False) -> None:
+    def __init__(self, tables: RowTables, height: Height, running: bool = False) -> None:
         self.tables = tables
         self.graph = tables.graph
         self.height = height
         self.members: tuple[int, ...] = ()
-        self._stripe = 1
-        self._last_stripe: int | None = None
+        self._stripe: int | Ints = 1
+        self._last_stripe: int | Ints | None = None
+        # of several heights: the number of each one's first stripe
+        self._begins: Ints | None = None
         self.maps: dict[str, MapRows] = {}
         self.ticks: dict[str, Ints] = {}
         self.running = running
@@ -208,8 +223,15 @@ class Timetable:
 
     def _begin(self, layer: Layer) -> None:
         rows = layer.input.shape[2]
-        self._stripe = self.tables.scale[layer.input.segments[0].tensor] * (self.height or 1)
-        self._last_stripe = None if self.height is None else -(-rows // self.height) - 1
+        scale = self.tables.scale[layer.input.segments[0].tensor]
+        if isinstance(self.height, tuple):
+            heights = np.array(self.height, np.int64)[:, None]
+            stripes = -(-rows // heights)
+            self._stripe, self._last_stripe = scale * heights, stripes - 1
+            self._begins = np.cumsum(stripes)[:, None] - stripes
+        else:
+            self._stripe = scale * (self.height or 1)
+            self._last_stripe = None if self.height is None else -(-rows // self.height) - 1
 
     def extend(self, index: int) -> None:
         """Take one more layer in, which can run by rows and follows the others."""
@@ -229,11 +251,12 @@ class Timetable:
                 ticks, firing = by_body_row
         self.rows.append(rows)
         self.row_firing.append(firing)
-        self.firings.append(np.unique(firing))
+        flat = firing.ravel()  # which ascends
+        self.firings.append(flat[np.concatenate([[True], flat[1:] != flat[:-1]])])
         for number, (view, needs) in enumerate(zip(layer.views, rows.views, strict=True)):
             read = needs.first >= 0
-            first = np.where(read, firing[needs.first], _NEVER)
-            final = np.where(read, firing[needs.final], -1)
+            first = np.where(read, firing[..., needs.first], _NEVER)
+            final = np.where(read, firing[..., needs.final], -1)
             columns = column_span(layer, layer.input if number == 0 else view)
             for segment in view.segments:
                 channels = Span(segment.channel_start, segment.channel_stop)
@@ -242,8 +265,8 @@ class Timetable:
         self.maps[layer.output] = MapRows(
             layer.output,
             place,
-            firing[made],
-            firing[made],
+            firing[..., made],
+            firing[..., made],
             Span(0, tensor.shape[1]),
             Span(0, tensor.shape[3]),
             row_bytes(self.graph, layer.output, tensor.shape[1], tensor.shape[3]),
@@ -256,6 +279,8 @@ class Timetable:
         stripes = np.maximum(ticks // self._stripe, 0)
         if self._last_stripe is not None:
             stripes = np.minimum(stripes, self._last_stripe)
+        if self._begins is not None:
+            stripes = stripes + self._begins
         return ticks, stripes * LAYERS + place
 
     def _carry(self, layer: Layer, reduction: RunningReduction, firing: Ints, place: int) -> bool:
@@ -316,6 +341,33 @@ class Timetable:
             known = MapRows(name, None, first, final, channels, columns, 0)
             self.maps[name] = known
         known.row_bytes = row_bytes(self.graph, name, channels.length, columns.length)
+
+    def height_of(self, firings: Ints) -> Ints:
+        """The place among several heights of each firing, 0 of one."""
+        if self._begins is None:
+            return np.zeros(len(firings), np.int64)
+        return np.searchsorted(self._begins[:, 0] * LAYERS, firings, "right") - 1
+
+    def fired(self) -> Ints:
+        """How often each layer fires, of several heights by height and layer."""
+        if self._begins is None:
+            return np.array([len(each) for each in self.firings])
+        least = len(self._begins)
+        counts = [np.bincount(self.height_of(each), minlength=least) for each in self.firings]
+        return np.stack(counts, axis=1)
+
+    def at(self, chosen: npt.NDArray[np.bool_]) -> Timetable:
+        """Of several heights some: for their costs, not to grow."""
+        if chosen.all():
+            return self
+        assert isinstance(self.height, tuple)
+        assert self._begins is not None
+        other = copy(self)
+        other.height = tuple(h for h, one in zip(self.height, chosen, strict=True) if one)
+        other._begins = self._begins[chosen]
+        other.maps = {name: found.at(chosen) for name, found in self.maps.items()}
+        other.firings = [each[chosen[self.height_of(each)]] for each in self.firings]
+        return other
 
     def outside(self) -> list[MapRows]:
         """Maps that come from outside the group."""
