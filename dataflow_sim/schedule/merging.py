@@ -177,6 +177,13 @@ class MergedGroup:
         return self.timetable.height
 
     @property
+    def stripe_rows(self) -> int | None:
+        """The height, of a group of one."""
+        height = self.timetable.height
+        assert not isinstance(height, tuple)
+        return height
+
+    @property
     def members(self) -> tuple[int, ...]:
         """The layers of the group as they fire in a stripe."""
         return self.timetable.members

@@ -257,9 +257,14 @@ class Options:
                     return number, place
         return None
 
-    def _whole(self, finest: MergedGroup, pieces: Ints, everything: int) -> list[bool]:
-        """Whether the finest timetable may pay, without running reductions and with them."""
-        kept, fetched, _ = finest.weight_costs([()])
+    def _whole(
+        self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
+    ) -> list[bool]:
+        """Whether the finest timetable may pay, without running reductions and with them.
+
+        `weights` are the bytes and bits of all weights.
+        """
+        kept, fetched = weights
         through = self.baseline.objective.cost(finest.members, fetched + everything)
         if (through >= self.baseline.at(pieces, kept)).any():
             return []
@@ -267,7 +272,7 @@ class Options:
         return [False, True] if runs else [False]
 
     def _streamed(
-        self, finest: MergedGroup, pieces: Ints, everything: int
+        self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], Bools]:
         """Stripe heights, sets of streamed kernels, and which of them together may pay.
 
@@ -280,7 +285,7 @@ class Options:
         rows = self.graph.layers[members[0]].input.shape[2]
         counts = _stripes(rows, len(members) <= SHORT_GROUP)
         heights = -(-rows // counts)
-        kept, fetched, _ = finest.weight_costs([()])
+        kept, fetched = weights
         kernels = [self.kernels[index] for index in members]
         chosen = np.array([[index in streamed for index in members] for streamed in sets])
         made = np.array([len(rows) for rows in finest.timetable.row_firing])
@@ -388,22 +393,26 @@ class Options:
                 way = Way(heights[one], own, group.timetable.running, bool(in_place[one]))
                 ways.append(way)
 
-        for running in self._whole(first, pieces, everything):
+        weights = first.weight_costs([()])[:2]
+        for running in self._whole(first, weights, pieces, everything):
             try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
-        heights, sets, may = self._streamed(first, pieces, everything)
-        chosen = may.any(axis=1)
+        heights, sets, may = self._streamed(first, weights, pieces, everything)
+        chosen: Bools = np.any(may, axis=1)
         if chosen.any():
             try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
         if not ways:
             return _Found([], None, [[] for _ in outside])
         local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)
         order, kept = _best_ways(local, costs)
-        options = []
-        for p in range(len(outside)):
-            mine = []
-            for q in np.flatnonzero(kept[p].any(axis=1)).tolist():
-                here = order[p, q, kept[p, q]]
-                shared = bool(shares[p, q, 0])
-                mine.append((q, local[p, q, here], costs[p, q, here], here, shared))
-            options.append(mine)
+        p, q, rank = kept.nonzero()
+        here = order[p, q, rank]
+        local, costs = local[p, q, here], costs[p, q, here]
+        options: list[list[tuple[int, Ints, Ints, Ints, bool]]] = [[] for _ in outside]
+        ends = np.flatnonzero(np.append((p[1:] != p[:-1]) | (q[1:] != q[:-1]), True)) + 1
+        start = 0
+        for stop in ends.tolist():
+            mine, one, other = slice(start, stop), int(p[start]), int(q[start])
+            shared = bool(shares[one, other, 0])
+            options[one].append((other, local[mine], costs[mine], here[mine], shared))
+            start = stop
         return _Found(ways, takes, options)

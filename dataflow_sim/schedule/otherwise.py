@@ -180,7 +180,7 @@ class Alternatives:
 
     def _next_heights(self, run: GroupRun) -> list[int | None]:
         """The next smaller and the next larger stripe that the search tries."""
-        tried = (group.height for group, _ in grown(self.assembler.options, run.members))
+        tried = (group.stripe_rows for group, _ in grown(self.assembler.options, run.members))
         heights = sorted({height or 1 for height in tried} | {run.stripe_rows or 1})
         place = heights.index(run.stripe_rows or 1)
         near = heights[max(place - 1, 0) : place] + heights[place + 1 : place + 2]

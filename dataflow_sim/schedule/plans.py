@@ -60,7 +60,10 @@ class Origin(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """One state at one cut: the steps that lead there, and their front once it is asked for."""
+    """One state at one cut: the steps that lead there, and their front once it is asked for.
+
+    Of steps that cost the same a layer alone is taken before a merged group.
+    """
 
     steps: list[Step] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
@@ -74,7 +77,10 @@ class Node:
     def close(self, fronts: Fronts) -> Front:
         """The front of all that arrived."""
         if self.front is None:
-            self.front = fronts.join(self.steps)
+            merged = [each.option is not None and each.option.merged for each in self.origins]
+            order = sorted(range(len(merged)), key=merged.__getitem__)
+            self.origins = [self.origins[place] for place in order]
+            self.front = fronts.join([self.steps[place] for place in order])
             self.steps = []
         return self.front
 

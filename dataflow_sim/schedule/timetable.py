@@ -122,7 +122,8 @@ class MapRows:
     @property
     def needed(self) -> Ints:
         """Rows that live at all."""
-        return np.flatnonzero(self.birth.reshape(-1, self.birth.shape[-1])[0] != _NEVER)
+        birth = self.birth if self.birth.ndim == 1 else self.birth[0]
+        return np.asarray((birth != _NEVER).nonzero()[0], np.int64)
 
     def lives(self, streamed: bool) -> tuple[Ints, Ints]:
         """First and last firing of each row that lives; `streamed` buffers doubly.

@@ -61,11 +61,11 @@ def ways(
         going = [(each.name in resident, each.name in stored) for each in targets]
         table = group.table(outside, np.array([going], bool).reshape(1, -1, 2), sets)
         maps = group.timetable.maps
-        in_place = takes is not None and group.overwrites(maps[takes[1]], maps[takes[0]])
+        in_place = takes is not None and bool(group.overwrites(maps[takes[1]], maps[takes[0]]))
         less = options.lives.size_bytes[takes[0]] if in_place and takes is not None else 0
         columns = (table.local_bytes[0, 0].tolist(), table.dram_bits[0, 0].tolist(), sets)
         for local, bits, streamed in zip(*columns, strict=True):
-            way = Way(group.height, streamed, group.timetable.running, in_place)
+            way = Way(group.stripe_rows, streamed, group.timetable.running, in_place)
             found.append((local - less, bits, way, takes if in_place else None))
     return found
 
