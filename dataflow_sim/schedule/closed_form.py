@@ -222,22 +222,25 @@ def evaluate(
     if sums is not PartialSums.NONE and problem.finishes_by_channel:
         steps = steps + problem.groups * problem.output_channels * nest.trips["P"]
     nothing = np.zeros((), np.int64)
-    arrays = (
-        local_bytes,
-        buffers.get("input", nothing),
-        buffers.get("kernel", nothing),
-        apart,
-        dram_bits,
-        macs,
-        steps,
-        input_elements,
-        kernel_elements,
-        input_vector_passes,
-        output_vector_passes,
-        partial_sum_bits,
-    )
+    arrays = [
+        np.asarray(each, np.int64)
+        for each in (
+            local_bytes,
+            buffers.get("input", nothing),
+            buffers.get("kernel", nothing),
+            apart,
+            dram_bits,
+            macs,
+            steps,
+            input_elements,
+            kernel_elements,
+            input_vector_passes,
+            output_vector_passes,
+            partial_sum_bits,
+        )
+    ]
     shape = np.broadcast_shapes(local_bytes.shape, apart.shape, dram_bits.shape, steps.shape)
-    costs = Costs(*(np.broadcast_to(np.asarray(a, np.int64), shape) for a in arrays))
+    costs = Costs(*(a if a.shape == shape else np.broadcast_to(a, shape) for a in arrays))
     fits = apart <= (problem.memory.accumulator_capacity_bytes or 0)
     legal = _legal(problem, sums, nest) & _may_pin(problem, tiles, nest) & fits
     return costs, np.broadcast_to(legal, shape)

@@ -300,6 +300,7 @@ class PlaneTiles:
         return PlaneTiles(*(getattr(self, name)[index] for name in PlaneTiles.__slots__))
 
 
+@lru_cache(maxsize=1024)
 def plane_tiles(
     batch: int, row_axis: Axis, column_axis: Axis, input_doubled: bool = True
 ) -> PlaneTiles:
