@@ -221,13 +221,12 @@ def evaluate(
     steps = group_trips * nest.trips["M"] * nest.trips["K"] * nest.trips["P"]
     if sums is not PartialSums.NONE and problem.finishes_by_channel:
         steps = steps + problem.groups * problem.output_channels * nest.trips["P"]
-    nothing = np.zeros((), np.int64)
     arrays = [
         np.asarray(each, np.int64)
         for each in (
             local_bytes,
-            buffers.get("input", nothing),
-            buffers.get("kernel", nothing),
+            buffers.get("input", 0),
+            buffers.get("kernel", 0),
             apart,
             dram_bits,
             macs,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.alone import any_problem, frontier
@@ -23,44 +20,14 @@ from dataflow_sim.schedule.merging import (
     MergedGroup,
     Way,
     kernel_sizes,
-    rows_at_once,
-    streamed_sets,
 )
-from dataflow_sim.schedule.pieces import Run, find_pieces, floor_bits
+from dataflow_sim.schedule.pieces import Run, find_pieces
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.shapes import GroupShape, Shapes
 from dataflow_sim.schedule.timetable import Height, RowTables
+from dataflow_sim.schedule.trials import Found, Trials
 from dataflow_sim.schedule.types import MemoryOptions
 
-# stripes that a group is cut into where kernels are fetched again in each of them; fewer
-# choices for groups of more than SHORT_GROUP layers
-STRIPE_COUNTS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-    12,
-    14,
-    16,
-    20,
-    24,
-    28,
-    32,
-    40,
-    48,
-    56,
-    64,
-    80,
-    96,
-    112,
-)
-STRIPE_COUNTS_OF_LONG = (1, 2)
-SHORT_GROUP = 4
 # sets of resident maps that are many to tell apart
 _MANY_SETS = 16
 # more ways than this to leave the maps that a group makes are thinned out; fewer where many
@@ -68,9 +35,6 @@ _MANY_SETS = 16
 _MAXIMUM_WAYS = 9
 _MAXIMUM_WAYS_OF_MANY_SETS = 3
 _ONLY = np.zeros(1, np.int64)
-Bools = npt.NDArray[np.bool_]
-_NEVER = np.iinfo(np.int64).min
-_DEAREST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,40 +71,6 @@ def stored_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
     return frozenset(name for name, state in outputs if state != LOCAL)
 
 
-class _Found(NamedTuple):
-    """Options of groups of one shape, by set of resident maps: without names.
-
-    The arrays of each way to leave what the group makes that is there, by its number: local
-    bytes, costs, places of the ways, and whether one map takes another's place.
-    """
-
-    ways: list[Way]
-    takes: tuple[int, int] | None
-    options: list[list[tuple[int, Ints, Ints, Ints, bool]]]
-
-
-@lru_cache(maxsize=1024)
-def _stripes(rows: int, short: bool) -> Ints:
-    """Numbers of stripes of equal height, but for the last, that some rows may be cut into."""
-    few = [count for count in (STRIPE_COUNTS if short else STRIPE_COUNTS_OF_LONG) if count <= rows]
-    return np.unique(-(-rows // -(-rows // np.array(few))))
-
-
-def _best_ways(local: Ints, costs: Ints) -> tuple[Ints, Bools]:
-    """Along the last axis the order by local bytes, and which are on the front, in that order.
-
-    Entries of _NEVER bytes are not there.
-    """
-    if local.shape[2] == 1:
-        return np.zeros(local.shape, np.int64), local != _NEVER
-    order = np.lexsort((costs, local), axis=2)
-    ranked = np.take_along_axis(costs, order, axis=2)
-    ranked[np.take_along_axis(local, order, axis=2) == _NEVER] = _DEAREST
-    before = np.full(ranked.shape, _DEAREST)
-    np.minimum.accumulate(ranked[:, :, :-1], axis=2, out=before[:, :, 1:])
-    return order, ranked < before
-
-
 @dataclass(slots=True)
 class Options:
     """Finds the options of one network; equal questions are answered once.
@@ -159,7 +89,8 @@ class Options:
     runs: list[list[Run]] = field(init=False)
     reads: list[frozenset[str]] = field(init=False)
     shapes: Shapes = field(init=False)
-    _known: dict[Hashable, _Found] = field(default_factory=dict)
+    trials: Trials = field(init=False)
+    _known: dict[Hashable, Found] = field(default_factory=dict)
     _alone: dict[tuple[int, int, frozenset[str], tuple[int, ...]], Option] = field(
         default_factory=dict
     )
@@ -180,6 +111,8 @@ class Options:
             counts_bits = self.baseline.objective.counts_bits
             if counts_bits and found.floor_bits <= compulsory_bytes(self.graph) * 8:
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
+        sizes, ceiling = self.lives.size_bytes, self.ceiling_bytes
+        self.trials = Trials(self.tables, self.kernels, sizes, self.baseline, ceiling)
 
     def group(self, height: Height, running: bool = False) -> MergedGroup:
         """A merged group that is yet empty."""
@@ -245,59 +178,6 @@ class Options:
             ways.append(tuple(w if i < count else DRAM for i, w in enumerate(stay)))
         return list(dict.fromkeys(ways))
 
-    def _takes(self, group: MergedGroup, dies: tuple[bool, ...]) -> tuple[int, int] | None:
-        """The first map that dies in a group, and an output of its size that may take its place."""
-        tensors = self.graph.tensors
-        for number, taken in enumerate(group.timetable.outside()):
-            before = tensors[taken.name]
-            for place, made in enumerate(group.outgoing if dies[number] else ()):
-                after = tensors[made.name]
-                same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
-                if same and group.overwrites(made, taken):
-                    return number, place
-        return None
-
-    def _whole(
-        self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
-    ) -> list[bool]:
-        """Whether the finest timetable may pay, without running reductions and with them.
-
-        `weights` are the bytes and bits of all weights.
-        """
-        kept, fetched = weights
-        through = self.baseline.objective.cost(finest.members, fetched + everything)
-        if (through >= self.baseline.at(pieces, kept)).any():
-            return []
-        runs = any(self.tables.running[index] is not None for index in finest.members)
-        return [False, True] if runs else [False]
-
-    def _streamed(
-        self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
-    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], Bools]:
-        """Stripe heights, sets of streamed kernels, and which of them together may pay.
-
-        Nothing streams in the finest timetable.  With n stripes a layer fires at most n times.
-        """
-        members = finest.members
-        sets = streamed_sets(self.kernels, members)
-        if not sets:
-            return (), [], np.zeros((0, 0), bool)
-        rows = self.graph.layers[members[0]].input.shape[2]
-        counts = _stripes(rows, len(members) <= SHORT_GROUP)
-        heights = -(-rows // counts)
-        kept, fetched = weights
-        kernels = [self.kernels[index] for index in members]
-        chosen = np.array([[index in streamed for index in members] for streamed in sets])
-        made = np.array([len(rows) for rows in finest.timetable.row_firing])
-        again = np.minimum(counts[:, None], made) - 1
-        more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
-        held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
-        local = held + rows_at_once(finest, counts)[:, None]
-        cost = self.baseline.objective.cost(members, fetched + more + everything)
-        pays = (local <= self.ceiling_bytes) & (cost < self.baseline.at(pieces, local))
-        pays[counts == 1, :-1] = False  # in one stripe all of them stream
-        return tuple(heights.tolist()), sets, pays
-
     def _run(
         self,
         groups: Groups,
@@ -320,7 +200,9 @@ class Options:
         arrays = (outside.tobytes(), going.tobytes(), run.pieces.tobytes())
         key = (shape.key, dies, len(patterns), *arrays)
         if key not in self._known:
-            self._known[key] = self._found(groups, members, run.pieces, (outside, going), dies)
+            self._known[key] = self.trials.found(
+                groups, members, run.pieces, (outside, going), dies
+            )
         known = self._known[key]
         outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
         sizes = self.lives.size_bytes
@@ -345,74 +227,3 @@ class Options:
             for pattern, options in zip(patterns, known.options, strict=True)
             if options
         }
-
-    def _found(
-        self,
-        groups: Groups,
-        members: tuple[int, ...],
-        pieces: Ints,
-        maps: tuple[Bools, Bools],
-        dies: tuple[bool, ...],
-    ) -> _Found:
-        """What groups of one shape can do; ways name layers by their places in the group."""
-        outside, going = maps
-        first = groups.group(members, None, False)
-        everything = floor_bits(self.graph, first)
-        takes = self._takes(first, dies)
-        shares = np.zeros((len(outside), len(going), 1), bool)
-        taken_bytes = 0
-        if takes is not None:
-            shares[:, :, 0] = outside[:, takes[0]][:, None] & going[:, takes[1], 0]
-            taken_bytes = self.lives.size_bytes[first.timetable.outside()[takes[0]].name]
-        local_parts, cost_parts = [], []
-        ways: list[Way] = []
-
-        def try_out(group: MergedGroup, sets: list[tuple[int, ...]], may: Bools) -> None:
-            """Note the ways of a group, by height and set, that pay where they may."""
-            table = group.table(outside, going, sets)
-            through = self.baseline.objective.cost(members, table.weight_bits + everything)
-            in_place = np.zeros(len(may), bool)
-            if takes is not None:
-                made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
-                in_place |= group.overwrites(made, taken)
-            shape = (len(outside), len(going), *may.shape)
-            need = table.local_bytes.reshape(shape)
-            if in_place.any():
-                need = need - (shares * taken_bytes)[..., None] * in_place[:, None]
-            pays = (through < self.baseline.at(pieces, need)) & (need <= self.ceiling_bytes) & may
-            found = pays.any(axis=(0, 1))
-            if not found.any():
-                return
-            local_parts.append(np.where(pays, need, _NEVER)[:, :, found])
-            costs = table.dram_bits.reshape(shape)[:, :, found]
-            cost_parts.append(self.baseline.objective.cost(members, costs))
-            height = group.height
-            heights = height if isinstance(height, tuple) else (height,)
-            for one, streamed in np.argwhere(found).tolist():
-                own = tuple(members.index(index) for index in sets[streamed])
-                way = Way(heights[one], own, group.timetable.running, bool(in_place[one]))
-                ways.append(way)
-
-        weights = first.weight_costs([()])[:2]
-        for running in self._whole(first, weights, pieces, everything):
-            try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
-        heights, sets, may = self._streamed(first, weights, pieces, everything)
-        chosen: Bools = np.any(may, axis=1)
-        if chosen.any():
-            try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
-        if not ways:
-            return _Found([], None, [[] for _ in outside])
-        local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)
-        order, kept = _best_ways(local, costs)
-        p, q, rank = kept.nonzero()
-        here = order[p, q, rank]
-        local, costs = local[p, q, here], costs[p, q, here]
-        options: list[list[tuple[int, Ints, Ints, Ints, bool]]] = [[] for _ in outside]
-        ends = np.flatnonzero(np.append((p[1:] != p[:-1]) | (q[1:] != q[:-1]), True)) + 1
-        start = 0
-        for stop in ends.tolist():
-            mine, one, other = slice(start, stop), int(p[start]), int(q[start])
-            shared = bool(shares[one, other, 0])
-            options[one].append((other, local[mine], costs[mine], here[mine], shared))
-            start = stop
-        return _Found(ways, takes, options)

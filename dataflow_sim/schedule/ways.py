@@ -9,12 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow_sim.schedule.merging import MergedGroup, Way, streamed_sets
-from dataflow_sim.schedule.options import (
-    SHORT_GROUP,
-    STRIPE_COUNTS,
-    STRIPE_COUNTS_OF_LONG,
-    Options,
-)
+from dataflow_sim.schedule.options import Options
+from dataflow_sim.schedule.trials import stripe_counts
 
 # a merged group in one stripe height, and the sets of kernels that may stream in it
 Grown = tuple[MergedGroup, list[tuple[int, ...]]]
@@ -25,12 +21,12 @@ Point = tuple[int, int, Way | None, tuple[str, str] | None]
 def grown(options: Options, members: tuple[int, ...]) -> list[Grown]:
     """Some layers merged, ascending, in every stripe height and with all sets that stream there."""
     rows = options.graph.layers[members[0]].input.shape[2]
-    few = STRIPE_COUNTS if len(members) <= SHORT_GROUP else STRIPE_COUNTS_OF_LONG
     sets = streamed_sets(options.kernels, members)
     tried: list[tuple[int | None, bool, list[tuple[int, ...]]]] = [(None, False, [()])]
     if any(options.tables.running[index] is not None for index in members):
         tried.append((None, True, [()]))
-    heights = {-(-rows // count) for count in few if count <= rows} if sets else set()
+    counts = stripe_counts(rows, len(members)).tolist() if sets else []
+    heights = {-(-rows // count) for count in counts}
     # in one stripe all of them stream
     tried += [(height, False, sets if height < rows else sets[-1:]) for height in sorted(heights)]
     found = []
