@@ -10,7 +10,7 @@ import numpy as np
 from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.footprints import tile_sizes
-from dataflow_sim.schedule.frontier import Frontier, layer_frontier
+from dataflow_sim.schedule.frontier import Frontier, Ints, layer_frontier, plain_curve
 from dataflow_sim.schedule.problem import (
     LayerProblem,
     StreamProblem,
@@ -45,10 +45,13 @@ def any_problem(
     return layer_problem(graph, layer, anywhere, resident, kept)
 
 
-def plain_problem(graph: NetworkGraph, layer: Layer, memory: MemoryOptions) -> AnyProblem:
-    """The numbers of any layer, with the tilings that there are whichever maps are resident."""
-    problem = any_problem(graph, layer, memory)
-    return replace(problem, plain=True) if isinstance(problem, LayerProblem) else problem
+def plain_curve_of(problem: AnyProblem) -> tuple[Ints, Ints]:
+    """Local bytes and DRAM bits of a layer with the tilings that there are whichever of its maps
+    are resident, the Pareto points of them."""
+    if isinstance(problem, LayerProblem):
+        return plain_curve(problem)
+    found = frontier(problem)
+    return found.local_bytes, found.dram_bits
 
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:

@@ -18,7 +18,13 @@ from dataflow_sim.schedule.amounts import Amounts
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_rows import merged_schedules
 from dataflow_sim.schedule.frontier import Frontier
-from dataflow_sim.schedule.layout import GroupLayout, GroupRun, group_layout, timetable_of
+from dataflow_sim.schedule.layout import (
+    GroupLayout,
+    GroupRun,
+    group_buffers,
+    laid_out,
+    timetable_of,
+)
 from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.options import Options, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
@@ -252,7 +258,11 @@ class Assembler:
     def layout(self, run: GroupRun) -> GroupLayout:
         """The layout of a merged group."""
         if run not in self._layouts:
-            self._layouts[run] = group_layout(self.options.tables, run)
+            plain = replace(run, packing=Packing.RINGS)
+            known = self._layouts.get(plain)
+            buffers = known.buffers if known else group_buffers(self.options.tables, run)
+            packed = self._layouts.get(replace(run, packing=Packing.GAPS))
+            self._layouts[run] = laid_out(buffers, run.packing, packed)
         return self._layouts[run]
 
     def group_run(self, decision: Decision) -> GroupRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.alone import any_problem, frontier, plain_problem
+from dataflow_sim.schedule.alone import any_problem, frontier, plain_curve_of
 from dataflow_sim.schedule.objectives import DRAM_BITS, Objective
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import MemoryOptions
@@ -27,16 +27,17 @@ class Baseline:
         self, graph: NetworkGraph, memory: MemoryOptions, objective: Objective = DRAM_BITS
     ) -> None:
         self.objective = objective
-        self.frontiers = [frontier(any_problem(graph, layer, memory)) for layer in graph.layers]
+        problems = [any_problem(graph, layer, memory) for layer in graph.layers]
+        self.frontiers = [frontier(problem) for problem in problems]
         self.least_bytes = max(int(f.local_bytes[0]) for f in self.frontiers)
         low = min(int(f.local_bytes[0]) for f in self.frontiers)
         high = max(int(f.local_bytes[-1]) for f in self.frontiers)
         self._budgets = np.unique(np.geomspace(low, high, _BUDGETS).astype(np.int64))
-        plain = [frontier(plain_problem(graph, layer, memory)) for layer in graph.layers]
-        self.alone = [
-            self._costs(f.local_bytes, objective.cost((index,), f.dram_bits))
-            for index, f in enumerate(plain)
-        ]
+        plain = {problem: plain_curve_of(problem) for problem in dict.fromkeys(problems)}
+        self.alone = []
+        for index, problem in enumerate(problems):
+            local_bytes, bits = plain[problem]
+            self.alone.append(self._costs(local_bytes, objective.cost((index,), bits)))
 
     def _costs(self, local_bytes: Ints, costs: Ints) -> Ints:
         place = np.searchsorted(local_bytes, self._budgets, "right") - 1

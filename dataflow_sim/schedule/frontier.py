@@ -21,7 +21,7 @@ steps.  `tests/oracle` holds the undiminished search.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -269,6 +269,15 @@ def layer_frontier(problem: LayerProblem) -> Frontier:
         if mine.any():
             ladder[mine, 2:] = _tilings(block, rows[better, 6][mine])
     return Frontier(local[points], bits[points], ladder)
+
+
+def plain_curve(problem: LayerProblem) -> tuple[Ints, Ints]:
+    """Local bytes and DRAM bits of the Pareto points of a problem's plain tilings."""
+    found = [block for block in blocks(replace(problem, plain=True)) if block.legal.any()]
+    local = np.concatenate([block.costs.local_bytes[block.legal] for block in found])
+    bits = np.concatenate([block.costs.dram_bits[block.legal] for block in found])
+    points = pareto(local, bits)
+    return local[points], bits[points]
 
 
 def _tilings(block: Block, places: Ints) -> Ints:

@@ -50,18 +50,43 @@ class GroupRun:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupLayout:
-    """Buffers of a group with sizes, lives and addresses relative to the group's base.
-
-    Lives are in places of the sorted `firings`.
-    """
+class GroupBuffers:
+    """Buffers of a group: what each holds, and its size and life in places of the sorted
+    `firings`."""
 
     timetable: Timetable
     firings: tuple[int, ...]
     held: tuple[Held, ...]
     lives: tuple[Life, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupLayout:
+    """Buffers of a group with addresses relative to the group's base, and the height."""
+
+    buffers: GroupBuffers
     addresses: tuple[int, ...]
     height: int
+
+    @property
+    def timetable(self) -> Timetable:
+        """When the group's layers fire."""
+        return self.buffers.timetable
+
+    @property
+    def firings(self) -> tuple[int, ...]:
+        """All firings, ascending."""
+        return self.buffers.firings
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """What each buffer holds."""
+        return self.buffers.held
+
+    @property
+    def lives(self) -> tuple[Life, ...]:
+        """The size and life of each buffer."""
+        return self.buffers.lives
 
 
 def run_of(group: Group, doubled: Buffering) -> GroupRun:
@@ -92,7 +117,28 @@ def timetable_of(tables: RowTables, run: GroupRun) -> Timetable:
 
 
 def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
-    """Collect a group's buffers and give them addresses."""
+    """A group's buffers, with addresses."""
+    return laid_out(group_buffers(tables, run), run.packing)
+
+
+def laid_out(
+    buffers: GroupBuffers, packing: Packing, packed: GroupLayout | None = None
+) -> GroupLayout:
+    """Addresses for a group's buffers; `packed` is the layout in gaps, if it is known."""
+    lives, held = buffers.lives, buffers.held
+    owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
+    if packing is Packing.RINGS:
+        addresses, height = rings(lives, owners)
+    elif packing is Packing.GAPS:
+        addresses, height = pack(lives)
+    else:
+        known = pack(lives) if packed is None else (list(packed.addresses), packed.height)
+        addresses, height = pack_closely(lives, owners, known)
+    return GroupLayout(buffers, tuple(addresses), height)
+
+
+def group_buffers(tables: RowTables, run: GroupRun) -> GroupBuffers:
+    """A group's buffers, however they are packed."""
     graph = tables.graph
     table = timetable_of(tables, run)
     firings = np.sort(np.concatenate(table.firings))
@@ -123,15 +169,7 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
         ends = (int(np.searchsorted(firings, end[0])) for end in (result.birth, result.death))
         held.append(Held(result.name, run.members[result.producer], 0, 0))
         lives.append(Life(result.row_bytes, *ends))
-    owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
-    if run.packing is Packing.RINGS:
-        addresses, height = rings(lives, owners)
-    elif run.packing is Packing.GAPS:
-        addresses, height = pack(lives)
-    else:
-        addresses, height = pack_closely(lives, owners)
-    places = tuple(int(f) for f in firings)
-    return GroupLayout(table, places, tuple(held), tuple(lives), tuple(addresses), height)
+    return GroupBuffers(table, tuple(firings.tolist()), tuple(held), tuple(lives))
 
 
 def row_lives(

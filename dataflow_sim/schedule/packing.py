@@ -39,7 +39,7 @@ from random import Random
 
 import numpy as np
 
-from dataflow_sim.schedule.allocation import MOST_UNITS, Life, pack, starts_of
+from dataflow_sim.schedule.allocation import MOST_UNITS, Life, peak_bytes, starts_of
 
 _PLACEMENTS = 4_000  # for each height aimed at
 _TRIES = 20  # at one spell before others are taken back, and as many for each of its buffers as
@@ -57,13 +57,15 @@ _LOWEST, _HIGHEST, _TIGHTEST_LOW, _TIGHTEST_HIGH = range(4)
 _Way = tuple[float, list[float], list[int]]
 
 
-def pack_closely(lives: Sequence[Life], owners: Sequence[Hashable]) -> tuple[list[int], int]:
-    """An address for each buffer, and the height: that of `pack` or less.
+def pack_closely(
+    lives: Sequence[Life], owners: Sequence[Hashable], packed: tuple[list[int], int]
+) -> tuple[list[int], int]:
+    """An address for each buffer, and the height: those `packed` by `pack`, or lower ones.
 
     `owners` tells whose a buffer is; buffers of one owner have like roles in the pattern.
     """
-    addresses, height = pack(lives)
-    if not lives:
+    addresses, height = packed
+    if height <= peak_bytes(lives):
         return addresses, height
     search = _Search(lives, owners)
     least, most = search.live_bytes, height

@@ -25,13 +25,13 @@ MEMORY = MemoryOptions(0, SINGLE, 8)
 
 
 def check(found: list[Life], owners: list[int], moments: int) -> int:
-    addresses, height = pack_closely(found, owners)
+    addresses, height = pack_closely(found, owners, pack(found))
     assert no_overlap(found, addresses)
     assert all(address >= 0 for address in addresses)
     ends = [a + life.size_bytes for a, life in zip(addresses, found, strict=True)]
     assert max(ends, default=0) == height
     assert live_peak(found, moments) <= height <= pack(found)[1]
-    assert pack_closely(found, owners) == (addresses, height)
+    assert pack_closely(found, owners, pack(found)) == (addresses, height)
     return height
 
 
@@ -63,7 +63,7 @@ def test_buffers_that_repeat(pattern: list[tuple[int, int, int]], period: int, o
 
 
 def test_nothing_and_what_stays_all_the_time() -> None:
-    assert pack_closely([], []) == ([], 0)
+    assert pack_closely([], [], ([], 0)) == ([], 0)
     assert check([Life(5, 0, 3), Life(7, 0, 3)], [0, 1], 4) == 12
 
 
