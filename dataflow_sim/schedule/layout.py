@@ -2,7 +2,8 @@
 
 The buffers are kernels and constants that stay, tiles of kernels that stream, single
 rows of maps, and running results; `allocation` gives them addresses from zero upwards, in
-rings or, where memory is short, in gaps, and `packing` searches where it is shorter still.  The
+rings or, where memory is short, in gaps, and `packing` searches where it is shorter still; not for
+groups with sweeps, whose whole maps hide the pattern that it looks for, and fill gaps well.  The
 closed form of `merging` is the largest live set of
 the same buffers; the height is what counts.
 """
@@ -126,7 +127,7 @@ def group_layout(tables: RowTables, run: GroupRun) -> GroupLayout:
     owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
     if run.packing is Packing.RINGS:
         addresses, height = rings(lives, owners)
-    elif run.packing is Packing.GAPS:
+    elif run.packing is Packing.GAPS or any(layer.sweep is not None for layer in table.layers):
         addresses, height = pack(lives)
     else:
         addresses, height = pack_closely(lives, owners)

@@ -220,7 +220,9 @@ class MergedGroup:
             return True
         assert made.producer is not None
         layer = self.timetable.layers[made.producer]
-        if layer.pool is not None or made.producer in self.timetable.carried:
+        if layer.kind is LayerKind.STREAMED or layer.pool is not None:
+            return False
+        if made.producer in self.timetable.carried:
             return False
         views = [v for v in layer.views if any(s.tensor == taken.name for s in v.segments)]
         if len(views) != 1 or len(views[0].segments) != 1 or views[0].shape != layer.output_shape:

@@ -26,7 +26,8 @@ hardware buffers inputs, or outputs, doubly: it is loaded while the row before i
 stored while the one behind it is made.
 
 A layer that carries a running reduction (`running`) fires as if it did not pool, whenever a
-row of its body has become possible; its output row is made in its last firing.
+row of its body has become possible; its output row is made in its last firing.  A normalisation
+over rows (`sweep_rows`) carries its statistics.
 
 Assumed: rows are whole (all columns, all channels, all images of the batch); every row is
 computed once, whether someone needs it or not.  Ignored: tiles of columns.
@@ -68,6 +69,7 @@ class RowTables:
 
     def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
         self.graph = graph
+        self.accumulator_bits = memory.accumulator_bits
         self.mergeable = [mergeable(graph, layer) for layer in graph.layers]
         self.rows: list[LayerRows | None] = [
             layer_rows(layer) if able else None
@@ -227,6 +229,9 @@ class Timetable:
             if self._carry(layer, reduction, by_body_row[1], place):
                 rows, made = reduction.rows, slice(-1, None)
                 ticks, firing = by_body_row
+        if rows.sums and firing[0] != firing[-1]:
+            bits = self.tables.accumulator_bits
+            self._hold(layer, place, firing, -(-rows.sums * bits // 8), bits, None)
         self.rows.append(rows)
         self.row_firing.append(firing)
         self.firings.append(np.unique(firing))
@@ -273,11 +278,17 @@ class Timetable:
             address = max(tops, default=0)
             if address + reduction.size_bytes > reduction.capacity_bytes:
                 return False
-        _, c, _, w = layer.output_shape
-        size, first, last = reduction.size_bytes, firing[:1], firing[-1:]
-        life = MapRows(layer.output, place, first, last, Span(0, c), Span(0, w), size)
-        self.carried[place] = RunningResult(life, reduction.bits, address)
+        self._hold(layer, place, firing, reduction.size_bytes, reduction.bits, address)
         return True
+
+    def _hold(
+        self, layer: Layer, place: int, firing: Ints, size: int, bits: int, address: int | None
+    ) -> None:
+        """Keep what a layer carries from its first firing to its last."""
+        _, c, _, w = layer.output_shape
+        first, last = firing[:1], firing[-1:]
+        life = MapRows(layer.output, place, first, last, Span(0, c), Span(0, w), size)
+        self.carried[place] = RunningResult(life, bits, address)
 
     def _layer_ticks(self, layer: Layer, rows: LayerRows) -> Ints:
         """When the rows that each output row needs have come, in rows of the network's input.
@@ -295,7 +306,7 @@ class Timetable:
                     found.append(made[inside] + beyond * self.tables.scale[segment.tensor])
         if not found:
             scale = self.tables.scale[layer.input.segments[0].tensor]
-            found.append(rows.views[0].last * scale)
+            found.append(rows.pace * scale)
         latest = np.max(np.stack(found), axis=0)
         return np.asarray(np.maximum.accumulate(latest), np.int64)
 
