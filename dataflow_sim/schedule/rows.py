@@ -115,7 +115,7 @@ def _operand_needs(axis: Axis, size: int) -> RowNeeds:
 
 
 def layer_rows(layer: Layer) -> LayerRows:
-    """A layer that has no obstacle but padding, by rows."""
+    """A layer by rows, any that is not taken in one pass."""
     if layer.sweep is not None:
         swept = sweep_rows(layer, layer.sweep)
         views = tuple(
@@ -213,7 +213,7 @@ def row_scales(graph: NetworkGraph) -> dict[str, int]:
     scales = dict.fromkeys(graph.tensors, Fraction(1))
     for layer in graph.layers:
         stride = Fraction(1)
-        if layer.kind is not LayerKind.STREAMED or mergeable(graph, layer):
+        if layer.kind is not LayerKind.STREAMED or layer.sweep is not None:
             stride = layer_rows(layer).stride
         scale = max(scales[segment.tensor] for segment in layer.input.segments)
         scales.update(dict.fromkeys(layer.outputs, scale * stride))
