@@ -292,6 +292,24 @@ class MergedGroup:
         return GroupTable(local, in_bits[:, None, None] + out_bits[:, None] + bits)
 
 
+def most_firings(finest: MergedGroup, counts: Ints, heights: Ints) -> Ints:
+    """How often each layer fires at most, for each number of stripes with its height.
+
+    With n stripes no more than n times.  What waits for all rows of a map, in a group with sweeps,
+    fires less often, and is counted: stripes of `height` rows are runs of those of the finest
+    timetable, and what comes behind the last is done in it.
+    """
+    table = finest.timetable
+    if not any(layer.sweep is not None for layer in table.layers):
+        made = np.array([len(rows) for rows in table.row_firing])
+        return np.asarray(np.minimum(counts[:, None], made), np.int64)
+    found = np.zeros((len(counts), len(table.row_firing)), np.int64)
+    for place, firing in enumerate(table.row_firing):
+        stripes = np.minimum(firing // LAYERS // heights[:, None], counts[:, None] - 1)
+        found[:, place] = 1 + np.count_nonzero(np.diff(stripes, axis=1), axis=1)
+    return found
+
+
 def rows_at_once(group: MergedGroup, counts: Ints) -> Ints:
     """Bytes of inner rows that live at once at the least, for each number of stripes.
 

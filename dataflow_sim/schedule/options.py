@@ -23,6 +23,7 @@ from dataflow_sim.schedule.merging import (
     MergedGroup,
     Way,
     kernel_sizes,
+    most_firings,
     rows_at_once,
     streamed_sets,
 )
@@ -251,7 +252,7 @@ class Options:
     ) -> Iterator[tuple[int | None, bool, list[tuple[int, ...]]]]:
         """Stripe heights with the sets of streamed kernels that may pay, and running reductions.
 
-        Nothing streams in the finest timetable.  With n stripes a layer fires at most n times.
+        Nothing streams in the finest timetable.
         """
         members, tables = finest.members, self.tables
         cost = partial(self.baseline.objective.cost, members)
@@ -269,8 +270,7 @@ class Options:
         heights = -(-rows // counts)
         kernels = [self.kernels[index] for index in members]
         chosen = np.array([[index in streamed for index in members] for streamed in sets])
-        made = np.array([len(rows) for rows in finest.timetable.row_firing])
-        again = np.minimum(counts[:, None], made) - 1
+        again = most_firings(finest, counts, heights) - 1
         more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
         held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
         least = rows_at_once(finest, counts)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
+import numpy as np
 import pytest
 
 from dataflow_sim.graph.layer import Layer, LayerKind, Segment, Tensor, TensorKind, View, WeightRole
@@ -17,6 +18,8 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.program.instructions import Load, Stream
 from dataflow_sim.schedule.check import schedule_faults
+from dataflow_sim.schedule.lives import MapLives
+from dataflow_sim.schedule.merging import MergedGroup, kernel_sizes, most_firings
 from dataflow_sim.schedule.rows import Obstacle, layer_rows, obstacle
 from dataflow_sim.schedule.search import budget_curve, schedule_network
 from dataflow_sim.schedule.timetable import RowTables
@@ -274,3 +277,26 @@ def test_searched_schedules_are_proved() -> None:
 def test_more_searched_schedules_are_proved(seed: int) -> None:
     check_search(seed)
     check_group(seed)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 15, 23, 29])
+def test_firings_are_foretold_from_the_finest_timetable(seed: int) -> None:
+    """In stripes of any height, which the search tries only where they can pay."""
+    graph, memory, _ = drawn(seed)
+    tables, readers = RowTables(graph, memory), MapLives(graph).readers
+    kernels = [kernel_sizes(graph, layer, weights_doubled=False) for layer in graph.layers]
+
+    def group_of(height: int | None, last: int) -> MergedGroup:
+        group = MergedGroup(tables, kernels, readers, height, SINGLE)
+        for index in range(last):
+            group = group.grown(index, keep=False)
+        return group
+
+    last = next((i for i, able in enumerate(tables.mergeable) if not able), len(graph.layers))
+    assert any(layer.sweep is not None for layer in graph.layers[:last])
+    rows = graph.layers[0].input.shape[2]
+    heights = np.arange(1, rows + 1)
+    foretold = most_firings(group_of(None, last), -(-rows // heights), heights)
+    for height, expected in zip(heights.tolist(), foretold.tolist(), strict=True):
+        table = group_of(height, last).timetable
+        assert [len(firings) for firings in table.firings] == expected
