@@ -66,7 +66,8 @@ class LineBuffer:
     it is doubly buffered on its way, which takes a row more; `read_by` are layers of the group.
     Of its `rows` at most `most_rows` live at once, `between_rows` persist when a reader has
     fired, and `peak_rows` live at the group's peak firing.  `window_rows` are those that a row of
-    the last reader needs, K; `stride` is how far they move, None where that is no whole number.
+    the last reader needs, K; `stride` is how far they move, None where that is no whole number, 0
+    where every row of the reader needs the same ones: keys and values of an attention.
     """
 
     tensor: str
@@ -100,7 +101,8 @@ class LineBuffer:
 
 @dataclass(frozen=True, slots=True)
 class HeldWeights:
-    """Weights in local memory: a `kernel` or `constants` that stay, a `kernel tile` that streams.
+    """Weights in local memory: a `kernel` or `constants` that stay, a `kernel tile` that streams;
+    or what is carried: a `running result`, `statistics`.
 
     `peak_bytes` are those at the peak firing, 0 of a tile of another layer.
     """

@@ -2,9 +2,9 @@
 
 In every firing, in this order: rows that begin to live are loaded or reserved; the layer
 computes its rows, with a kernel that stays in one step each, with one that streams in a
-step for each tile of channels and row; rows that go to DRAM are stored; rows that nobody
-needs any more are freed.  A layer that carries a running reduction computes rows of its body, and
-makes its output row with the last of them.
+step for each tile of channels and row, a sweep in one step; rows that go to DRAM are stored; rows
+that nobody needs any more are freed.  A layer that carries a running reduction computes rows of
+its body, and makes its output row with the last of them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ from collections.abc import Iterator
 from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
+from dataflow_sim.graph.sweep import Sweep
 from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice
-from dataflow_sim.program.instructions import Compute, Free, Load, Memory, Slice, Store
+from dataflow_sim.program.instructions import Compute, Free, Load, Memory, Slice, Store, Stream
 from dataflow_sim.schedule.layout import GroupLayout, Held
-from dataflow_sim.schedule.rows import LayerRows, column_span, depthwise
+from dataflow_sim.schedule.rows import LayerRows, column_span, depthwise, stripe_spans
+from dataflow_sim.schedule.sweep import RUNNING_SUMS
 from dataflow_sim.schedule.timetable import LAYERS, RowTables
 from dataflow_sim.schedule.types import Group, RowTiling
 
 _ONE = Span(0, 1)
+
+
+def _statistics(sweep: Sweep) -> Box:
+    """What a sweep carries: batches, groups, rows, values of each."""
+    return whole((sweep.batch, sweep.groups, sweep.rows, sweep.sums))
 
 
 class RowPipeline:
@@ -93,8 +100,11 @@ class RowPipeline:
         """Reserve the buffer of a running result."""
         layer = self.graph.layers[held.layer]
         bits = self.table.carried[self.group.members.index(held.layer)].bits
-        label = f"{layer.name}: partial sums"
-        self.buffers[held] = self.emit.place(label, layer.output_shape, bits, address, memory)
+        shape, what = layer.output_shape, "partial sums"
+        if layer.sweep is not None:
+            shape, what = _statistics(layer.sweep).shape, RUNNING_SUMS
+        label = f"{layer.name}: {what}"
+        self.buffers[held] = self.emit.place(label, shape, bits, address, memory)
 
     def _tiling(self, index: int) -> RowTiling:
         tiling = self.group.layers[self.group.members.index(index)].tiling
@@ -106,6 +116,10 @@ class RowPipeline:
     def _fire(self, index: int, moment: int, rows: list[int]) -> None:
         place = self.group.members.index(index)
         layer, needs = self.graph.layers[index], self.table.rows[place]
+        if layer.sweep is not None:
+            self._sweep(index, layer, layer.sweep, rows)
+            self._store(layer, rows)
+            return
         carried = self.table.carried.get(place)
         result = Held(layer.output, index, 0, 0)
         if carried is not None and carried.address is not None and rows[0] == 0:
@@ -117,12 +131,39 @@ class RowPipeline:
             rows = [0] if rows[-1] == needs.rows - 1 else []
             if carried.address is not None and rows:
                 self.emit.instructions.append(Free(self.buffers.pop(result)))
-        if layer.output in self.group.stored:
-            n, c, _, w = layer.output_shape
-            for row in rows:
-                box = Box(Span(0, n), Span(0, c), Span(row, row + 1), Span(0, w))
-                part = self._row(layer.output, box)
-                self.emit.instructions.append(Store(layer.output, box, part.buffer, part.origin))
+        self._store(layer, rows)
+
+    def _store(self, layer: Layer, rows: list[int]) -> None:
+        """Store finished rows, if the layer's output goes to DRAM."""
+        n, c, _, w = layer.output_shape
+        for row in rows if layer.output in self.group.stored else ():
+            box = Box(Span(0, n), Span(0, c), Span(row, row + 1), Span(0, w))
+            part = self._row(layer.output, box)
+            self.emit.instructions.append(Store(layer.output, box, part.buffer, part.origin))
+
+    def _sweep(self, index: int, layer: Layer, sweep: Sweep, rows: list[int]) -> None:
+        """One step makes the rows of a firing, from whole rows of all views."""
+        needs = self.table.rows[self.group.members.index(index)]
+        reads: list[Slice] = []
+        spans = stripe_spans(needs, rows[0], rows[-1] + 1)
+        for view, span in zip(layer.views, spans, strict=True):
+            box = whole(view.shape)._replace(row=span)
+            reads.extend(self._parts(view, box))
+        for name in layer.weights:
+            box = whole(self.graph.tensors[name].shape)
+            reads.append(Slice(self._weights(name, index), ORIGIN, box))
+        results = whole(layer.output_shape)
+        writes = tuple(
+            self._row(layer.output, results._replace(row=Span(row, row + 1))) for row in rows
+        )
+        sums = None
+        statistics = self.buffers.get(Held(layer.output, index, 0, 0))
+        if statistics is not None:
+            sums = Slice(statistics, ORIGIN, _statistics(sweep))
+        first = rows[0] == 0
+        self.emit.instructions.append(
+            Stream(index, tuple(reads), writes, sums, first, sums is None or not first)
+        )
 
     def _kernels(
         self, index: int, layer: Layer, moment: int

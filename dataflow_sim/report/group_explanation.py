@@ -20,7 +20,7 @@ from dataflow_sim.units import format_bytes, format_capacity
 
 _VARIANTS = 8
 _OBSTACLES = {
-    "streamed": "does not make its rows one after the other",
+    "streamed": "takes its maps in one pass, or carries a state from row to row",
     "several outputs": "makes several maps",
     "padding": "makes a row of padding alone",
     "no columns": "reads no column of its input",
@@ -153,6 +153,9 @@ def _lives(buffer: LineBuffer) -> str:
         return f"{comes}goes to DRAM" if buffer.stored else f"{comes}nobody reads it"
     most, between = buffer.most_rows, buffer.between_rows
     window, stride = buffer.window_rows, buffer.stride
+    if window > 1 and stride == 0:
+        text = f"waits whole: each row of {buffer.read_by[-1]} needs all {window:,} rows"
+        return comes + text + ("; also goes to DRAM" if buffer.stored else "")
     text = f"{most:,} while computing, {between:,} between firings"
     more = 1 if buffer.doubled else 0
     explained = (window, max(window - (stride or 0), 0)) == (most - more, between - more)

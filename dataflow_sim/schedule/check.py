@@ -18,6 +18,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.sweep import Sweep
 from dataflow_sim.schedule.rows import streams_by_channel
 from dataflow_sim.schedule.sweep import steps_of, tile_extents
+from dataflow_sim.schedule.sweep_rows import runs_by_rows
 from dataflow_sim.schedule.types import (
     ORDERS,
     Group,
@@ -125,7 +126,7 @@ def _sweep_faults(sweep: Sweep, tiling: LayerTiling) -> Iterator[str]:
 
 def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
     if layer.kind is LayerKind.STREAMED:
-        yield "a streamed layer cannot run by rows"
+        yield from _swept_rows_faults(layer, tiling)
         return
     channels = layer.output_shape[1]
     if tiling.streamed and not streams_by_channel(layer):
@@ -144,6 +145,19 @@ def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
         yield f"{tiling.steps} steps stated, its rows make {steps}"
     if not 1 <= tiling.firings <= rows:
         yield f"{tiling.firings} firings, legal is 1 to {rows}"
+
+
+def _swept_rows_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
+    """A sweep makes all rows of a firing in one step, with all channels."""
+    if layer.sweep is None or not runs_by_rows(layer.sweep):
+        yield "a streamed layer without a sweep, or with a state, cannot run by rows"
+        return
+    if tiling.streamed or tiling.running or tiling.output_channel_tile != layer.output_shape[1]:
+        yield "a sweep by rows has no kernel to stream, and makes all channels in a step"
+    if not 1 <= tiling.firings <= layer.output_shape[2]:
+        yield f"{tiling.firings} firings, legal is 1 to {layer.output_shape[2]}"
+    if tiling.steps != tiling.firings:
+        yield f"{tiling.steps} steps stated, its firings make {tiling.firings}"
 
 
 def _traffic_faults(

@@ -2,12 +2,15 @@
 
 Each needed row of a map from DRAM is loaded once, and counted where it is read first; a
 kernel that streams is fetched in every firing of its layer.  A step reads the rows and
-weights that it needs once and writes its row once.  A layer that carries a running reduction
+weights that it needs once and writes its row once; a sweep makes all rows of a firing in one step.
+A layer that carries a running reduction
 takes a row of its body in a step; the running result is written by all steps but the last of
 each channel and read by all but the first, which counts unless it has a memory of its own.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,8 +19,9 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.estimate import LayerTraffic, Reading, TrafficHistory, dma_bits
 from dataflow_sim.schedule.footprints import layer_axes
 from dataflow_sim.schedule.layout import GroupRun
-from dataflow_sim.schedule.rows import LayerRows, column_span, depthwise
-from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables, Timetable
+from dataflow_sim.schedule.map_rows import MapRows
+from dataflow_sim.schedule.rows import Ints, LayerRows, column_span, depthwise, stripe_spans
+from dataflow_sim.schedule.timetable import LAYERS, RowTables, Timetable
 from dataflow_sim.schedule.types import LayerSchedule, RowTiling
 
 
@@ -48,6 +52,13 @@ def merged_schedules(
         traffic[place].weight(layer.input_vectors, 1)
         traffic[place].weight(layer.output_vectors, 1)
         bits = traffic[place].settle()
+        if layer.sweep is not None:
+            moved = dma_bits(graph, bits) + _sweep_bits(graph, layer, rows, table.row_firing[place])
+            if carried is not None:
+                moved += firings * rows.sums * carried.bits
+            tiling = RowTiling(False, layer.output_shape[1], firings, firings)
+            schedules.append(LayerSchedule(layer.name, tiling, bits, layer.stated_macs, moved))
+            continue
         channels = layer.output_shape[1]
         steps_a_row = -(-channels // streamed) if streamed else 1
         steps = rows.rows * steps_a_row
@@ -121,5 +132,22 @@ def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: 
         if name is not None:
             tensor = graph.tensors[name]
             bits += times * rows.rows * tensor.elements * tensor.local_bits
+    output = graph.tensors[layer.output]
+    return bits + output.elements * output.bits
+
+
+def _sweep_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, firing: Ints) -> int:
+    """Bits that all steps of a sweep read from and write to local memory, carried ones apart.
+
+    A step reads its rows of every view once, and the constants, and writes the rows that it makes.
+    """
+    starts = np.unique(firing, return_index=True)[1].tolist()
+    bits = 0
+    for first, stop in pairwise((*starts, rows.rows)):
+        for view, span in zip(layer.views, stripe_spans(rows, first, stop), strict=True):
+            n, _, _, w = view.shape
+            bits += n * span.length * w * _view_bits(graph, view)
+    constants = (graph.tensors[name] for name in layer.weights)
+    bits += len(starts) * sum(tensor.elements * tensor.local_bits for tensor in constants)
     output = graph.tensors[layer.output]
     return bits + output.elements * output.bits

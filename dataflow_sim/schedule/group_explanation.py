@@ -37,8 +37,9 @@ from dataflow_sim.results_of_groups import (
 )
 from dataflow_sim.schedule.layout import GroupLayout, GroupRun
 from dataflow_sim.schedule.lives import MapLives, layer_reads
+from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.rows import Ints, LayerRows
-from dataflow_sim.schedule.timetable import LAYERS, MapRows, RowTables
+from dataflow_sim.schedule.timetable import LAYERS, RowTables
 from dataflow_sim.schedule.types import Group, RowTiling, Schedule
 from dataflow_sim.traffic import TrafficKey
 
@@ -235,12 +236,13 @@ def _alive(first: Ints, behind: Ints, moments: int) -> Ints:
 
 
 def _window(layer: Layer, rows: LayerRows, name: str) -> tuple[int, int | None]:
-    """Rows of a map that a row of a layer needs, and how far they move from row to row."""
+    """Rows of a map that a row of a layer needs, and how far they move: 0 where all rows wait."""
     most, stride = 0, None
     for view, needs in zip(layer.views, rows.views, strict=True):
         if name in {segment.tensor for segment in view.segments}:
             most = max(most, int((needs.high - needs.low).max()))
-            moves = np.unique(np.diff(needs.last))
+            whole = needs.low[-1] == needs.low[0] and needs.high[-1] == needs.high[0]
+            moves = np.zeros(1, np.int64) if whole else np.unique(np.diff(needs.last))
             stride = int(moves[0]) if len(moves) == 1 else stride
     return most, stride
 
@@ -276,7 +278,7 @@ def _first_firing(layout: GroupLayout, held: tuple[str, int, int, int]) -> bool:
 
 def _what(layer: Layer, name: str, streamed: bool) -> str:
     if name == layer.output:
-        return "running result"
+        return "running result" if layer.sweep is None else "statistics"
     if name != layer.weight:
         return "constants"
     return "kernel tile" if streamed else "kernel"

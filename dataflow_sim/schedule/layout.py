@@ -2,7 +2,8 @@
 
 The buffers are kernels and constants that stay, tiles of kernels that stream, single
 rows of maps, and running results; `allocation` gives them addresses from zero upwards, in
-rings or, where memory is short, in gaps, and `packing` searches where it is shorter still.  The
+rings or, where memory is short, in gaps, and `packing` searches where it is shorter still; not for
+groups with sweeps, whose whole maps hide the pattern that it looks for, and fill gaps well.  The
 closed form of `merging` is the largest live set of
 the same buffers; the height is what counts.
 """
@@ -16,8 +17,9 @@ import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, pack, rings
+from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.packing import pack_closely
-from dataflow_sim.schedule.timetable import MapRows, RowTables, Timetable
+from dataflow_sim.schedule.timetable import RowTables, Timetable
 from dataflow_sim.schedule.types import Buffering, Group, Packing, RowTiling
 
 
@@ -129,7 +131,9 @@ def laid_out(
     owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
     if packing is Packing.RINGS:
         addresses, height = rings(lives, owners)
-    elif packing is Packing.GAPS:
+    elif packing is Packing.GAPS or any(
+        layer.sweep is not None for layer in buffers.timetable.layers
+    ):
         addresses, height = pack(lives)
     else:
         known = pack(lives) if packed is None else (list(packed.addresses), packed.height)

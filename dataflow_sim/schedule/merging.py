@@ -40,15 +40,9 @@ import numpy.typing as npt
 
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.map_rows import MapRows, live_sums
 from dataflow_sim.schedule.rows import Ints, streams_by_channel
-from dataflow_sim.schedule.timetable import (
-    LAYERS,
-    Height,
-    MapRows,
-    RowTables,
-    Timetable,
-    live_sums,
-)
+from dataflow_sim.schedule.timetable import LAYERS, Height, RowTables, Timetable
 from dataflow_sim.schedule.types import Buffering
 
 Bools = npt.NDArray[np.bool_]
@@ -245,7 +239,9 @@ class MergedGroup:
         """Whether a step that makes a row of one map is done with the like row of the other."""
         assert made.producer is not None
         layer = self.timetable.layers[made.producer]
-        if layer.pool is not None or made.producer in self.timetable.carried:
+        if layer.kind is LayerKind.STREAMED or layer.pool is not None:
+            return False
+        if made.producer in self.timetable.carried:
             return False
         views = [v for v in layer.views if any(s.tensor == taken.name for s in v.segments)]
         if len(views) != 1 or len(views[0].segments) != 1 or views[0].shape != layer.output_shape:
@@ -329,6 +325,24 @@ class MergedGroup:
         peaks = peaks.reshape(*peaks.shape[:2], heights, 1, count)
         most = (peaks + tiles).max(axis=4)
         return np.asarray(most if isinstance(table.height, tuple) else most[:, :, 0], np.int64)
+
+
+def most_firings(finest: MergedGroup, counts: Ints, heights: Ints) -> Ints:
+    """How often each layer fires at most, for each number of stripes with its height.
+
+    With n stripes no more than n times.  What waits for all rows of a map, in a group with sweeps,
+    fires less often, and is counted: stripes of `height` rows are runs of those of the finest
+    timetable, and what comes behind the last is done in it.
+    """
+    table = finest.timetable
+    if not any(layer.sweep is not None for layer in table.layers):
+        made = np.array([len(rows) for rows in table.row_firing])
+        return np.asarray(np.minimum(counts[:, None], made), np.int64)
+    found = np.zeros((len(counts), len(table.row_firing)), np.int64)
+    for place, firing in enumerate(table.row_firing):
+        stripes = np.minimum(firing // LAYERS // heights[:, None], counts[:, None] - 1)
+        found[:, place] = 1 + np.count_nonzero(np.diff(stripes, axis=1), axis=1)
+    return found
 
 
 def rows_at_once(group: MergedGroup, counts: Ints) -> Ints:

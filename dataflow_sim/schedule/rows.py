@@ -31,6 +31,7 @@ from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Span
 from dataflow_sim.schedule.footprints import Axis, layer_axes
+from dataflow_sim.schedule.sweep_rows import runs_by_rows, sweep_rows
 
 Ints = npt.NDArray[np.int64]
 
@@ -55,11 +56,15 @@ class LayerRows:
     """A layer by rows: its needs of the input view and of each operand, and its stride.
 
     The stride is in rows of the input for one of the output, less than 1 where rows multiply.
+    `pace` is the row of the input that each output row comes with in a layer that reads no map
+    of its group.  `sums` counts values that a sweep carries from its first firing to its last.
     """
 
     rows: int
     views: tuple[RowNeeds, ...]
     stride: Fraction
+    pace: Ints
+    sums: int = 0
 
 
 def _reversed(low: Ints, high: Ints, step: int, size: int) -> tuple[Ints, Ints]:
@@ -110,20 +115,30 @@ def _operand_needs(axis: Axis, size: int) -> RowNeeds:
 
 
 def layer_rows(layer: Layer) -> LayerRows:
-    """A layer that is not streamed, by rows."""
+    """A layer by rows, any that is not taken in one pass."""
+    if layer.sweep is not None:
+        swept = sweep_rows(layer, layer.sweep)
+        views = tuple(
+            _needs(low, high, last, 1, view.shape[2])
+            for view, (low, high, last) in zip(layer.views, swept.views, strict=True)
+        )
+        pace = np.array(swept.pace, np.int64)
+        return LayerRows(layer.output_shape[2], views, swept.stride, pace, swept.sums)
     axis, _ = layer_axes(layer)
     operands = tuple(_operand_needs(axis, view.shape[2]) for view in layer.operands)
+    own = _input_needs(axis)
     return LayerRows(
         rows=axis.output_size,
-        views=(_input_needs(axis), *operands),
+        views=(own, *operands),
         stride=Fraction(axis.stride * axis.pool_stride, axis.up),
+        pace=own.last,
     )
 
 
 class Obstacle(StrEnum):
     """Why a layer cannot run row by row.
 
-    STREAMED  it does not make its rows one after the other from rows of its input
+    STREAMED  it takes all its maps in one pass, or its rows one after the other with a state
     OUTPUTS   it makes several maps
     PADDING   one of its rows is made of padding alone
     COLUMNS   it reads no column of its input
@@ -139,15 +154,17 @@ class Obstacle(StrEnum):
 
 def obstacle(graph: NetworkGraph, layer: Layer) -> Obstacle | None:
     """What stands against running a layer row by row; None where nothing does."""
-    if layer.kind is LayerKind.STREAMED:
+    streamed = layer.kind is LayerKind.STREAMED
+    if streamed and (layer.sweep is None or not runs_by_rows(layer.sweep)):
         return Obstacle.STREAMED
     if layer.extra_outputs:
         return Obstacle.OUTPUTS
-    needs = layer_rows(layer).views[0]
-    if not (needs.low < needs.high).all():
-        return Obstacle.PADDING
-    if not column_span(layer, layer.input).length:
-        return Obstacle.COLUMNS
+    if not streamed:
+        needs = layer_rows(layer).views[0]
+        if not (needs.low < needs.high).all():
+            return Obstacle.PADDING
+        if not column_span(layer, layer.input).length:
+            return Obstacle.COLUMNS
     names = (segment.tensor for view in layer.views for segment in view.segments)
     if any(graph.tensors[name].kind is TensorKind.WEIGHT for name in names):
         return Obstacle.CONSTANT
@@ -159,6 +176,18 @@ def mergeable(graph: NetworkGraph, layer: Layer) -> bool:
     return obstacle(graph, layer) is None
 
 
+def stripe_spans(rows: LayerRows, first: int, stop: int) -> tuple[Span, ...]:
+    """The rows of each view that a step of a sweep reads to make rows [first, stop) in a firing.
+
+    A normalisation over rows gathers its statistics in its first step; the others read the rows
+    that they normalise.
+    """
+    spans = [Span(int(needs.low[first]), int(needs.high[stop - 1])) for needs in rows.views]
+    if rows.sums and first > 0 and stop < rows.rows:
+        spans[0] = Span(spans[0].start, int(rows.views[0].low[stop]))
+    return tuple(spans)
+
+
 def depthwise(layer: Layer) -> bool:
     """Whether every output channel has an input channel of its own."""
     return layer.groups == layer.input.shape[1] == layer.output_shape[1]
@@ -166,7 +195,8 @@ def depthwise(layer: Layer) -> bool:
 
 def streams_by_channel(layer: Layer) -> bool:
     """Whether a layer's kernel may come one output channel at a time: ungrouped, or depthwise."""
-    return layer.weight is not None and (layer.groups == 1 or depthwise(layer))
+    kernel = layer.weight is not None and layer.kind is not LayerKind.STREAMED
+    return kernel and (layer.groups == 1 or depthwise(layer))
 
 
 def row_bytes(graph: NetworkGraph, tensor: str, channels: int, columns: int) -> int:
@@ -183,7 +213,7 @@ def row_scales(graph: NetworkGraph) -> dict[str, int]:
     scales = dict.fromkeys(graph.tensors, Fraction(1))
     for layer in graph.layers:
         stride = Fraction(1)
-        if layer.kind is not LayerKind.STREAMED:
+        if layer.kind is not LayerKind.STREAMED or layer.sweep is not None:
             stride = layer_rows(layer).stride
         scale = max(scales[segment.tensor] for segment in layer.input.segments)
         scales.update(dict.fromkeys(layer.outputs, scale * stride))
@@ -192,7 +222,9 @@ def row_scales(graph: NetworkGraph) -> dict[str, int]:
 
 
 def column_span(layer: Layer, view: View) -> Span:
-    """The columns of a view that a layer reads."""
+    """The columns of a view that a layer reads: of a sweep all."""
+    if layer.kind is LayerKind.STREAMED:
+        return Span(0, view.shape[3])
     _, columns = layer_axes(layer)
     body = columns.body_span(0, columns.output_size)
     if view is layer.input:

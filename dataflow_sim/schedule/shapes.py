@@ -111,6 +111,7 @@ def _layer_key(graph: NetworkGraph, layer: Layer) -> Hashable:
         layer.body_shape,
         layer.output_shape,
         layer.extra_outputs,
+        layer.sweep,
         views,
         weights,
         (output.bits, output.local_bits),

@@ -26,7 +26,8 @@ hardware buffers inputs, or outputs, doubly: it is loaded while the row before i
 stored while the one behind it is made.
 
 A layer that carries a running reduction (`running`) fires as if it did not pool, whenever a
-row of its body has become possible; its output row is made in its last firing.
+row of its body has become possible; its output row is made in its last firing.  A normalisation
+over rows (`sweep_rows`) carries its statistics.
 
 Assumed: rows are whole (all columns, all channels, all images of the batch); every row is
 computed once, whether someone needs it or not.  Ignored: tiles of columns.
@@ -36,7 +37,6 @@ Source: the row-wise schedules of fused-layer accelerators, Alwani et al., MICRO
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -46,6 +46,7 @@ import numpy.typing as npt
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Span
+from dataflow_sim.schedule.map_rows import NEVER, MapRows
 from dataflow_sim.schedule.rows import (
     Ints,
     LayerRows,
@@ -63,7 +64,6 @@ Height = int | tuple[int, ...] | None
 
 # a firing is numbered stripe * LAYERS + place of the layer in its group
 LAYERS = 1 << 12
-_NEVER = np.iinfo(np.int64).max
 
 
 class RowTables:
@@ -71,6 +71,7 @@ class RowTables:
 
     def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
         self.graph = graph
+        self.accumulator_bits = memory.accumulator_bits
         self.mergeable = [mergeable(graph, layer) for layer in graph.layers]
         self.rows: list[LayerRows | None] = [
             layer_rows(layer) if able else None
@@ -83,67 +84,6 @@ class RowTables:
         self.scale = row_scales(graph)
 
 
-@dataclass(slots=True)
-class MapRows:
-    """One map in a group: where it comes from and when its rows live.
-
-    `birth` and `death` are firings by row, or by height and row; of a row that nobody in the
-    group reads they are the same, of one from outside _NEVER and -1.  `producer` is the layer's
-    place in the group, None for a map from outside, of which only `channels` and
-    `columns` are needed.
-    """
-
-    name: str
-    producer: int | None
-    birth: Ints
-    death: Ints
-    channels: Span
-    columns: Span
-    row_bytes: int
-
-    def copy(self) -> MapRows:
-        """The same rows, to live on."""
-        return MapRows(
-            self.name,
-            self.producer,
-            self.birth,
-            self.death,
-            self.channels,
-            self.columns,
-            self.row_bytes,
-        )
-
-    def at(self, chosen: npt.NDArray[np.bool_]) -> MapRows:
-        """Of several heights some."""
-        other = self.copy()
-        other.birth, other.death = self.birth[chosen], self.death[chosen]
-        return other
-
-    @property
-    def needed(self) -> Ints:
-        """Rows that live at all."""
-        birth = self.birth if self.birth.ndim == 1 else self.birth[0]
-        return np.asarray((birth != _NEVER).nonzero()[0], np.int64)
-
-    def lives(self, streamed: bool) -> tuple[Ints, Ints]:
-        """First and last firing of each row that lives; `streamed` buffers doubly.
-
-        An input row is then there one row early, an output row one row longer.
-        """
-        birth, death = self.birth, self.death
-        if self.producer is None:
-            rows = self.needed
-            birth, death = birth[..., rows], death[..., rows]
-        if streamed and birth.shape[-1] > 1:
-            if self.producer is None:
-                before = np.concatenate([birth[..., :1], birth[..., :-1]], axis=-1)
-                birth = np.minimum(birth, before)
-            else:
-                behind = np.concatenate([birth[..., 1:], birth[..., -1:]], axis=-1)
-                death = np.maximum(death, behind)
-        return birth, death
-
-
 @dataclass(frozen=True, slots=True)
 class RunningResult:
     """What a layer of a group carries: its `life`, its bits per element, and where it lies.
@@ -154,29 +94,6 @@ class RunningResult:
     life: MapRows
     bits: int
     address: int | None
-
-
-def live_sums(
-    maps: Sequence[tuple[int, MapRows, bool]], count: int, firings: Ints
-) -> npt.NDArray[np.float64]:
-    """Bytes of the rows that live at each of `firings` (ascending), summed by line.
-
-    Each map comes with its line, one of `count`, and whether it is streamed doubly.  The
-    result is (lines, firings); the bytes are integers, exact in float64.
-    """
-    width = len(firings) + 1
-    if not maps:
-        return np.zeros((count, len(firings)))
-    lives = [found.lives(streamed) for _, found, streamed in maps]
-    sizes = [birth.size for birth, _ in lives]
-    line = np.repeat([number * width for number, _, _ in maps], sizes)
-    weights = np.repeat([float(found.row_bytes) for _, found, _ in maps], sizes)
-    births = firings.searchsorted(np.concatenate([birth.ravel() for birth, _ in lives]))
-    deaths = firings.searchsorted(np.concatenate([death.ravel() for _, death in lives]), "right")
-    change = np.bincount(line + births, weights, count * width)
-    change -= np.bincount(line + deaths, weights, count * width)
-    sums = change.reshape(count, width).cumsum(axis=1)
-    return np.asarray(sums[:, :-1], np.float64)
 
 
 class Timetable:
@@ -250,13 +167,17 @@ class Timetable:
             if self._carry(layer, reduction, by_body_row[1], place):
                 rows, made = reduction.rows, slice(-1, None)
                 ticks, firing = by_body_row
+        if rows.sums and firing.min() != firing.max():
+            assert self._begins is None or len(self._begins) == 1
+            bits = self.tables.accumulator_bits
+            self._hold(layer, place, firing, -(-rows.sums * bits // 8), bits, None)
         self.rows.append(rows)
         self.row_firing.append(firing)
         flat = firing.ravel()  # which ascends
         self.firings.append(flat[np.concatenate([[True], flat[1:] != flat[:-1]])])
         for number, (view, needs) in enumerate(zip(layer.views, rows.views, strict=True)):
             read = needs.first >= 0
-            first = np.where(read, firing[..., needs.first], _NEVER)
+            first = np.where(read, firing[..., needs.first], NEVER)
             final = np.where(read, firing[..., needs.final], -1)
             columns = column_span(layer, layer.input if number == 0 else view)
             for segment in view.segments:
@@ -299,11 +220,17 @@ class Timetable:
             address = max(tops, default=0)
             if address + reduction.size_bytes > reduction.capacity_bytes:
                 return False
-        _, c, _, w = layer.output_shape
-        size, first, last = reduction.size_bytes, firing[:1], firing[-1:]
-        life = MapRows(layer.output, place, first, last, Span(0, c), Span(0, w), size)
-        self.carried[place] = RunningResult(life, reduction.bits, address)
+        self._hold(layer, place, firing, reduction.size_bytes, reduction.bits, address)
         return True
+
+    def _hold(
+        self, layer: Layer, place: int, firing: Ints, size: int, bits: int, address: int | None
+    ) -> None:
+        """Keep what a layer carries from its first firing to its last."""
+        _, c, _, w = layer.output_shape
+        first, last = firing[..., :1], firing[..., -1:]
+        life = MapRows(layer.output, place, first, last, Span(0, c), Span(0, w), size)
+        self.carried[place] = RunningResult(life, bits, address)
 
     def _layer_ticks(self, layer: Layer, rows: LayerRows) -> Ints:
         """When the rows that each output row needs have come, in rows of the network's input.
@@ -321,7 +248,7 @@ class Timetable:
                     found.append(made[inside] + beyond * self.tables.scale[segment.tensor])
         if not found:
             scale = self.tables.scale[layer.input.segments[0].tensor]
-            found.append(rows.views[0].last * scale)
+            found.append(rows.pace * scale)
         latest = np.max(np.stack(found), axis=0)
         return np.asarray(np.maximum.accumulate(latest), np.int64)
 
@@ -369,6 +296,11 @@ class Timetable:
         other.maps = {name: found.at(chosen) for name, found in self.maps.items()}
         other.firings = [each[chosen[self.height_of(each)]] for each in self.firings]
         return other
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether a layer keeps statistics where it fires more than once: at one height a time."""
+        return any(rows.sums for rows in self.rows)
 
     def outside(self) -> list[MapRows]:
         """Maps that come from outside the group."""

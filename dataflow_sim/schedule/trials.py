@@ -15,6 +15,7 @@ from dataflow_sim.schedule.merging import (
     KernelSizes,
     MergedGroup,
     Way,
+    most_firings,
     rows_at_once,
     streamed_sets,
 )
@@ -158,7 +159,11 @@ class Trials:
             try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
         heights, sets, may = self._streamed(first, weights, pieces, everything)
         chosen: Bools = np.any(may, axis=1)
-        if chosen.any():
+        if first.timetable.keeps_statistics:  # at some heights, and at others not
+            for one in np.flatnonzero(chosen).tolist():
+                group = groups.group(members, heights[one : one + 1], False)
+                try_out(group, sets, may[one : one + 1])
+        elif chosen.any():
             try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
         if not ways:
             return Found([], None, [[] for _ in outside])
@@ -196,7 +201,7 @@ class Trials:
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], Bools]:
         """Stripe heights, sets of streamed kernels, and which of them together may pay.
 
-        Nothing streams in the finest timetable.  With n stripes a layer fires at most n times.
+        Nothing streams in the finest timetable.
         """
         members = finest.members
         sets = streamed_sets(self.kernels, members)
@@ -208,8 +213,7 @@ class Trials:
         kept, fetched = weights
         kernels = [self.kernels[index] for index in members]
         chosen = np.array([[index in streamed for index in members] for streamed in sets])
-        made = np.array([len(rows) for rows in finest.timetable.row_firing])
-        again = np.minimum(counts[:, None], made) - 1
+        again = most_firings(finest, counts, heights) - 1
         more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
         held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
         local = held + rows_at_once(finest, counts)[:, None]

@@ -82,7 +82,7 @@ class RowTiling:
     `streamed` says that the kernel is fetched again in each of `firings`, by tiles of
     `output_channel_tile` channels; otherwise it stays and a step makes a whole row.  `running`
     says that the layer carries its pooling from row to row: a step then takes one row of its
-    body.
+    body.  A sweep makes all rows of a firing in one step.
     """
 
     streamed: bool

@@ -227,6 +227,54 @@ class Sketch:
         name = self.net.concat(self.name("parts"), [first.name, second.name])
         return self.made(name, first.channels + second.channels, value.plane)
 
+    def norm(self, value: Value) -> Value:
+        """A map normalised over its planes."""
+        name = self.net.instance_norm(self.name("norm"), value.name)
+        return self.made(name, value.channels, value.plane)
+
+    def softmax(self, value: Value) -> Value:
+        """Softmax over rows or over columns."""
+        axis = self.random.choice((2, 3))
+        name = self.net.softmax(self.name("softmax"), value.name, axis)
+        return self.made(name, value.channels, value.plane)
+
+    def turned(self, value: Value) -> Value:
+        """Rows and columns changed over; not a value to go on with by itself."""
+        name = self.net.transpose(self.name("turned"), value.name, (0, 1, 3, 2))
+        return Value(name, value.channels, (value.plane[1], value.plane[0]))
+
+    def product(self, value: Value) -> Value:
+        """A product of two maps, plane by plane, one of them turned."""
+        like = [
+            v
+            for v in self.values
+            if v.channels == value.channels and v.plane[1] == value.plane[1] and v.plane[0] < 12
+        ]
+        other = self.random.choice([v for v in like if v.plane[0] < 12] or [value])
+        return self._product(value, self.turned(other))
+
+    def _product(self, left: Value, right: Value) -> Value:
+        name = self.net.node("MatMul", self.name("product"), [left.name, right.name])
+        return self.made(name, left.channels, (left.plane[0], right.plane[1]))
+
+    def attention(self, value: Value) -> Value:
+        """Attention among the rows of a map, or from them to those of others."""
+        like = [
+            v for v in self.values if (v.channels, v.plane[1]) == (value.channels, value.plane[1])
+        ]
+        keys = self.random.choice(like)
+        alike = [
+            v for v in self.values if (v.channels, v.plane[0]) == (keys.channels, keys.plane[0])
+        ]
+        query = value if self.random.randrange(2) else self.convolution(value, point=True)
+        if query.channels != keys.channels:
+            query = value
+        scores = self._product(query, self.turned(keys))
+        weights = self.net.softmax(self.name("weights"), scores.name)
+        self.values.remove(scores)
+        ready = Value(weights, scores.channels, scores.plane)
+        return self._product(ready, self.random.choice(alike))
+
     def model(self) -> onnx.ModelProto:
         """The model; now and then a value on the way is an output too."""
         model = self.net.model(self.values[-1].name)
@@ -238,8 +286,8 @@ class Sketch:
         return model
 
 
-def network(random: Random) -> NetworkGraph:
-    """A random network of a few layers."""
+def network(random: Random, sweeps: bool = False) -> NetworkGraph:
+    """A random network of a few layers; with `sweeps`, some normalise, multiply or attend."""
     rows = random.randint(2, 13 if random.randrange(4) else 3)
     channels, plane = random.randint(1, 4), (rows, random.randint(2, 9))
     net = OnnxBuilder("drawn", (random.randint(1, 2), channels, *plane))
@@ -248,6 +296,9 @@ def network(random: Random) -> NetworkGraph:
     kinds += [sketch.pool, sketch.add, sketch.add, sketch.concat, sketch.concat, sketch.gate]
     kinds += [sketch.global_pool, sketch.whole_height]
     kinds += [sketch.part, sketch.parts, sketch.coarse, sketch.enlarged, sketch.enlarged]
+    if sweeps:
+        few = [sketch.norm, sketch.norm, sketch.softmax, sketch.product, sketch.attention]
+        kinds = [sketch.convolution] * 4 + [sketch.add, sketch.concat, sketch.pool] + 2 * few
     for _ in range(random.randint(3, 6)):
         random.choice(kinds)(sketch.pick())
     graph = graph_from_model(sketch.model(), "drawn")

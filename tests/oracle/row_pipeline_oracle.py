@@ -14,12 +14,25 @@ is spread by u, row i lies at place i*u, and the last row reached is the last at
 place.  An operand of the body's shape is needed in the body rows, a per-channel operand in its row
 0.
 
+A sweep walks loops; each axis of a map is cut by at most one of them, into equal runs, one an
+index.  A row fixes the index of the loop that cuts the rows, and of no other.  An output row needs
+the rows of a view that do not contradict it: those of its own index where one loop cuts the rows of
+both, else all.  A sweep that reads its columns twice (statistics, then results) has all of
+them in the statistics: where the columns' loop cuts the rows of both, its first row needs all rows,
+and each other row those of its own index.  All columns are needed.
+
 Ticks.  A tensor's scale is 1 for a network input, else the largest scale of the input's segments
 times the row strides of window and pool, divided by u.  Row r has the tick of the latest of the
 last rows that it needs of maps made inside, these counted without clipping at the bottom: rows
 beyond the last one are a scale apart.  A layer that reads no map made inside has the last row of
 its input times the scale of the input's first segment.  A layer's ticks never fall from one row to
 the next.
+
+Where a sweep waits for all rows of a view, its output row r waits for as many rows beyond the
+last one as there are output rows before r's index, and where it reads no map made inside, that
+number (statistics: the first input row of its index) counts instead of the last row of its input.
+A sweep's stride is the rows of an index of its input over those of its output, 1 unless the
+same loop cuts both.
 
 Firings.  A row's stripe is its tick divided by the scale of the first input and by the stripe's
 height, rounded down; with a height the stripes end with the first input's rows.  A firing is
@@ -39,6 +52,9 @@ only if the running result and the rows that one body row needs at most are fewe
 rows that all need.  Where accumulators have a memory of their own, the running result counts
 nothing, but must find room there: behind those that are still held when it begins.
 
+A sweep with statistics over rows that fires more than once holds them from its first firing to its
+last, in accumulator bits each, in local memory.
+
 Kernels may be wider in local memory than in DRAM.
 """
 
@@ -48,8 +64,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from dataflow_sim.graph.layer import Layer, PlaneWindow, View
+from dataflow_sim.graph.layer import Layer, PlaneWindow
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.sweep import Cut, Sweep, SweepKind
 
 ROW, COLUMN = 0, 1
 Firing = tuple[int, int]
@@ -161,8 +178,80 @@ def lines_of_plane(plane: PlaneWindow, bodies: list[int]) -> set[int]:
     return {line * width + column for line in found for column in range(width)}
 
 
-def needs(layer: Layer, view: View, is_input: bool, axis: int, index: int) -> set[int]:
-    """Positions of a view that an output position needs along an axis."""
+def indices(sweep: Sweep, loop: str, part: int | None) -> int:
+    """How many indices a loop has, of columns perhaps those of a part."""
+    if loop == "N":
+        return sum(sweep.parts) if part is None else sweep.parts[part]
+    return {"B": sweep.batch, "G": sweep.groups, "P": sweep.rows}[loop]
+
+
+def common_run(layer: Layer, sweep: Sweep, place: int) -> tuple[Cut, int, int] | None:
+    """The loop that cuts the rows of a view and of the output, and the rows of an index of each."""
+    for cut in sweep.views[place]:
+        if cut.axis == 2 + ROW and cut in sweep.outputs[0]:
+            count = indices(sweep, cut.loop, cut.part)
+            return cut, layer.views[place].shape[2] // count, layer.output_shape[2] // count
+    return None
+
+
+def has_statistics(sweep: Sweep, common: tuple[Cut, int, int] | None) -> bool:
+    """Whether rows that are alike cut are columns, gathered before any of them is finished."""
+    return common is not None and sweep.kind is SweepKind.TWICE and common[0].loop == "N"
+
+
+def swept_needs(layer: Layer, sweep: Sweep, place: int, row: int) -> set[int]:
+    """Rows of a view that an output row of a sweep needs."""
+    everything = set(range(layer.views[place].shape[2]))
+    common = common_run(layer, sweep, place)
+    if common is None or (row == 0 and has_statistics(sweep, common)):
+        return everything
+    _, read, made = common
+    return {q for q in everything if q // read == row // made}
+
+
+def swept_last(layer: Layer, sweep: Sweep, place: int, row: int) -> int:
+    """Last row of a view that an output row of a sweep waits for."""
+    common = common_run(layer, sweep, place)
+    if common is not None and not has_statistics(sweep, common):
+        return max(swept_needs(layer, sweep, place, row))
+    return layer.views[place].shape[2] - 1 + first_of_index(layer, sweep, row)
+
+
+def first_of_index(layer: Layer, sweep: Sweep, row: int) -> int:
+    """The first output row of the index that a row belongs to."""
+    for cut in sweep.outputs[0]:
+        if cut.axis == 2 + ROW:
+            made = layer.output_shape[2] // indices(sweep, cut.loop, cut.part)
+            return row // made * made
+    return row
+
+
+def swept_pace(layer: Layer, sweep: Sweep, row: int) -> int:
+    """The input row with which an output row of a sweep comes that nothing in its group delays."""
+    common = common_run(layer, sweep, 0)
+    if common is None:
+        return first_of_index(layer, sweep, row)
+    _, read, made = common
+    if has_statistics(sweep, common):
+        return row // made * read
+    return max(swept_needs(layer, sweep, 0, row))
+
+
+def statistics_bytes(layer: Layer, bits: int) -> int:
+    """Bytes of a sweep's statistics over rows: so many of each set that is normalised."""
+    sweep = layer.sweep
+    if sweep is None or not has_statistics(sweep, common_run(layer, sweep, 0)):
+        return 0
+    return whole_bytes(sweep.batch * sweep.groups * sweep.rows * sweep.sums * bits)
+
+
+def needs(layer: Layer, place: int, axis: int, index: int) -> set[int]:
+    """Positions of a view that an output position needs along an axis; view 0 is the input."""
+    view, is_input = layer.views[place], place == 0
+    if layer.sweep is not None:
+        if axis == COLUMN:
+            return set(range(view.shape[3]))
+        return swept_needs(layer, layer.sweep, place, index)
     if not is_input and view.shape != layer.body_shape:
         return {0}
     bodies = inside(body_positions(layer, axis, index), layer.body_shape[2 + axis])
@@ -184,12 +273,14 @@ def needs(layer: Layer, view: View, is_input: bool, axis: int, index: int) -> se
     return set(inside(reached, view.shape[2 + axis]))
 
 
-def last_row(layer: Layer, view: View, is_input: bool, row: int) -> int:
+def last_row(layer: Layer, place: int, row: int) -> int:
     """Last row of a view that an output row needs, not clipped at the bottom."""
-    if not is_input and view.shape != layer.body_shape:
+    if layer.sweep is not None:
+        return swept_last(layer, layer.sweep, place, row)
+    if place > 0 and layer.views[place].shape != layer.body_shape:
         return 0
     last = body_positions(layer, ROW, row)[-1]
-    if is_input:
+    if place == 0:
         window = layer.window
         last = last * window.stride[ROW] - window.pad[ROW]
         last += (window.kernel[ROW] - 1) * window.dilation[ROW]
@@ -197,11 +288,11 @@ def last_row(layer: Layer, view: View, is_input: bool, row: int) -> int:
     return max(last, 0)
 
 
-def views(layer: Layer) -> Iterator[tuple[View, bool]]:
-    """All views of a layer, and whether it is the input."""
-    yield layer.input, True
-    for operand in layer.operands:
-        yield operand, False
+def pace(layer: Layer, row: int) -> int:
+    """The input row with which an output row comes in a layer that reads no map made inside."""
+    if layer.sweep is not None:
+        return swept_pace(layer, layer.sweep, row)
+    return last_row(layer, 0, row)
 
 
 def scales(graph: NetworkGraph) -> dict[str, Fraction]:
@@ -212,6 +303,9 @@ def scales(graph: NetworkGraph) -> dict[str, Fraction]:
         scale *= Fraction(layer.window.stride[ROW], layer.window.up[ROW])
         if layer.pool is not None:
             scale *= layer.pool.window.stride[ROW]
+        common = None if layer.sweep is None else common_run(layer, layer.sweep, 0)
+        if common is not None:
+            scale *= Fraction(common[1], common[2])
         for name in layer.outputs:
             found[name] = scale
     return found
@@ -228,9 +322,9 @@ def unpooled(layer: Layer) -> Layer:
     return replace(layer, pool=None, output_shape=layer.body_shape)
 
 
-def view_row_bytes(graph: NetworkGraph, layer: Layer, view: View, is_input: bool) -> int:
+def view_row_bytes(graph: NetworkGraph, layer: Layer, place: int) -> int:
     """Bytes of a row of a view, each map's part in whole bytes, the columns that are read."""
-    columns = fetched_columns([(layer, view, is_input)])
+    columns, view = fetched_columns([(layer, place)]), layer.views[place]
     tensors = [graph.tensors[segment.tensor] for segment in view.segments]
     return sum(
         whole_bytes(tensor.shape[0] * segment.channels * columns * tensor.bits)
@@ -247,11 +341,11 @@ def running_bytes(graph: NetworkGraph, layer: Layer, carry: Carry | None) -> int
     if taps != rows or len(rows) < 2:
         return None
     plain, one, every = unpooled(layer), 0, 0
-    for view, is_input in views(layer):
-        found = [needs(plain, view, is_input, ROW, row) for row in rows]
+    for place in range(len(layer.views)):
+        found = [needs(plain, place, ROW, row) for row in rows]
         if not all(found):
             return None
-        row_bytes = view_row_bytes(graph, layer, view, is_input)
+        row_bytes = view_row_bytes(graph, layer, place)
         # rows that no body row needs, between those that some do, count too
         one += row_bytes * max(len(range(min(f), max(f) + 1)) for f in found)
         together = set.union(*found)
@@ -279,8 +373,8 @@ def row_ticks(
         for row in range(layer.output_shape[2]):
             reached = [ticks[-1]] if ticks else []
             waits = False
-            for view, is_input in views(layer):
-                last = last_row(layer, view, is_input, row)
+            for place, view in enumerate(layer.views):
+                last = last_row(layer, place, row)
                 for segment in view.segments:
                     name = segment.tensor
                     if name in made:
@@ -288,7 +382,7 @@ def row_ticks(
                         reached.append(tick_of(made[name], last, scale[name]))
             if not waits:
                 first = layer.input.segments[0].tensor
-                reached.append(last_row(layer, layer.input, True, row) * scale[first])
+                reached.append(pace(layer, row) * scale[first])
             ticks.append(max(reached))
         found[index] = ticks
         made[layer.output] = ticks[-1:] if index in carrying else ticks
@@ -312,16 +406,16 @@ def row_firings(
     return found
 
 
-def fetched_columns(readers: list[tuple[Layer, View, bool]]) -> int:
+def fetched_columns(readers: list[tuple[Layer, int]]) -> int:
     """Columns of a map from outside that are loaded for its readers."""
     ends: list[int] = []
     lattices: set[tuple[int, int]] = set()
-    for layer, view, is_input in readers:
+    for layer, place in readers:
         columns: set[int] = set()
         for column in range(layer.output_shape[3]):
-            columns |= needs(layer, view, is_input, COLUMN, column)
+            columns |= needs(layer, place, COLUMN, column)
         if columns:
-            narrow = is_input and layer.window.kernel[COLUMN] == 1
+            narrow = place == 0 and layer.window.kernel[COLUMN] == 1
             narrow = narrow and layer.window.plane is None
             step = layer.window.stride[COLUMN] if narrow else 1
             lattices.add((step, min(columns) % step))
@@ -335,12 +429,12 @@ def fetched_columns(readers: list[tuple[Layer, View, bool]]) -> int:
 def fetched_row_bits(graph: NetworkGraph, name: str, start: int, stop: int) -> int:
     """Bits of a row of a map from outside: only the channels and columns that are read."""
     channels: list[int] = []
-    readers: list[tuple[Layer, View, bool]] = []
+    readers: list[tuple[Layer, int]] = []
     for layer in graph.layers[start:stop]:
-        for view, is_input in views(layer):
+        for place, view in enumerate(layer.views):
             for segment in view.segments:
                 if segment.tensor == name:
-                    readers.append((layer, view, is_input))
+                    readers.append((layer, place))
                     channels += range(segment.channel_start, segment.channel_stop)
     tensor = graph.tensors[name]
     used = max(channels) - min(channels) + 1
@@ -382,10 +476,12 @@ def execute(
     height: int | None,
     double: Double,
     carry: Carry | None = None,
+    statistic_bits: int = 32,
 ) -> Group:
     """Run layers [start, stop): who makes and who needs each row, and when.
 
-    Raises AssertionError when a row would be needed before it is made.
+    Statistics over rows take so many bits each.  Raises AssertionError when a row would be needed
+    before it is made.
     """
     found = {
         index: running_bytes(graph, graph.layers[index], carry) for index in range(start, stop)
@@ -399,12 +495,12 @@ def execute(
     for index in range(start, stop):
         layer = unpooled(graph.layers[index]) if index in held else graph.layers[index]
         for row, firing in enumerate(makes[index]):
-            for view, is_input in views(layer):
+            for number, view in enumerate(layer.views):
                 for segment in view.segments:
                     name = segment.tensor
                     if name not in maps:
                         maps[name] = MapInGroup(name, fetched_row_bits(graph, name, start, stop))
-                    for needed in needs(layer, view, is_input, ROW, row):
+                    for needed in needs(layer, number, ROW, row):
                         made = maps[name].made
                         assert not made or made[needed] < place[firing], (name, needed, firing)
                         maps[name].needed.setdefault(needed, set()).add(place[firing])
@@ -416,6 +512,10 @@ def execute(
     outgoing = tuple(
         layer.output for layer in graph.layers[start:stop] if leaves(graph, layer.output, stop)
     )
+    for index, made_rows in makes.items():
+        size = statistics_bytes(graph.layers[index], statistic_bits)
+        if size and made_rows[0] != made_rows[-1]:
+            held[index] = Held(size, made_rows[0], made_rows[-1], None)
     return Group(graph, start, stop, double, firings, maps, outgoing, held)
 
 

@@ -67,8 +67,9 @@ def check_group(
     double = oracle.Double(doubled.inputs, doubled.weights, doubled.outputs)
     carry = oracle.Carry(memory.accumulator_bits, memory.accumulator_capacity_bytes)
     first, last = run.members[0], run.members[-1]
+    running = carry if run.running else None
     simulated = oracle.execute(
-        graph, first, last + 1, run.stripe_rows, double, carry if run.running else None
+        graph, first, last + 1, run.stripe_rows, double, running, memory.accumulator_bits
     )
     carried = {
         run.members[place]: (found.life.row_bytes, found.address)
@@ -195,8 +196,8 @@ def test_small_networks(name: str) -> None:
         compare(graph, start, height, doubled, random, some_memory(random), start % 2 == 0)
 
 
-def check_random_network(random: Random) -> None:
-    graph = network(random)
+def check_random_network(random: Random, sweeps: bool = False) -> None:
+    graph = network(random, sweeps)
     start = random.randrange(len(graph.layers))
     if random.random() < 0.5:
         graph = unpacked(graph, random.choice((8, 13, 32)))
@@ -211,8 +212,14 @@ def test_random_networks(random: Random) -> None:
     check_random_network(random)
 
 
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=200, suppress_health_check=SUPPRESSED)
+def test_random_networks_with_sweeps(random: Random) -> None:
+    check_random_network(random, sweeps=True)
+
+
 @pytest.mark.soak
-@given(st.integers(0))
+@given(st.integers(0), st.booleans())
 @settings(max_examples=10000, suppress_health_check=SUPPRESSED)
-def test_many_random_networks(seed: int) -> None:
-    check_random_network(Random(seed))
+def test_many_random_networks(seed: int, sweeps: bool) -> None:
+    check_random_network(Random(seed), sweeps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from random import Random
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from dataflow_sim.schedule.pieces import Run
 from dataflow_sim.schedule.planner import Planner
 from dataflow_sim.schedule.search import POLICIES, schedule_network
 from dataflow_sim.schedule.types import MemoryOptions
+from tests.oracle.row_pipeline_networks import network as drawn_network
 from tests.property.test_schedules import networks
 from tests.support.curves import curve, policies_are_ordered
 from tests.support.runs import buffering, proved
@@ -204,7 +206,11 @@ def unpruned(graph: NetworkGraph, memory: MemoryOptions, baseline: Baseline) -> 
 def test_the_search_is_as_good_as_trying_everything(
     graph: NetworkGraph, double_buffer: bool
 ) -> None:
-    memory = MemoryOptions(0, buffering(double_buffer), 32)
+    check_against_everything(graph, MemoryOptions(0, buffering(double_buffer), 32))
+
+
+def check_against_everything(graph: NetworkGraph, memory: MemoryOptions) -> None:
+    """Some points of the search's front, and what is a byte short of them."""
     baseline = Baseline(graph, memory)
     planner = Planner(graph, memory, baseline, True, EVERYTHING)
     assert planner.cuts.complete
@@ -216,6 +222,13 @@ def test_the_search_is_as_good_as_trying_everything(
         assert reference.least_bits(local) == bits
     for index in range(1, len(points), max(1, len(points) // 6)):
         assert reference.least_bits(points[index][0] - 1) == points[index - 1][1]
+
+
+@pytest.mark.parametrize("seed", [3, 4, 7, 11, 13, 15, 17])
+def test_sweeps_are_searched_as_well_as_by_trying_everything(seed: int) -> None:
+    graph = drawn_network(Random(seed), sweeps=True)
+    assert any(layer.sweep is not None for layer in graph.layers)
+    check_against_everything(graph, MemoryOptions(0, buffering(seed % 2 == 0), 32))
 
 
 @pytest.mark.parametrize("name", ["squeeze_excite", "pooled_volume", "pooled_towers"])

@@ -23,6 +23,7 @@ from dataflow_sim.schedule.otherwise import Alternatives
 from dataflow_sim.schedule.rearranged import Members, Rearranger
 from dataflow_sim.schedule.rows import Obstacle, obstacle
 from dataflow_sim.schedule.search import Curve, budget_curve
+from tests.oracle.test_sweeps_in_groups import attention_and_projection, normalised
 from tests.support.curves import two_convolutions
 from tests.support.runs import least_budget, proved
 from tests.support.small import SMALL
@@ -72,6 +73,37 @@ def told(graph: NetworkGraph, capacity: int, layer: str) -> GroupExplanation:
 
 
 # ------------------------------------------------------------ by hand
+
+
+def test_what_waits_whole_by_hand() -> None:
+    """Twenty queries of four values, five keys, a projection to six, in 74 bytes."""
+    graph = attention_and_projection(tokens=20, depth=4, wide=6, keys=5)
+    found = told(graph, 74, "attend")
+    assert [member.name for member in found.members] == ["attend", "project"]
+    assert [member.kernel for member in found.members] == ["none", "stays"]
+    assert found.rows is not None
+    queries, keys, values, result, _ = found.rows.line_buffers
+    assert (queries.window_rows, queries.stride, queries.most_rows) == (1, 1, 1)
+    for held in (keys, values):
+        assert (held.window_rows, held.stride, held.most_rows, held.between_rows) == (5, 0, 5, 5)
+    assert (result.made_by, result.most_bytes) == ("attend", 4)
+    (memory,) = (t for t in group_tables(found) if t.title.startswith("Own local memory"))
+    text = "comes from DRAM; waits whole: each row of attend needs all 5 rows"
+    assert [row[-1] for row in memory.rows].count(text) == 2
+
+
+def test_statistics_are_told_by_hand() -> None:
+    """A map of six rows of 15 bytes waits for its norm and goes row by row."""
+    graph = normalised(rows=6, columns=5, channels=3)
+    kernels = 2 * 9 + sum(graph.tensors[name].elements * 4 for name in graph.layers[1].weights)
+    found = told(graph, kernels + 6 * 15 + 15 + 2 * 3 * 4, "n")
+    assert [member.name for member in found.members] == ["a", "n", "b"]
+    assert found.rows is not None
+    waits = found.rows.line_buffers[1]
+    assert (waits.made_by, waits.window_rows, waits.stride) == ("a", 6, 1)
+    assert (waits.most_rows, waits.between_rows) == (6, 5)
+    carried = [each for each in found.rows.weights if each.what == "statistics"]
+    assert [(each.layer, each.size_bytes) for each in carried] == [("n", 2 * 3 * 4)]
 
 
 def test_two_convolutions_by_hand() -> None:
