@@ -65,7 +65,10 @@ def test_odd_widths_biases_and_double_buffers(name: str, bits: int) -> None:
 @pytest.mark.parametrize("budget", [48 * KIB, 512 * KIB])
 @pytest.mark.parametrize(
     "name",
-    ["bvlc_alexnet", "inception_v1", "inception_v2", "shufflenet", "squeezenet", "zfnet512"],
+    [
+        *("bvlc_alexnet", "inception_v1", "shufflenet", "squeezenet", "zfnet512"),
+        pytest.param("inception_v2", marks=pytest.mark.slow),
+    ],
 )
 def test_light_networks(name: str, budget: int, light_models: Path) -> None:
     graph = read_network(light_models / f"light_{name}.onnx")

@@ -75,7 +75,10 @@ def test_in_exactly_the_least_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("sums", [8, 100, 1000])
-@pytest.mark.parametrize("double", [False, True], ids=["single", "double"])
+@pytest.mark.parametrize(
+    "double",
+    [pytest.param(False, id="single"), pytest.param(True, marks=pytest.mark.slow, id="double")],
+)
 @pytest.mark.parametrize("name", ["padded_chain", "shuffled", "pooled_classifier"])
 def test_sums_in_a_memory_of_their_own(name: str, double: bool, sums: int) -> None:
     found = case(name)
@@ -143,7 +146,7 @@ def fails(found: Case, program: Program) -> bool:
     return not np.array_equal(joined, found.expected)
 
 
-@pytest.mark.parametrize("name", ["padded_chain", "residual"])
+@pytest.mark.parametrize("name", ["padded_chain", pytest.param("residual", marks=pytest.mark.slow)])
 def test_one_halo_row_deleted_makes_the_replay_fail(name: str) -> None:
     found = case(name)
     _, program = scheduled(found.graph, 2 * least_budget(found.graph, False))

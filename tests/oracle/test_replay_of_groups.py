@@ -39,7 +39,8 @@ def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[
 @pytest.mark.parametrize(
     ("policy", "double_buffer"),
     [
-        *(("resident", False), ("merged", False), ("merged", True)),
+        *(("merged", False), ("merged", True)),
+        pytest.param("resident", False, marks=pytest.mark.slow),
         pytest.param("resident", True, marks=pytest.mark.slow),
     ],
 )
