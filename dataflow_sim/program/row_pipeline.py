@@ -276,6 +276,6 @@ class RowPipeline:
             stride = (1, box.column.step // columns.step)
             for row in range(*box.row):
                 buffer = self.buffers[Held(segment.tensor, -1, row, 0)]
-                one = piece._replace(row=Span(row, row + 1))
+                one = piece._replace(row=Span(row, row + 1, box.row.step))
                 parts.append(Slice(buffer, origin, one, stride))
         return tuple(parts)

@@ -122,10 +122,10 @@ def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: 
     times_read = 1 if depthwise(layer) else steps_a_row
     batch = layer.output_shape[0]
     inputs, *operands = rows.views
-    held = int((inputs.high - inputs.low).sum()) * column_span(layer, layer.input).length
+    held = inputs.reads * column_span(layer, layer.input).length
     bits = times_read * batch * held * _view_bits(graph, layer.input)
     for view, needs in zip(layer.operands, operands, strict=True):
-        held = int((needs.high - needs.low).sum()) * column_span(layer, view).length
+        held = needs.reads * column_span(layer, view).length
         bits += batch * held * _view_bits(graph, view)
     weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, times_read)]
     for name, times in weights:

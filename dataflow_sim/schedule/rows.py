@@ -38,17 +38,27 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowNeeds:
-    """Rows of one view by output row (`low`, `high`, `last`) and the reverse (`first`, `final`)."""
+    """Rows of one view by output row (`low`, `high`, `last`) and the reverse (`first`, `final`).
+
+    Of the rows from low to high every `step`-th is needed.
+    """
 
     low: Ints
     high: Ints
     last: Ints
     first: Ints
     final: Ints
+    step: int = 1
 
     def rows(self, row: int) -> Span:
         """The rows that an output row needs."""
-        return Span(int(self.low[row]), int(self.high[row]))
+        low, high = int(self.low[row]), int(self.high[row])
+        return Span(low, high, self.step if high - low > 1 else 1)
+
+    @property
+    def reads(self) -> int:
+        """Rows that all output rows need, each one's counted by itself."""
+        return int((-(-(self.high - self.low) // self.step)).sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +94,7 @@ def _needs(low: list[int], high: list[int], last: list[int], step: int, size: in
     lows = np.maximum.accumulate(np.minimum(np.array(low, np.int64), size))
     highs = np.maximum.accumulate(np.array(high, np.int64))
     first, final = _reversed(lows, highs, step, size)
-    return RowNeeds(lows, highs, np.array(last, np.int64), first, final)
+    return RowNeeds(lows, highs, np.array(last, np.int64), first, final, step)
 
 
 @lru_cache(maxsize=4096)

@@ -7,12 +7,14 @@ import pytest
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.program.instructions import Compute, Load, Program
 from dataflow_sim.schedule.search import CurvePoint
-from dataflow_sim.schedule.types import Group
+from dataflow_sim.schedule.types import SINGLE, Group, MemoryOptions
 from dataflow_sim.simulate.replay import replay
 from tests.support.curves import curve
-from tests.support.runs import Case, case, outputs_of, proved
+from tests.support.groups import grouped
+from tests.support.runs import Case, case, case_of, outputs_of, proved
 from tests.support.small import SMALL
 
 EXACT = ("padded_chain", "residual", "shuffled")
@@ -55,6 +57,20 @@ def test_small_networks(name: str, count: int, policy: str, double_buffer: bool)
         program = proved(found.graph, schedule)
         assert program.capacity_bytes == point.local_bytes
         replays(found, program, name in EXACT)
+
+
+@pytest.mark.parametrize("height", [None, 5])
+def test_rows_that_a_pooled_convolution_skips(height: int | None) -> None:
+    """Of three rows of its body a window reads every other row of the map."""
+    net = OnnxBuilder("skipping", (1, 3, 11, 9))
+    before = net.convolution("before", "input", 4, 3)
+    points = net.convolution("points", before, 5, 1, stride=2)
+    model = net.model(net.pool("MaxPool", "pooled", points, 3, stride=2))
+    found = case_of(model, "skipping")
+    (_, layer) = found.graph.layers
+    assert layer.pool is not None
+    schedule = grouped(found.graph, MemoryOptions(0, SINGLE, 32), False, height=height)
+    replays(found, proved(found.graph, schedule), exact=False)
 
 
 def joins(graph: NetworkGraph, group: Group) -> bool:

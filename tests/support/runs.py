@@ -66,10 +66,14 @@ def case(name: str, count_biases: bool = True, resolution: int | None = None) ->
         if resolution
         else {**SMALL, **TOKENS}[name]()
     )
+    found = case_of(model, name, unit_gain)
+    return found if count_biases else replace(found, graph=drop_vectors(found.graph))
+
+
+def case_of(model: onnx.ModelProto, name: str, unit_gain: bool = False) -> Case:
+    """A model with everything needed to replay it."""
     model = with_weights(model, seed=1, unit_gain=unit_gain)
     graph = assign_precision(graph_from_model(model, name), Precision(32, 32, 32))
-    if not count_biases:
-        graph = drop_vectors(graph)
     inputs = random_inputs({p.array: p.axes.shape for p in input_placements(graph)}, seed=2)
     (expected,) = evaluate_reference(model, dict(inputs)).values()
     return Case(model, graph, inputs, expected)
