@@ -25,6 +25,7 @@ from dataflow_sim.graph.analyses import (
 )
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
+from dataflow_sim.graph.pooling import Pooler, place_pooling
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
 from dataflow_sim.networks import build_network, is_built_in
@@ -93,7 +94,8 @@ def load_network(name_or_path: str, request: ReadRequest | None = None) -> Netwo
 
 
 def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> NetworkGraph:
-    """The network as the hardware holds it: widths assigned, biases left out where uncounted."""
+    """The network as the hardware runs it: poolings where they are done, widths assigned, biases
+    left out where uncounted."""
     for name, bits in (("weight", options.weight_bits), ("activation", options.activation_bits)):
         if bits is not None and not 1 <= bits <= 64:
             raise InputError(f"--{name}-bits is {bits}; a width is 1 to 64 bits")
@@ -105,7 +107,7 @@ def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> Net
         force_activations=options.activation_bits is not None,
         local_weight_bits=hardware.precision.local_weights,
     )
-    graph = assign_precision(graph, precision)
+    graph = assign_precision(place_pooling(graph, Pooler(hardware.pooling)), precision)
     return graph if hardware.count_biases else drop_vectors(graph)
 
 

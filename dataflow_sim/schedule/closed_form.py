@@ -56,7 +56,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.schedule.footprints import Axis, PlaneTiles
+from dataflow_sim.schedule.footprints import Axis
+from dataflow_sim.schedule.plane_tiles import PlaneTiles
 from dataflow_sim.schedule.problem import LayerProblem, Operand
 from dataflow_sim.schedule.types import PartialSums
 

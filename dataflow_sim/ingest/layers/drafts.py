@@ -92,6 +92,7 @@ class Draft:
     pre: PointProgram = IDENTITY
     post: PointProgram = IDENTITY
     pool: Pooling | None = None
+    pool_node: tuple[str, str, str] | None = None  # its name, operator, and the map it would read
     output_shape: Shape4 | None = None
     weight_constant: str | None = None
     weight_transposed: bool = False
