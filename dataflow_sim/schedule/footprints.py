@@ -181,6 +181,12 @@ def _multiplication_sums(axis: Axis) -> Ints:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
 
 
+@lru_cache(maxsize=4096)
+def elements_read(axis: Axis) -> int:
+    """Elements that one tile of all outputs reads along an axis."""
+    return axis.input_span(axis.body_span(0, axis.output_size)).length
+
+
 def tile_sizes(extent: int) -> Ints:
     """Every distinct ceil(extent / T): the least tile for each trip count, ascending."""
     return np.array(sorted({-(-extent // trips) for trips in range(1, extent + 1)}), np.int64)
