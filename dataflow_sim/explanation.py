@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 
-from dataflow_sim.errors import DoesNotFitError, InputError
+from dataflow_sim.errors import DoesNotFitError
 from dataflow_sim.graph.analyses import layer_macs, vector_elements, weight_elements
 from dataflow_sim.graph.layer import Layer, LayerKind, Pooling, View
+from dataflow_sim.graph.names import find_layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.inspection import folded
@@ -76,8 +76,6 @@ from dataflow_sim.schedule.sweep_nest import (
 from dataflow_sim.schedule.types import LayerTiling, MemoryOptions
 
 _NEXT_STEPS = 3
-_NEAREST = 3
-_LONGEST_NUMBER = 8  # digits
 
 
 def explain(
@@ -265,26 +263,6 @@ def _drawn(graph: NetworkGraph, layer: Layer, problem: AnyProblem, tiling: Layer
         pinned=pinned_channels(problem, tiling),
         in_place=in_place(problem, tiling),
     )
-
-
-def find_layer(graph: NetworkGraph, text: str) -> int:
-    """The place of a layer by its name, or by its number from 1; a name goes before a number.
-
-    Raises InputError naming the nearest names.
-    """
-    names = [layer.name for layer in graph.layers]
-    if text in names:
-        return names.index(text)
-    how = f"`dataflow-sim inspect` lists its {len(names):,} layers in order"
-    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
-        if 1 <= int(text) <= len(names):
-            return int(text) - 1
-        raise InputError(f"{graph.name} has no layer number {text}, only 1 to {len(names)}; {how}")
-    lowered = {name.lower(): name for name in reversed(names)}
-    matches = get_close_matches(text[:200].lower(), list(lowered), _NEAREST, 0.4)
-    nearest = ", ".join(lowered[match] for match in matches)
-    close = f"; nearest: {nearest}" if nearest else ""
-    raise InputError(f"{graph.name} has no layer '{text[:60]}'{close}; {how}")
 
 
 def _explained(

@@ -32,6 +32,9 @@ from dataflow_sim.graph.layer import Layer, LayerKind, Segment, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 
 
+_NAMED = 8  # poolings that the warning names
+
+
 class Pooler(StrEnum):
     """Who pools."""
 
@@ -99,7 +102,8 @@ def _on_the_way_in(graph: NetworkGraph) -> NetworkGraph:
     left = [pooling.name for name, pooling in poolings.items() if name not in absorbed]
     warnings = graph.warnings
     if left:
-        warnings += (f"pooled in layers of their own, since readers cannot: {', '.join(left)}",)
+        named = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+        warnings += (f"{len(left)} poolings are layers, since not all readers can pool: {named}",)
     return replace(
         graph,
         layers=tuple(_layers_left(graph, absorbed)),

@@ -100,7 +100,7 @@ class Draft:
     attributes: tuple[tuple[str, Attribute], ...] = ()
     extra: list[tuple[str, Shape4]] = field(default_factory=list)
     macs: int = 0
-    vectors: int = 0  # elements of a streamed layer's biases, scales and shifts
+    vectors: tuple[str, ...] = ()  # a streamed layer's biases, scales and shifts
     sweep: Sweep | None = None
 
     @property

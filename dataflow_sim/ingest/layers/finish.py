@@ -17,7 +17,7 @@ from dataflow_sim.graph.layer import (
     WeightRole,
 )
 from dataflow_sim.graph.network import NetworkGraph, Placement, Result
-from dataflow_sim.graph.pointwise import PointProgram
+from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Value, whole_view
@@ -211,7 +211,8 @@ class _Finisher:
     def _streamed_vectors(self, name: str, draft: Draft) -> str | None:
         if not draft.vectors:
             return None
-        shape = (1, draft.vectors, 1, 1)
+        elements = sum(prod(self.network.constants[vector].shape) for vector in draft.vectors)
+        shape = (1, elements, 1, 1)
         return self._tensor(f"{name}.post", TensorKind.WEIGHT, shape, WeightRole.VECTOR)
 
     def _kernel(self, name: str, shape: Shape4) -> str:
@@ -256,7 +257,21 @@ class _Finisher:
             attributes=draft.attributes,
             stated_macs=draft.macs,
             sweep=draft.sweep,
+            learned=tuple(dict.fromkeys(self._learned(draft))),
         )
+
+    def _learned(self, draft: Draft) -> Iterator[str]:
+        """The constants among the parameters that a layer uses."""
+        used = [draft.weight_constant, draft.bias_constant, *draft.vectors]
+        for program in (draft.pre, draft.post):
+            args = (arg for step in program.steps for arg in step.args)
+            used += [arg.name for arg in args if isinstance(arg, ConstantArg)]
+        for view in (draft.input, *draft.operands):
+            names = (segment.tensor for segment in view.segments)
+            used += [self.builder.constant_maps[int(n[1:])][0] for n in names if n[0] == "#"]
+        for name in used:
+            if name is not None:
+                yield from (n for n in self.builder.learned_as(name) if n in self.builder.learned)
 
     def _warnings(self) -> tuple[str, ...]:
         found = list(self.network.statements)
