@@ -20,7 +20,7 @@ Ignored: maps that could stay in local memory across the border of the part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -41,8 +41,8 @@ def part_of(graph: NetworkGraph, text: str) -> NetworkGraph:
     label = f"{layers[0].name}:{layers[-1].name}"
     behind = {name for layer in graph.layers[last + 1 :] for name in _read(layer)}
     tensors = {tensor.name: tensor for tensor in _tensors(graph, layers, behind)}
-    inputs = tuple(n for n, t in tensors.items() if t.kind is TensorKind.INPUT)
-    outputs = tuple(n for n, t in tensors.items() if t.kind is TensorKind.OUTPUT)
+    inputs = _of_kind(tensors, TensorKind.INPUT, graph.inputs)
+    outputs = _of_kind(tensors, TensorKind.OUTPUT, graph.outputs)
     placements = [place for place in graph.placements if place.tensor in tensors]
     given = {place.tensor for place in placements}
     placements += [Placement(n, n, plain(tensors[n].shape)) for n in inputs if n not in given]
@@ -56,7 +56,7 @@ def part_of(graph: NetworkGraph, text: str) -> NetworkGraph:
         outputs=outputs,
         parameters=sum(prod(graph.constants[name].shape) for name in learned),
         placements=tuple(placements),
-        results=tuple(_result(tensors[name]) for name in outputs),
+        results=tuple(_results(graph, [tensors[name] for name in outputs])),
         part=label,
     )
 
@@ -107,7 +107,24 @@ def _tensors(graph: NetworkGraph, layers: Iterable[Layer], behind: set[str]) -> 
             known.add(name)
 
 
-def _result(tensor: Tensor) -> Result:
-    """An output as it lies."""
-    whole = View((Segment(tensor.name, 0, tensor.shape[1]),), tensor.shape)
-    return Result(tensor.name, whole, plain(tensor.shape))
+def _of_kind(
+    tensors: Mapping[str, Tensor], kind: TensorKind, before: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Names of the tensors of a kind, those first, and in their order, that the network lists."""
+    found = [name for name, tensor in tensors.items() if tensor.kind is kind]
+    return (*(n for n in before if n in found), *(n for n in found if n not in before))
+
+
+def _results(graph: NetworkGraph, outputs: Sequence[Tensor]) -> Iterator[Result]:
+    """The network's own results that the part makes; of other outputs each as it lies."""
+    made = {tensor.name for tensor in outputs}
+    told: set[str] = set()
+    for result in graph.results:
+        names = {segment.tensor for segment in result.view.segments}
+        if names <= made:
+            yield result
+            told |= names
+    for tensor in outputs:
+        if tensor.name not in told:
+            whole = View((Segment(tensor.name, 0, tensor.shape[1]),), tensor.shape)
+            yield Result(tensor.name, whole, plain(tensor.shape))

@@ -31,7 +31,6 @@ from enum import StrEnum
 from dataflow_sim.graph.layer import Layer, LayerKind, Segment, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 
-
 _NAMED = 8  # poolings that the warning names
 
 
@@ -102,8 +101,9 @@ def _on_the_way_in(graph: NetworkGraph) -> NetworkGraph:
     left = [pooling.name for name, pooling in poolings.items() if name not in absorbed]
     warnings = graph.warnings
     if left:
-        named = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
-        warnings += (f"{len(left)} poolings are layers, since not all readers can pool: {named}",)
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        named = ", ".join(left[:_NAMED]) + more
+        warnings += (f"pooled in layers of their own, since not all readers can: {named}",)
     return replace(
         graph,
         layers=tuple(_layers_left(graph, absorbed)),

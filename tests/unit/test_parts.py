@@ -13,10 +13,12 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.part import part_of
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.ingest import graph_from_model
+from dataflow_sim.networks import BUILT_IN
 from dataflow_sim.pipeline import RunOptions, curve, run
 from dataflow_sim.simulate.replay import replay
 from tests.support.runs import case, least_budget, scheduled
 from tests.support.small import SMALL
+from tests.support.zoo import smallest_model
 
 
 def graph_of(name: str) -> NetworkGraph:
@@ -49,15 +51,20 @@ def test_what_comes_in_and_what_goes_out() -> None:
     assert first.parameters + rest.parameters == graph.parameters
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(SMALL), *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(BUILT_IN))],
+)
 def test_the_layers_know_their_parameters(name: str) -> None:
-    graph = graph_of(name)
+    model = SMALL[name]() if name in SMALL else smallest_model(name)
+    graph = graph_from_model(model, name)
     learned = {constant for layer in graph.layers for constant in layer.learned}
     assert sum(prod(graph.constants[each].shape) for each in learned) == graph.parameters
     whole = part_of(graph, ":")
     assert whole.layers == graph.layers
     assert (whole.inputs, whole.outputs) == (graph.inputs, graph.outputs)
     assert dict(whole.tensors) == dict(graph.tensors)
+    assert whole.results == graph.results
     assert whole.parameters == graph.parameters
 
 
@@ -121,4 +128,15 @@ def test_a_part_runs_and_says_which_it_is() -> None:
     points = curve(graph, machine, RunOptions("merged", layers="2:short"))
     assert points.part == "b:short"
     assert points.points[-1].traffic.total_bytes == result.compulsory_bytes
-    assert run(graph, machine).to_json()["part"] is None
+
+
+@pytest.mark.parametrize("name", ["residual", "pooled_towers", "squeeze_excite"])
+def test_layer_by_layer_adjacent_parts_add_up_to_the_whole(name: str) -> None:
+    graph, machine = graph_of(name), load_hardware("bare", {"local_memory.capacity": "2KiB"})
+    whole = run(graph, machine)
+    assert whole.to_json()["part"] is None
+    for cut in range(1, len(graph.layers)):
+        parts = [run(graph, machine, RunOptions(layers=e)) for e in (f":{cut}", f"{cut + 1}:")]
+        moved = sum(part.traffic.total_bytes for part in parts)
+        assert moved == whole.traffic.total_bytes
+        assert sum(part.macs for part in parts) == whole.macs
