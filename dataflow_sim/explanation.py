@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 
-from dataflow_sim.errors import DoesNotFitError, InputError
+from dataflow_sim.errors import DoesNotFitError
 from dataflow_sim.graph.analyses import layer_macs, vector_elements, weight_elements
-from dataflow_sim.graph.layer import Layer, LayerKind, View
+from dataflow_sim.graph.layer import Layer, LayerKind, Pooling, View
+from dataflow_sim.graph.names import find_layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.inspection import folded
@@ -76,8 +76,6 @@ from dataflow_sim.schedule.sweep_nest import (
 from dataflow_sim.schedule.types import LayerTiling, MemoryOptions
 
 _NEXT_STEPS = 3
-_NEAREST = 3
-_LONGEST_NUMBER = 8  # digits
 
 
 def explain(
@@ -88,8 +86,8 @@ def explain(
     `layer_name` is a layer's name, or its number in the order of `inspect`, from 1.  Of the
     options the widths count.  Raises InputError for an unknown layer, DoesNotFitError.
     """
-    index = find_layer(graph, layer_name)
     graph = prepare(graph, hardware, options)
+    index = find_layer(graph, layer_name)
     layer, memory = graph.layers[index], memory_options(hardware)
     capacity = memory.capacity_bytes
     found = frontier(any_problem(graph, layer, memory))
@@ -169,8 +167,8 @@ def explain_group(
     Of the options policy (`resident` or `merged`) and widths count.  Raises InputError for an
     unknown layer, DoesNotFitError.
     """
-    index = find_layer(graph, layer_name)
     graph, memory = prepare(graph, hardware, options), memory_options(hardware)
+    index = find_layer(graph, layer_name)
     curve = budget_curve(graph, memory, options.policy, partial(progress, "scheduling"))
     return group_on(curve, graph, hardware, index)
 
@@ -267,26 +265,6 @@ def _drawn(graph: NetworkGraph, layer: Layer, problem: AnyProblem, tiling: Layer
     )
 
 
-def find_layer(graph: NetworkGraph, text: str) -> int:
-    """The place of a layer by its name, or by its number from 1; a name goes before a number.
-
-    Raises InputError naming the nearest names.
-    """
-    names = [layer.name for layer in graph.layers]
-    if text in names:
-        return names.index(text)
-    how = f"`dataflow-sim inspect` lists its {len(names):,} layers in order"
-    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
-        if 1 <= int(text) <= len(names):
-            return int(text) - 1
-        raise InputError(f"{graph.name} has no layer number {text}, only 1 to {len(names)}; {how}")
-    lowered = {name.lower(): name for name in reversed(names)}
-    matches = get_close_matches(text[:200].lower(), list(lowered), _NEAREST, 0.4)
-    nearest = ", ".join(lowered[match] for match in matches)
-    close = f"; nearest: {nearest}" if nearest else ""
-    raise InputError(f"{graph.name} has no layer '{text[:60]}'{close}; {how}")
-
-
 def _explained(
     graph: NetworkGraph, index: int, accumulator_bits: int, macs_executed: int
 ) -> ExplainedLayer:
@@ -309,7 +287,8 @@ def _explained(
         dilation=tuple(window.dilation[axis] for window, axis in layer.window.slides),
         pad=tuple(window.pad[axis] for window, axis in layer.window.slides),
         plane=layer.window.plane.input_size if layer.window.plane else (),
-        pool=_pool(layer),
+        pool=_pool(layer.pool),
+        input_pool=_pool(layer.input_pool),
         operands=tuple(map(_view, layer.operands)),
         macs=layer_macs(layer),
         macs_executed=macs_executed,
@@ -330,12 +309,12 @@ def _swept(layer: Layer) -> ExplainedSweep | None:
     return ExplainedSweep(found.kind.value, found.batch, found.groups, found.rows, found.parts)
 
 
-def _pool(layer: Layer) -> str:
-    """The pooling that is folded in, or the layer's own."""
-    if layer.pool is None:
+def _pool(pooling: Pooling | None) -> str:
+    """A pooling that is folded in, or the layer's own."""
+    if pooling is None:
         return ""
-    (rows, columns), stride = layer.pool.window.kernel, layer.pool.window.stride
-    return f"{layer.pool.op} {rows}x{columns} stride {stride[0]}x{stride[1]}"
+    (rows, columns), stride = pooling.window.kernel, pooling.window.stride
+    return f"{pooling.op} {rows}x{columns} stride {stride[0]}x{stride[1]}"
 
 
 def _view(view: View) -> str:

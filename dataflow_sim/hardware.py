@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -189,13 +189,18 @@ class EnergyConfig(_Strict):
 
 
 class HardwareFile(_Strict):
-    """One machine as its file describes it."""
+    """One machine as its file describes it.
+
+    `pooling` says who pools: a step of its own, the layer that produces a map, where nobody else
+    reads that, or all layers that consume the pooled one, where they can (`graph.pooling`).
+    """
 
     name: Annotated[str, Field(min_length=1)]
     description: str = ""
     source: str = ""
     precision: PrecisionConfig = PrecisionConfig()
     count_biases: Switch = True
+    pooling: Literal["separate", "producer", "consumer"] = "producer"
     compute: ComputeConfig
     local_memory: LocalMemoryConfig
     dram: DramConfig

@@ -161,8 +161,10 @@ def _lifetimes(graph: NetworkGraph) -> tuple[MapLifetime, ...]:
 
 
 def folded(layer: Layer) -> str:
-    """What is folded into a layer, in the order of execution: `pre: A B; post: C; pool`."""
+    """What is folded into a layer, in the order of execution: `input pool, pre A B, C, pool`."""
     parts = []
+    if layer.input_pool is not None:
+        parts.append(f"{layer.input_pool.op} pool of the input")
     if layer.pre:
         parts.append("pre " + " ".join(layer.pre.ops))
     own_step = layer.kind is LayerKind.CHANNELWISE and not layer.pool

@@ -24,7 +24,9 @@ from dataflow_sim.graph.analyses import (
     widths,
 )
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.part import part_of
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
+from dataflow_sim.graph.pooling import Pooler, place_pooling
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
 from dataflow_sim.networks import build_network, is_built_in
@@ -71,7 +73,8 @@ class RunOptions:
 
     Widths of None leave the hardware's precision, and what a quantised file states, alone.
     `frames` run one after the other; weights may stay from one to the next.  `objective` is what
-    the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.
+    the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.  `layers` is
+    the part of the network that runs, `FIRST:LAST` by name or number, None for all of it.
     """
 
     policy: str = "layerwise"
@@ -80,6 +83,7 @@ class RunOptions:
     frames_per_second: float | None = None
     frames: int = 1
     objective: str = "dram"
+    layers: str | None = None
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
@@ -93,7 +97,8 @@ def load_network(name_or_path: str, request: ReadRequest | None = None) -> Netwo
 
 
 def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> NetworkGraph:
-    """The network as the hardware holds it: widths assigned, biases left out where uncounted."""
+    """The network as the hardware runs it: poolings where they are done, of these layers the part
+    asked for, widths assigned, biases left out where uncounted."""
     for name, bits in (("weight", options.weight_bits), ("activation", options.activation_bits)):
         if bits is not None and not 1 <= bits <= 64:
             raise InputError(f"--{name}-bits is {bits}; a width is 1 to 64 bits")
@@ -105,6 +110,9 @@ def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> Net
         force_activations=options.activation_bits is not None,
         local_weight_bits=hardware.precision.local_weights,
     )
+    graph = place_pooling(graph, Pooler(hardware.pooling))
+    if options.layers is not None:
+        graph = part_of(graph, options.layers)
     graph = assign_precision(graph, precision)
     return graph if hardware.count_biases else drop_vectors(graph)
 
@@ -272,6 +280,7 @@ def run(
         )
     return RunResult(
         network=graph.name,
+        part=graph.part,
         hardware=hardware.name,
         overrides=hardware.overrides,
         policy=options.policy,
@@ -325,6 +334,7 @@ def curve(
     weight_bits, activation_bits = widths(graph)
     return CurveResult(
         network=graph.name,
+        part=graph.part,
         hardware=hardware.name,
         overrides=hardware.overrides,
         policy=options.policy,

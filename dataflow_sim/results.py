@@ -207,7 +207,7 @@ class FramesResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One network on one machine under one policy.
+    """One network on one machine under one policy; `part` tells which layers of it, if not all.
 
     `counted` tells whether the bytes were counted by the ledger from the lowered program
     and found equal to the closed form; a program of too many steps is not lowered, and
@@ -248,6 +248,7 @@ class RunResult:
     buffers: tuple[BufferStay, ...]
     thinned: tuple[str, ...]
     warnings: tuple[str, ...]
+    part: str = ""
 
     @property
     def gap(self) -> float:
@@ -259,6 +260,7 @@ class RunResult:
         return {
             "schema": SCHEMA,
             "network": self.network,
+            "part": self.part or None,
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
             "policy": self.policy,
@@ -325,7 +327,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class CurveResult:
-    """The budget curve of one network on one machine under one policy.
+    """The budget curve of one network, or a `part` of it, on one machine under one policy.
 
     `points` ascend in local bytes and strictly descend in DRAM bytes; below the first of
     them nothing runs.  `weight_bits` and `activation_bits` are the widths in use, ascending;
@@ -343,12 +345,14 @@ class CurveResult:
     points: tuple[CurvePoint, ...]
     thinned: tuple[str, ...]
     warnings: tuple[str, ...]
+    part: str = ""
 
     def to_json(self) -> dict[str, object]:
         """The JSON result as plain data, keys in a fixed order."""
         return {
             "schema": CURVE_SCHEMA,
             "network": self.network,
+            "part": self.part or None,
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
             "policy": self.policy,

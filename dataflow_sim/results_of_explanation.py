@@ -217,8 +217,9 @@ class ExplainedLayer:
 
     `sweep` is None where its steps do not take rows against columns.  The window is (row, column)
     pairs, of a volume (depth, height, width).  `plane` is the (height, width) of a volume's input,
-    whose rows are its depth and columns its planes; empty elsewhere.  `pool` is empty where none is
-    folded in; widths are bits per element, 0 where there is no such tensor.
+    whose rows are its depth and columns its planes; empty elsewhere.  `input_pool` and
+    `pool` are empty where none is folded in; widths are bits per element, 0 where there is no such
+    tensor.
     """
 
     number: int
@@ -237,6 +238,7 @@ class ExplainedLayer:
     dilation: tuple[int, ...]
     pad: tuple[int, ...]
     plane: tuple[int, ...]
+    input_pool: str
     pool: str
     operands: tuple[str, ...]
     macs: int

@@ -12,6 +12,7 @@ from dataflow_sim.cli.options import (
     activation_bits_option,
     hardware_option,
     json_option,
+    layers_option,
     network_options,
     pairs,
     set_option,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 )
 @weight_bits_option
 @activation_bits_option
+@layers_option
 @network_options
 @set_option
 @click.option("--plot", metavar="FILE", help="Draw the curves to FILE, a .png or .svg.")
@@ -44,6 +46,7 @@ def command(
     policies: tuple[str, ...],
     weight_bits: int | None,
     activation_bits: int | None,
+    layers: str | None,
     request: ReadRequest,
     overrides: tuple[str, ...],
     plot: str | None,
@@ -73,7 +76,7 @@ def command(
         for graph in graphs:
             curves = []
             for policy in policies:
-                options = pipeline.RunOptions(policy, weight_bits, activation_bits)
+                options = pipeline.RunOptions(policy, weight_bits, activation_bits, layers=layers)
                 told = progress.of(f"{graph.name}, {policy}")
                 curves.append(pipeline.curve(graph, machine, options, told))
             found.append(curves)

@@ -12,6 +12,7 @@ from dataflow_sim.cli.options import (
     hardware_changes,
     hardware_option,
     json_option,
+    layers_option,
     local_memory_option,
     network_argument,
     network_options,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 )
 @weight_bits_option
 @activation_bits_option
+@layers_option
 @network_options
 @set_option
 @json_option
@@ -49,6 +51,7 @@ def command(
     policy: str,
     weight_bits: int | None,
     activation_bits: int | None,
+    layers: str | None,
     request: ReadRequest,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -57,7 +60,7 @@ def command(
 
     Shows its loop nest with what is loaded where, what each tensor costs and why, the best
     tilings of all other nests, the bound, and what more memory would bring.  LAYER is a name
-    that `inspect` lists, or a number in its order, from 1.
+    that `inspect` lists, or a number in its order, from 1; with --layers in that of the part.
 
     With --policy resident or merged: the group in which LAYER runs, the line buffers of a merged
     one, the maps that stay around it, why it begins and ends where it does, and what
@@ -71,7 +74,7 @@ def command(
 
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
-    options = pipeline.RunOptions(policy, weight_bits, activation_bits)
+    options = pipeline.RunOptions(policy, weight_bits, activation_bits, layers=layers)
     graph = pipeline.load_network(network, request)
     if policy == "layerwise":
         result = explanation.explain(graph, machine, options, layer)

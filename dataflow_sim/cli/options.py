@@ -55,6 +55,12 @@ weight_bits_option = click.option(
 activation_bits_option = click.option(
     "--activation-bits", type=int, metavar="N", help="Width of all feature maps."
 )
+layers_option = click.option(
+    "--layers",
+    metavar="FIRST:LAST",
+    help="Only these layers of the network, in its order, by name or number from 1, as in "
+    "conv1_1:conv3_1; either side may be left out.",
+)
 set_option = click.option(
     "--set",
     "overrides",

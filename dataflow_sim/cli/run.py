@@ -13,6 +13,7 @@ from dataflow_sim.cli.options import (
     hardware_changes,
     hardware_option,
     json_option,
+    layers_option,
     local_memory_option,
     network_argument,
     network_options,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Frames one after the other; weights may stay in local memory from one to the next.",
 )
+@layers_option
 @network_options
 @set_option
 @click.option(
@@ -75,6 +77,7 @@ def command(
     fps: float | None,
     objective: str,
     frames: int,
+    layers: str | None,
     request: ReadRequest,
     overrides: tuple[str, ...],
     out: str | None,
@@ -101,7 +104,9 @@ def command(
         raise InputError("--out is empty; give a directory")
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
-    options = pipeline.RunOptions(policy, weight_bits, activation_bits, fps, frames, objective)
+    options = pipeline.RunOptions(
+        policy, weight_bits, activation_bits, fps, frames, objective, layers
+    )
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request)
         result = pipeline.run(graph, machine, options, progress)

@@ -24,7 +24,7 @@ def layer_macs(layer: Layer) -> int:
     if layer.kind is not LayerKind.CONVOLUTION:
         return layer.stated_macs
     n, c = layer.body_shape[:2]
-    h, w = (layer.input.shape if layer.window.transposed else layer.body_shape)[2:]
+    h, w = (layer.source_shape if layer.window.transposed else layer.body_shape)[2:]
     kernel_rows, kernel_columns = layer.window.kernel
     return n * c * h * w * layer.input_channels_per_group * kernel_rows * kernel_columns
 
@@ -51,8 +51,8 @@ def layer_macs_without_padding(layer: Layer) -> int:
     if layer.kind is not LayerKind.CONVOLUTION:
         return layer.stated_macs
     plane = layer.window.plane
-    rows = (layer.input.shape[2], layer.body_shape[2])
-    columns = [(layer.input.shape[3], layer.body_shape[3])]
+    rows = (layer.source_shape[2], layer.body_shape[2])
+    columns = [(layer.source_shape[3], layer.body_shape[3])]
     if plane is not None:
         columns = list(zip(plane.input_size, plane.body_size, strict=True))
     macs = layer.body_shape[0] * layer.body_shape[1] * layer.input_channels_per_group

@@ -3,8 +3,11 @@
 A layer is one pass over a feature map: a body (convolution, pooling, elementwise, ...)
 with everything that folds into it.  In the order of execution:
 
-    input view ─► pre (pointwise, on input channels) ─► zero padding ─► body
+    input view ─► input pool ─► pre (pointwise, on input channels) ─► zero padding ─► body
                ─► post (pointwise, may read further maps) ─► pool ─► output tensor
+
+Of the two poolings a layer has the one, the other, both or none: who pools is a choice
+(`graph.pooling`).
 
 Feature maps are (batch, channel, row, column).  A fully connected layer is a convolution
 whose kernel covers the whole plane, so that flattening costs nothing and needs no
@@ -184,16 +187,28 @@ class Pooling:
 
 
 @dataclass(frozen=True, slots=True)
+class UnpooledMap:
+    """What a pooling that folded into its producer is by itself: its name, operator, and the map
+    that it would read."""
+
+    name: str
+    op: str
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer: a body with all that folds into it (see the head of this module).
 
-    Shapes are (batch, channel, row, column); `body_shape` is the map before `pool`.
+    Shapes are (batch, channel, row, column); `body_shape` is the map before `pool`, `unpooled`
+    what that would be in a layer of its own.  Where `input_pool` pools the input on the way in,
+    `pooled_shape` is what it makes of it, which is nowhere in memory.
     `weight` is the kernel tensor, (output channels, input channels of a group, kernel
     rows, kernel columns).  `operands` are further maps: of the output's shape, or one value per
     (batch, channel).  `input_vectors` and `output_vectors` name the counted per-channel
     constants of `pre` and of `post`.  `stated_macs` are those of a streamed layer, which has
     no kernel to count them from; `sweep` says how it walks its maps, None that it takes every
-    element once.
+    element once.  `learned` names the constants among the network's parameters that the layer uses.
     """
 
     name: str
@@ -219,6 +234,15 @@ class Layer:
     attributes: tuple[tuple[str, Attribute], ...] = ()
     stated_macs: int = 0
     sweep: Sweep | None = None
+    unpooled: UnpooledMap | None = None
+    input_pool: Pooling | None = None
+    pooled_shape: Shape4 | None = None
+    learned: tuple[str, ...] = ()
+
+    @property
+    def source_shape(self) -> Shape4:
+        """The map that the window slides over: the input, or what it is pooled to."""
+        return self.input.shape if self.pooled_shape is None else self.pooled_shape
 
     @property
     def outputs(self) -> tuple[str, ...]:

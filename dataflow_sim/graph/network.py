@@ -66,7 +66,9 @@ class NetworkGraph:
     `parameters` counts the learned constants, normalisation statistics excluded;
     `placements` and `results` say how arrays of the file lie in maps; `warnings` are
     sentences for the user, each said once; `passes` tells what the reader made of the
-    file.  Raises NetworkError when a layer reads a tensor that no earlier layer writes.
+    file; `part` names the first and the last layer of a part of a network (`graph.part`), and is
+    empty of a whole one.  Raises NetworkError when a layer reads a tensor that no earlier layer
+    writes.
     """
 
     name: str
@@ -80,6 +82,7 @@ class NetworkGraph:
     passes: tuple[PassReport, ...] = ()
     placements: tuple[Placement, ...] = ()
     results: tuple[Result, ...] = ()
+    part: str = ""
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the order."""

@@ -73,7 +73,8 @@ def _layer(result: ExplainResult) -> Table:
         operation += f" {_by(layer.kernel)}, stride {_by(layer.stride)}, pad {_by(layer.pad)}"
         operation += f", dilation {_by(layer.dilation)}" if max(layer.dilation) > 1 else ""
         operation += f", {layer.groups:,} groups" if layer.groups > 1 else ""
-    pool = f"; pooled {layer.pool}" if layer.pool else ""
+    pool = f"; input pooled {layer.input_pool} on the way in" if layer.input_pool else ""
+    pool += f"; pooled {layer.pool}" if layer.pool else ""
     body = f" -> {_extents(layer.body_shape)}" if layer.body_shape != layer.output_shape else ""
     shapes = f"{_extents(layer.input_shape)}{body} -> {_extents(layer.output_shape)}"
     if layer.input_bits == layer.output_bits:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
-from dataflow_sim.schedule.footprints import given_plane_tiles
+from dataflow_sim.schedule.plane_tiles import given_plane_tiles
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.types import LayerTiling, PartialSums
 

@@ -26,7 +26,8 @@ channel, R as above with the up-sampling for the stride.  Spread the outputs out
 each (input place, tap): o outputs are at most R·o of them, and the inequality holds for these
 with i inputs and w weights, so that again sqrt(R·i·w·o).
 
-Where pooling is folded in, unpooled outputs never occupy memory, and only I + W + O holds.
+Where pooling is folded in, on either side, unpooled outputs or pooled inputs never occupy memory,
+and only I + W + O holds.
 
 Source: Hong & Kung, STOC 1981; Irony, Toledo & Tiskin, JPDC 2004; for convolutions
 Chen et al., "Communication lower bound in convolution accelerators", arXiv:1911.05662.
@@ -108,7 +109,9 @@ def square_root_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: i
 
     Below zero where the memory is so large that it says nothing.
     """
-    if layer.kind is not LayerKind.CONVOLUTION or layer.pool is not None or layer.weight is None:
+    if layer.kind is not LayerKind.CONVOLUTION or layer.weight is None:
+        return None
+    if layer.pool is not None or layer.input_pool is not None:
         return None
     widths = [graph.tensors[s.tensor].bits for s in layer.input.segments]
     widths += [graph.tensors[layer.weight].bits, graph.tensors[layer.output].bits]

@@ -51,12 +51,12 @@ blocking convolutional neural networks", arXiv:1606.04209.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.schedule.footprints import Axis, PlaneTiles
+from dataflow_sim.schedule.footprints import elements_read
+from dataflow_sim.schedule.plane_tiles import PlaneTiles
 from dataflow_sim.schedule.problem import LayerProblem, Operand
 from dataflow_sim.schedule.types import PartialSums
 
@@ -289,13 +289,7 @@ def open_channels(tile: Ints, pinned: Ints, channels: int) -> Ints:
 
 def pinned_plane(problem: LayerProblem) -> int:
     """Elements of a pinned input channel: what a single tile of the whole plane reads."""
-    return problem.batch * _all_read(problem.rows) * _all_read(problem.columns)
-
-
-@lru_cache(maxsize=4096)
-def _all_read(axis: Axis) -> int:
-    """Elements that one tile of all outputs reads along an axis."""
-    return axis.input_span(axis.body_span(0, axis.output_size)).length
+    return problem.batch * elements_read(problem.rows) * elements_read(problem.columns)
 
 
 def _output_elements(problem: LayerProblem) -> int:

@@ -1,4 +1,4 @@
-"""How many input elements a tile of the output needs, along one axis and over the plane.
+"""How many input elements a tile of the output needs along one axis (`plane_tiles`: over both).
 
 Model.  A layer slides a window (kernel k, stride s, dilation d, padding p) over an axis
 of `size` elements; a pooling window (kernel q, stride t, padding r) may follow:
@@ -17,6 +17,12 @@ A transposed convolution of stride u, kernel k, dilation d and padding p is this
 gaps, tiles that read nothing.  To repeat every element u times is k = u, p = u − 1.  The MACs of
 a transposed convolution are its pairs (i, t); a pair whose place is cropped counts at the
 border that it is beyond, so that a whole body counts input elements x taps.
+
+Pooling on the way in.  Where the layer pools its input as it reads it (kernel q, stride t, padding
+r, dilation e), the window slides over the pooled map, which is nowhere in memory:
+
+    body [x, y)  └► pooled [a, b), first to last element touched
+                      └► input [a·t − r, (b−1)·t − r + (q−1)·e + 1)  clipped to the map
 
 Volumes.  Depth is the row axis.  The columns are planes, line behind line: a span of them lies in
 lines [floor(start / width), ceil(stop / width)), and reads all of the lines of the input that the
@@ -44,7 +50,6 @@ Source: the arithmetic of convolution; e.g. Dumoulin & Visin, arXiv:1603.07285.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -52,9 +57,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer, PlaneWindow
+from dataflow_sim.graph.layer import Layer, PlaneWindow, Window
 from dataflow_sim.graph.region import Span
-from dataflow_sim.schedule.dominance import undominated
 
 Ints = npt.NDArray[np.int64]
 _Places = TypeVar("_Places", Ints, np.int64)
@@ -64,6 +68,8 @@ _Places = TypeVar("_Places", Ints, np.int64)
 class Axis:
     """One spatial axis of a layer: the sizes of its maps, its window and its pooling.
 
+    `input_size` is that of the map that the window slides over.  Where that map is pooled from
+    the one that is read, `before` is how: its window slides over what is read, its body is the map.
     `plane` holds height and width where the axis runs over the planes of a volume; `kernel` is
     then the taps in the plane, pooling takes all of it or nothing.
     """
@@ -82,6 +88,12 @@ class Axis:
     up: int = 1
     transposed: bool = False
     plane: tuple[Axis, Axis] | None = None
+    before: Axis | None = None
+
+    @property
+    def read_size(self) -> int:
+        """Elements of the map that is read."""
+        return self.input_size if self.before is None else self.before.input_size
 
     def body_span(self, start: int, stop: int) -> Span:
         """Body elements that outputs [start, stop) are pooled from."""
@@ -92,6 +104,15 @@ class Axis:
 
     def input_span(self, body: Span) -> Span:
         """Input elements that a span of the body reads; empty where all is padding."""
+        span = self._window_span(body)
+        if self.before is None:
+            return span
+        stop = span.start + (span.length - 1) * span.step + 1 if span.length else span.start
+        begin, end = _pooled_from(self.before, np.int64(span.start), np.int64(stop))
+        return Span(int(begin), int(end))
+
+    def _window_span(self, body: Span) -> Span:
+        """The elements under the window: of the input, or of what it is pooled to."""
         if self.plane is not None:
             begin, end = _input_lines(*self.plane, np.int64(body.start), np.int64(body.stop))
             return Span(int(begin), int(end))
@@ -114,12 +135,11 @@ class Axis:
 def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
     """The row axis and the column axis of a layer."""
     pool = layer.pool.window if layer.pool else None
-
     window, plane = layer.window, layer.window.plane
 
     def axis(index: int) -> Axis:
         return Axis(
-            input_size=layer.input.shape[2 + index],
+            input_size=layer.source_shape[2 + index],
             body_size=layer.body_shape[2 + index],
             output_size=layer.output_shape[2 + index],
             kernel=window.kernel[index],
@@ -133,7 +153,13 @@ def layer_axes(layer: Layer) -> tuple[Axis, Axis]:
             up=window.up[index],
             transposed=window.transposed,
             plane=None if plane is None or index == 0 else (along(plane, 0), along(plane, 1)),
+            before=before(layer.input_pool.window, index) if layer.input_pool else None,
         )
+
+    def before(part: Window, index: int) -> Axis:
+        size, body = layer.input.shape[2 + index], layer.source_shape[2 + index]
+        taps = (part.kernel[index], part.stride[index], part.dilation[index], part.pad[index])
+        return Axis(size, body, body, *taps, 1, 1, 1, 0)
 
     def along(plane: PlaneWindow, index: int) -> Axis:
         size, body, part = plane.input_size[index], plane.body_size[index], plane.window
@@ -153,6 +179,12 @@ def _multiplication_sums(axis: Axis) -> Ints:
     places = np.clip(places, 0, axis.body_size - 1).ravel()
     found = np.bincount(places, minlength=axis.body_size)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
+
+
+@lru_cache(maxsize=4096)
+def elements_read(axis: Axis) -> int:
+    """Elements that one tile of all outputs reads along an axis."""
+    return axis.input_span(axis.body_span(0, axis.output_size)).length
 
 
 def tile_sizes(extent: int) -> Ints:
@@ -249,8 +281,21 @@ def _input_spans(axis: Axis, low: Ints, high: Ints) -> tuple[Ints, Ints]:
         first = -(-axis.pad // axis.stride)  # the first body element that is not all padding
         last = (axis.input_size - 1 + axis.pad) // axis.stride
         begin, end = np.maximum(low, first), np.minimum(high, last + 1)
-        return begin, np.maximum(begin, end)
-    return _reached(axis, low, high)
+        end = np.maximum(begin, end)
+        if axis.before is None:
+            return begin, end
+        place = begin * axis.stride - axis.pad
+        reach = np.where(begin < end, (end - begin - 1) * axis.stride + 1, 0)
+        return _pooled_from(axis.before, place, place + reach)
+    begin, end = _reached(axis, low, high)
+    return (begin, end) if axis.before is None else _pooled_from(axis.before, begin, end)
+
+
+def _pooled_from(before: Axis, low: _Places, high: _Places) -> tuple[_Places, _Places]:
+    """From the first to behind the last input element that pooled elements [low, high) need."""
+    begin, end = _reached(before, low, high)
+    begin = np.minimum(begin, before.input_size)
+    return begin, begin + (end - begin) * np.minimum(high - low, 1)
 
 
 def _reached(axis: Axis, low: _Places, high: _Places) -> tuple[_Places, _Places]:
@@ -267,119 +312,3 @@ def _input_lines(height: Axis, width: Axis, low: _Places, high: _Places) -> tupl
     lines = (low // width.body_size, -(-high // width.body_size))
     begin, end = _reached(height, *lines)
     return begin * width.input_size, end * width.input_size
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PlaneTiles:
-    """For each choice of (batch, row, column) tile, in elements per channel:
-
-    the tile extents, trips, and the areas: input and body of the largest tile, of all
-    tiles together, the input where rows roll, the output of the largest tile, the
-    multiplications of all tiles; and what two buffers of the input take where rows roll, for one
-    pass over the plane and for several.
-    `common` tells whether neighbours down a column have rows in common.
-    """
-
-    batch: Ints
-    rows: Ints
-    columns: Ints
-    trips: Ints
-    input_largest: Ints
-    input_sum: Ints
-    input_rolled: Ints
-    body_largest: Ints
-    body_sum: Ints
-    output_largest: Ints
-    multiplications: Ints
-    two_once: Ints
-    two_again: Ints
-    common: npt.NDArray[np.bool_]
-
-    def take(self, index: Ints | slice) -> PlaneTiles:
-        """Some of the choices."""
-        return PlaneTiles(*(getattr(self, name)[index] for name in PlaneTiles.__slots__))
-
-
-@lru_cache(maxsize=1024)
-def plane_tiles(
-    batch: int, row_axis: Axis, column_axis: Axis, input_doubled: bool = True
-) -> PlaneTiles:
-    """All useful (batch, row, column) tiles, the dominated ones left out.
-
-    More than one image is tiled together only when the plane is whole.  A choice is
-    dominated when another needs no more memory (areas of the largest tile, and of two), reads
-    no more in sum, whether rows roll or not, computes no more and takes no more trips: under
-    any loop order it is then no better (every cost is non-decreasing in these).
-    """
-    rows, columns = axis_tiles(row_axis), axis_tiles(column_axis)
-    batches = tile_sizes(batch)
-    r, c = (
-        a.ravel()
-        for a in np.meshgrid(range(len(rows.size)), range(len(columns.size)), indexing="ij")
-    )
-    b = np.ones_like(r)
-    whole_plane = (r[-1], c[-1])
-    more = batches[batches > 1]
-    r = np.concatenate([r, np.full(len(more), whole_plane[0])])
-    c = np.concatenate([c, np.full(len(more), whole_plane[1])])
-    b = np.concatenate([b, more])
-    turned = row_axis.transposed or column_axis.transposed
-    return _undominated(_combine(batch, b, rows, r, columns, c), input_doubled, turned)
-
-
-def _combine(
-    batch: int, b: Ints, rows: AxisTiles, r: Ints, columns: AxisTiles, c: Ints
-) -> PlaneTiles:
-    trips = -(-batch // b) * columns.trips[c]
-    # tiles without common rows take turns in two slots of the largest
-    common = rows.input_touched[r] < rows.input_sum[r]
-    apart = 2 * rows.input_largest[r]
-    once, ends = rows.pair_largest[r], rows.pair_of_ends[r]
-    several = np.maximum(once, ends)
-    width = b * columns.input_largest[c]
-    return PlaneTiles(
-        batch=b,
-        rows=rows.size[r],
-        columns=columns.size[c],
-        trips=trips * rows.trips[r],
-        input_largest=b * rows.input_largest[r] * columns.input_largest[c],
-        input_sum=batch * rows.input_sum[r] * columns.input_sum[c],
-        input_rolled=batch * rows.input_touched[r] * columns.input_sum[c],
-        body_largest=b * rows.body_largest[r] * columns.body_largest[c],
-        body_sum=batch * rows.body_sum[r] * columns.body_sum[c],
-        output_largest=b * rows.size[r] * columns.size[c],
-        multiplications=batch * rows.multiplications[r] * columns.multiplications[c],
-        two_once=np.where(common, np.where(trips > 1, several, once), apart) * width,
-        two_again=np.where(common, several, apart) * width,
-        common=common,
-    )
-
-
-def given_plane_tiles(
-    batch: int, row_axis: Axis, column_axis: Axis, tiles: Sequence[tuple[int, int, int]]
-) -> PlaneTiles:
-    """The footprints of given (batch, row, column) tiles, one after the other."""
-    batches, *extents = np.array(tiles, np.int64).T
-    heights, r = np.unique(extents[0], return_inverse=True)
-    widths, c = np.unique(extents[1], return_inverse=True)
-    rows = axis_tiles(row_axis, tuple(heights.tolist()))
-    columns = axis_tiles(column_axis, tuple(widths.tolist()))
-    return _combine(batch, batches, rows, r, columns, c)
-
-
-def _undominated(tiles: PlaneTiles, input_doubled: bool, transposed: bool) -> PlaneTiles:
-    columns = [
-        tiles.input_largest,
-        tiles.body_largest,
-        tiles.output_largest,
-        tiles.input_sum,
-        tiles.input_rolled,
-        tiles.body_sum,
-        tiles.trips,
-    ]
-    if transposed:  # else they go with the body
-        columns.append(tiles.multiplications)
-    if input_doubled:
-        # two slots round up to bytes one by one, so that they never stand in for a ring
-        columns += [tiles.two_once, tiles.two_again, (~tiles.common).astype(np.int64)]
-    return tiles.take(undominated(np.stack(columns, axis=1)))

@@ -12,7 +12,7 @@ is at its floor already, and partial sums would only take room.  (In an accumula
 would take none, and a smaller kernel tile would do; that is not searched.)
 
 Left out by dominance, never for speed alone: tile sizes that need more memory for the
-same trip count; spatial tiles dominated in all of their costs (`footprints.plane_tiles`); and,
+same trip count; spatial tiles dominated in all of their costs (`plane_tiles.plane_tiles`); and,
 where the sums of a split reduction are kept, all but the smallest tile of input channels, since
 the traffic is the same and the memory more.  Of those only the ladder knows, for their fewer
 steps.  `tests/oracle` holds the undiminished search.
@@ -28,8 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.schedule.closed_form import Costs, TileArrays, evaluate
-from dataflow_sim.schedule.footprints import plane_tiles, tile_sizes
+from dataflow_sim.schedule.footprints import tile_sizes
 from dataflow_sim.schedule.pinning import pinned_tilings
+from dataflow_sim.schedule.plane_tiles import plane_tiles
 from dataflow_sim.schedule.problem import LayerProblem, splits_channels
 from dataflow_sim.schedule.types import ORDERS, SWEEP_ORDERS, LayerTiling, PartialSums
 

@@ -31,7 +31,12 @@ def needed_input_elements(axis: Axis) -> int:
     body = _covered(starts, axis.pool_kernel, axis.pool_dilation, axis.body_size)
     starts = np.flatnonzero(body) * axis.stride - axis.pad
     size = (axis.input_size - 1) * axis.up + 1
-    return int(_covered(starts, axis.kernel, axis.dilation, size)[:: axis.up].sum())
+    touched = _covered(starts, axis.kernel, axis.dilation, size)[:: axis.up]
+    before = axis.before
+    if before is not None:
+        starts = np.flatnonzero(touched) * before.stride - before.pad
+        touched = _covered(starts, before.kernel, before.dilation, before.input_size)
+    return int(touched.sum())
 
 
 def _covered(starts: Ints, taps: int, dilation: int, size: int) -> npt.NDArray[np.bool_]:

@@ -101,6 +101,7 @@ class LayerProblem:
         plain = all(
             a.kernel == a.stride == a.up == a.pool_kernel == a.pool_stride == 1
             and a.pad == a.pool_pad == 0
+            and a.before is None
             for a in window
         )
         return self.kind is LayerKind.CHANNELWISE and plain and not self.has_pool

@@ -107,9 +107,14 @@ def _input_needs(axis: Axis) -> RowNeeds:
         low.append(span.start)
         high.append(span.stop)
         body = row * axis.pool_stride - axis.pool_pad + pool_reach
-        last.append((body * axis.stride - axis.pad + reach) // axis.up)
-    step = axis.stride if axis.kernel == 1 else 1
-    return _needs(low, high, last, step, axis.input_size)
+        place = (body * axis.stride - axis.pad + reach) // axis.up
+        before = axis.before
+        if before is not None:
+            window = (before.kernel - 1) * before.dilation
+            place = place * before.stride - before.pad + window
+        last.append(place)
+    step = axis.stride if axis.kernel == 1 and axis.before is None else 1
+    return _needs(low, high, last, step, axis.read_size)
 
 
 @lru_cache(maxsize=4096)
@@ -137,10 +142,11 @@ def layer_rows(layer: Layer) -> LayerRows:
     axis, _ = layer_axes(layer)
     operands = tuple(_operand_needs(axis, view.shape[2]) for view in layer.operands)
     own = _input_needs(axis)
+    pooled = 1 if axis.before is None else axis.before.stride
     return LayerRows(
         rows=axis.output_size,
         views=(own, *operands),
-        stride=Fraction(axis.stride * axis.pool_stride, axis.up),
+        stride=Fraction(axis.stride * axis.pool_stride * pooled, axis.up),
         pace=own.last,
     )
 

@@ -108,6 +108,8 @@ def _layer_key(graph: NetworkGraph, layer: Layer) -> Hashable:
         layer.groups,
         layer.window,
         layer.pool,
+        layer.input_pool,
+        layer.pooled_shape,
         layer.body_shape,
         layer.output_shape,
         layer.extra_outputs,

@@ -37,7 +37,7 @@ def _column_taps(
     """`_taps` along the columns, which may be the planes of a volume, line behind line."""
     plane = layer.window.plane
     if plane is None:
-        return _taps(layer.window, 1, layer.input.shape[3], held, wanted, tap, where)
+        return _taps(layer.window, 1, layer.source_shape[3], held, wanted, tap, where)
     window, (height, width) = plane.window, plane.input_size
     body = np.divmod(np.arange(*wanted), plane.body_size[1])
     taps = divmod(tap, window.kernel[1])
@@ -130,7 +130,7 @@ def convolve(
     weights = kernel.reshape(groups, outputs // groups, *kernel.shape[1:])
     where = f"layer '{layer.name}'"
     for ky in range(layer.window.kernel[0]):
-        rows, real_rows = _taps(layer.window, 0, layer.input.shape[2], held[0], body[0], ky, where)
+        rows, real_rows = _taps(layer.window, 0, layer.source_shape[2], held[0], body[0], ky, where)
         for kx in range(layer.window.kernel[1]):
             columns, real_columns = _column_taps(layer, held[1], body[1], kx, where)
             real = real_rows[:, None] & real_columns
@@ -219,6 +219,33 @@ def pool(
             else:
                 result[at_result] = taken.sum(axis=(2, 3)) / divisor
     return result
+
+
+def pool_on_the_way_in(
+    layer: Layer, tile: Array, held: tuple[Span, Span], body: tuple[Rows, Rows]
+) -> tuple[Array, tuple[Span, Span]]:
+    """A tile of the input pooled to what the window touches for some body rows and columns.
+
+    Returns the pooled tile and the rows and columns of the pooled map that it holds.
+    """
+    assert layer.input_pool is not None
+    wanted = _touched(layer, 0, body[0]), _touched(layer, 1, body[1])
+    if max(span.step for span in held) > 1:
+        raise ProgramError(f"layer '{layer.name}' pools {held}, which lacks rows or columns")
+    origin, size = (held[0].start, held[1].start), layer.input.shape[2:]
+    pooled = pool(layer.input_pool, tile, origin, size, wanted)
+    return pooled, (Span(*wanted[0]), Span(*wanted[1]))
+
+
+def _touched(layer: Layer, axis: int, wanted: Rows) -> Rows:
+    """From the first to behind the last element that the window touches along an axis."""
+    window = layer.window
+    taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.pad[axis]
+    places = np.arange(*wanted)[:, None] * window.stride[axis] + taps
+    elements, between = np.divmod(places, window.up[axis])
+    size = layer.source_shape[2 + axis]
+    real = elements[(between == 0) & (elements >= 0) & (elements < size)]
+    return (int(real.min()), int(real.max()) + 1) if real.size else (0, 0)
 
 
 def _shuffle(layer: Layer, tile: Array) -> Array:

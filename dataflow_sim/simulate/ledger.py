@@ -361,7 +361,7 @@ class _Counter:
                 low = max(0, span.start * window.stride[axis] - window.pad[axis])
                 last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
                 high = min(last + window.extent(axis), layer.body_shape[2 + axis])
-            sizes = (layer.input.shape[2 + axis], layer.body_shape[2 + axis])
+            sizes = (layer.source_shape[2 + axis], layer.body_shape[2 + axis])
             macs *= _multiplications(layer.window, axis, sizes, low, high)
         return macs
 

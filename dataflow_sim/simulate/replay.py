@@ -47,6 +47,7 @@ from dataflow_sim.simulate.kernels import (
     picked,
     pixelwise,
     pool,
+    pool_on_the_way_in,
     pool_rows,
     pool_some_rows,
     pooled_from,
@@ -324,24 +325,31 @@ class _Machine:
         channels = self._channels(
             step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop
         )
+        held = (source.row, source.column)
+        if layer.input_pool is not None:
+            tile, held = pool_on_the_way_in(layer, tile, held, body)
         tile = pointwise(layer.pre, tile, self.constants, channels)
-        return self._body(layer, step, tile, source, body)
+        return self._body(layer, step, tile, held, body)
 
     def _body(
-        self, layer: Layer, step: Compute, tile: Array, source: Box, body: tuple[Rows, Rows]
+        self,
+        layer: Layer,
+        step: Compute,
+        tile: Array,
+        held: tuple[Span, Span],
+        body: tuple[Rows, Rows],
     ) -> Array:
         if layer.kind is LayerKind.PIXELWISE:
             return pixelwise(layer, tile)
         if not step.kernel and "mode" in dict(layer.attributes):
-            return resample(layer, tile, (source.row, source.column), body)
+            return resample(layer, tile, held, body)
         if not step.kernel:
-            rows = picked(layer, 0, source.row, body[0])
-            return tile[:, :, rows][..., picked(layer, 1, source.column, body[1])]
+            rows = picked(layer, 0, held[0], body[0])
+            return tile[:, :, rows][..., picked(layer, 1, held[1], body[1])]
         assert layer.weight is not None
         parts = [self._read(part, self._ids(layer.weight, part.box)) for part in step.kernel]
         kernel = np.concatenate(parts)
         groups = max(1, step.result.box.channel.length // layer.output_channels_per_group)
-        held = (source.row, source.column)
         return convolve(layer, tile, held, kernel, body, groups)
 
     def _finish(self, layer: Layer, step: Compute, value: Array) -> Array:

@@ -236,7 +236,27 @@ def _input_axis(spec: LayerSpec, axis: int, body: tuple[int, ...]) -> tuple[int,
         candidates = [x * s - p for x in body]
     else:
         candidates = range(body[0] * s - p, body[-1] * s - p + (k - 1) * d + 1)
-    return tuple(_elements(spec, axis, candidates))
+    found = tuple(_before(spec, axis, _elements(spec, axis, candidates)))
+    if spec.before is None:
+        return found
+    return tuple(range(min(found), max(found) + 1)) if found else ()
+
+
+def _slid_over(spec: LayerSpec, axis: int) -> int:
+    """Rows (axis 0) or columns (axis 1) of the map that the window slides over."""
+    return spec.input_size[axis] if spec.before is None else spec.pooled_size[axis]
+
+
+def _before(spec: LayerSpec, axis: int, pooled: Iterable[int]) -> Iterator[int]:
+    """Input rows (axis 0) or columns (axis 1) that some of the pooled input are made of."""
+    if spec.before is None:
+        yield from pooled
+        return
+    for place in pooled:
+        first = place * spec.before.stride[axis] - spec.before.pad_begin[axis]
+        for x in range(first, first + spec.before.kernel[axis]):
+            if 0 <= x < spec.input_size[axis]:
+                yield x
 
 
 def _lines(plane: PlaneSpec, body: tuple[int, ...]) -> Iterator[int]:
@@ -265,20 +285,22 @@ def _plane_taps(plane: PlaneSpec, column: int) -> Iterator[int]:
 
 
 def _elements(spec: LayerSpec, axis: int, places: Iterable[int]) -> Iterator[int]:
-    """Input rows (axis 0) or columns (axis 1) at some places of the spread and padded input."""
+    """Rows (axis 0) or columns (axis 1) at some places of what the window slides over, spread and
+    padded."""
     for place in places:
-        if place % spec.up[axis] == 0 and 0 <= place // spec.up[axis] < spec.input_size[axis]:
+        if place % spec.up[axis] == 0 and 0 <= place // spec.up[axis] < _slid_over(spec, axis):
             yield place // spec.up[axis]
 
 
 def _taps(spec: LayerSpec, axis: int, x: int) -> Iterator[int]:
-    """Input rows (axis 0) or columns (axis 1) that one body row or column reads, unpadded."""
+    """Input rows (axis 0) or columns (axis 1) that one body row or column depends on, unpadded."""
     if axis == 1 and spec.plane is not None:
         yield from _plane_taps(spec.plane, x)
         return
     first = x * spec.stride[axis] - spec.pad_begin[axis]
     taps = range(spec.kernel[axis])
-    yield from _elements(spec, axis, [first + tap * spec.dilation[axis] for tap in taps])
+    places = [first + tap * spec.dilation[axis] for tap in taps]
+    yield from _before(spec, axis, _elements(spec, axis, places))
 
 
 def _multiplications(spec: LayerSpec, axis: int) -> Counter[int]:
@@ -287,7 +309,7 @@ def _multiplications(spec: LayerSpec, axis: int) -> Counter[int]:
     if not spec.transposed:
         return Counter(dict.fromkeys(range(size), spec.kernel[axis]))
     found: Counter[int] = Counter()
-    for element in range(spec.input_size[axis]):
+    for element in range(_slid_over(spec, axis)):
         for tap in range(spec.kernel[axis]):
             x = element * spec.up[axis] + spec.pad_begin[axis] - tap * spec.dilation[axis]
             found[min(max(x, 0), size - 1)] += 1

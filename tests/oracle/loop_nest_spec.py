@@ -9,7 +9,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """A pool fused behind the body (dilation 1): (rows, columns) each."""
+    """A pool fused behind the body, or before it (dilation 1): (rows, columns) each."""
 
     kernel: Pair
     stride: Pair
@@ -43,6 +43,7 @@ class OperandSpec:
 class LayerSpec:
     """One layer; pairs are (rows, columns), `m` and `k` are channels per group.
 
+    `before` pools the input to `pooled_size`, which the window slides over.
     `up` spreads the input: up - 1 zeros behind each element.
     A kernel element has `kernel_bits` in DRAM and `kernel_local_bits` in local memory.
     """
@@ -60,6 +61,8 @@ class LayerSpec:
     output_size: Pair
     has_kernel: bool
     pool: PoolSpec | None = None
+    before: PoolSpec | None = None
+    pooled_size: Pair = (0, 0)
     input_vectors: int = 0
     output_vectors: int = 0
     operands: tuple[OperandSpec, ...] = ()

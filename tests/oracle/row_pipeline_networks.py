@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
+from dataflow_sim.graph.pooling import Pooler, place_pooling
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 
@@ -287,7 +288,7 @@ class Sketch:
 
 
 def network(random: Random, sweeps: bool = False) -> NetworkGraph:
-    """A random network of a few layers; with `sweeps`, some normalise, multiply or attend."""
+    """A random network of a few layers, whoever pools; with `sweeps`, some normalise or attend."""
     rows = random.randint(2, 13 if random.randrange(4) else 3)
     channels, plane = random.randint(1, 4), (rows, random.randint(2, 9))
     net = OnnxBuilder("drawn", (random.randint(1, 2), channels, *plane))
@@ -301,6 +302,6 @@ def network(random: Random, sweeps: bool = False) -> NetworkGraph:
         kinds = [sketch.convolution] * 4 + [sketch.add, sketch.concat, sketch.pool] + 2 * few
     for _ in range(random.randint(3, 6)):
         random.choice(kinds)(sketch.pick())
-    graph = graph_from_model(sketch.model(), "drawn")
+    graph = place_pooling(graph_from_model(sketch.model(), "drawn"), random.choice(list(Pooler)))
     widths = Precision(random.choice((3, 8)), random.choice((3, 8)), random.choice((32, 13)))
     return assign_precision(graph, widths)

@@ -11,8 +11,9 @@ Needs.  Output row r is pooled from the body rows [r*t - q, r*t - q + reach), cl
 (row r itself without a pool).  The input rows of body rows b0 ... b1 reach from b0*s - p to
 b1*s - p + (k-1)*d, clipped to the map; with k = 1 they are only the rows b*s - p.  Where the input
 is spread by u, row i lies at place i*u, and the last row reached is the last at or before the last
-place.  An operand of the body's shape is needed in the body rows, a per-channel operand in its row
-0.
+place.  Where the layer pools its input, these are rows of the pooled map, and from the first of
+them, i0, to the last, i1, the input rows i0*t - q to i1*t - q + reach - 1 are needed, clipped to
+the map.  An operand of the body's shape is needed in the body rows, a per-channel one in its row 0.
 
 A sweep walks loops; each axis of a map is cut by at most one of them, into equal runs, one an
 index.  A row fixes the index of the loop that cuts the rows, and of no other.  An output row needs
@@ -22,7 +23,7 @@ them in the statistics: where the columns' loop cuts the rows of both, its first
 and each other row those of its own index.  All columns are needed.
 
 Ticks.  A tensor's scale is 1 for a network input, else the largest scale of the input's segments
-times the row strides of window and pool, divided by u.  Row r has the tick of the latest of the
+times the row strides of window and pools, divided by u.  Row r has the tick of the latest of the
 last rows that it needs of maps made inside, these counted without clipping at the bottom: rows
 beyond the last one are a scale apart.  A layer that reads no map made inside has the last row of
 its input times the scale of the input's first segment.  A layer's ticks never fall from one row to
@@ -64,7 +65,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from dataflow_sim.graph.layer import Layer, PlaneWindow
+from dataflow_sim.graph.layer import Layer, PlaneWindow, Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.sweep import Cut, Sweep, SweepKind
 
@@ -270,7 +271,18 @@ def needs(layer: Layer, place: int, axis: int, index: int) -> set[int]:
         reached = list(range(bodies[0] * stride - pad, last + 1))
     up = layer.window.up[axis]
     reached = [place // up for place in reached if place % up == 0]
-    return set(inside(reached, view.shape[2 + axis]))
+    found = inside(reached, layer.source_shape[2 + axis])
+    if layer.input_pool is not None and found:
+        ends = window_places(layer.input_pool.window, axis, min(found), max(found))
+        found = inside(ends, view.shape[2 + axis])
+    return set(found)
+
+
+def window_places(window: Window, axis: int, first: int, last: int) -> list[int]:
+    """From the first to the last position under a window at its places `first` to `last`."""
+    low = first * window.stride[axis] - window.pad[axis]
+    high = last * window.stride[axis] - window.pad[axis]
+    return list(range(low, high + (window.kernel[axis] - 1) * window.dilation[axis] + 1))
 
 
 def last_row(layer: Layer, place: int, row: int) -> int:
@@ -285,6 +297,8 @@ def last_row(layer: Layer, place: int, row: int) -> int:
         last = last * window.stride[ROW] - window.pad[ROW]
         last += (window.kernel[ROW] - 1) * window.dilation[ROW]
         last //= window.up[ROW]
+        if layer.input_pool is not None:
+            last = window_places(layer.input_pool.window, ROW, last, last)[-1]
     return max(last, 0)
 
 
@@ -303,6 +317,8 @@ def scales(graph: NetworkGraph) -> dict[str, Fraction]:
         scale *= Fraction(layer.window.stride[ROW], layer.window.up[ROW])
         if layer.pool is not None:
             scale *= layer.pool.window.stride[ROW]
+        if layer.input_pool is not None:
+            scale *= layer.input_pool.window.stride[ROW]
         common = None if layer.sweep is None else common_run(layer, layer.sweep, 0)
         if common is not None:
             scale *= Fraction(common[1], common[2])
@@ -416,7 +432,7 @@ def fetched_columns(readers: list[tuple[Layer, int]]) -> int:
             columns |= needs(layer, place, COLUMN, column)
         if columns:
             narrow = place == 0 and layer.window.kernel[COLUMN] == 1
-            narrow = narrow and layer.window.plane is None
+            narrow = narrow and layer.window.plane is None and layer.input_pool is None
             step = layer.window.stride[COLUMN] if narrow else 1
             lattices.add((step, min(columns) % step))
             ends += [min(columns), max(columns)]

@@ -65,12 +65,33 @@ def plane(draw: st.DrawFn, pooled: bool) -> Axis:
 
 
 @st.composite
-def axis(draw: st.DrawFn, pooled: bool, plain: bool, transposed: bool | None = None) -> Axis:
-    """`transposed` tells whether an enlarging window is one; None where nothing enlarges."""
+def pooling_to(draw: st.DrawFn, pooled: int) -> Axis:
+    """A window that pools to so many elements."""
+    kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    pad = draw(st.integers(0, kernel // 2))
+    least = (pooled - 1) * stride + kernel - 2 * pad
+    size = max(1, least + draw(st.integers(0, stride - 1)))
+    return Axis(size, pooled, pooled, kernel, stride, 1, pad, 1, 1, 1, 0)
+
+
+@st.composite
+def axis(
+    draw: st.DrawFn,
+    pooled: bool,
+    plain: bool,
+    transposed: bool | None = None,
+    before: bool = False,
+) -> Axis:
+    """`transposed` tells whether an enlarging window is one; None where nothing enlarges.
+
+    `before` pools the input on the way in.
+    """
     if plain:
         size = draw(st.integers(1, 6))
         return Axis(size, size, size, 1, 1, 1, 0, 1, 1, 1, 0)
     found = draw(window() if transposed is None else enlarging_window(transposed))
+    if before:
+        found = replace(found, before=draw(pooling_to(found.input_size)))
     if not pooled:
         return found
     body = found.body_size
@@ -97,6 +118,7 @@ def problems(draw: st.DrawFn) -> LayerProblem:
     pooled = draw(st.booleans())
     transposed = weighted if draw(st.booleans()) else None
     volume = weighted and transposed is None and draw(st.booleans())
+    before = weighted and not volume and draw(st.integers(0, 2)) == 2
     plain = not weighted and not pooled and transposed is None
     groups = draw(st.integers(1, 3)) if weighted else draw(st.integers(1, 5))
     input_channels = draw(st.integers(1, 4)) if weighted else 1
@@ -119,8 +141,8 @@ def problems(draw: st.DrawFn) -> LayerProblem:
         groups=groups,
         output_channels=output_channels,
         input_channels=input_channels,
-        rows=draw(axis(pooled, plain, transposed)),
-        columns=draw(plane(pooled) if volume else axis(pooled, plain, transposed)),
+        rows=draw(axis(pooled, plain, transposed, before)),
+        columns=draw(plane(pooled) if volume else axis(pooled, plain, transposed, before)),
         has_kernel=weighted,
         has_pool=pooled,
         input_dram_channels=groups * input_channels,
@@ -186,12 +208,20 @@ def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
         (rows.pool_stride, columns.pool_stride),
         (rows.pool_pad, columns.pool_pad),
     )
+    before = None
+    if rows.before is not None and columns.before is not None:
+        pools = (rows.before, columns.before)
+        before = spec_of.PoolSpec(
+            (pools[0].kernel, pools[1].kernel),
+            (pools[0].stride, pools[1].stride),
+            (pools[0].pad, pools[1].pad),
+        )
     return spec_of.LayerSpec(
         n=problem.batch,
         groups=problem.groups,
         m=problem.output_channels,
         k=problem.input_channels,
-        input_size=(rows.input_size, columns.input_size),
+        input_size=(rows.read_size, columns.read_size),
         kernel=(rows.kernel, columns.kernel),
         stride=(rows.stride, columns.stride),
         dilation=(rows.dilation, columns.dilation),
@@ -200,6 +230,8 @@ def as_spec(problem: LayerProblem) -> spec_of.LayerSpec:
         output_size=(rows.output_size, columns.output_size),
         has_kernel=problem.has_kernel,
         pool=pool if problem.has_pool else None,
+        before=before,
+        pooled_size=(rows.input_size, columns.input_size),
         input_vectors=problem.input_vectors,
         output_vectors=problem.output_vectors,
         operands=tuple(spec_of.OperandSpec(o.bits, o.per_channel) for o in problem.operands),

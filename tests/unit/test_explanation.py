@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataflow_sim.errors import DoesNotFitError, InputError
-from dataflow_sim.explanation import explain, find_layer
+from dataflow_sim.explanation import explain
 from dataflow_sim.graph.layer import Layer, LayerKind, Window
+from dataflow_sim.graph.names import find_layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, load_hardware
 from dataflow_sim.ingest import graph_from_model

@@ -67,8 +67,11 @@ class GraphBuilder:
 
     def learn(self, name: str) -> None:
         """Count a constant among the learned parameters, once."""
-        source = self.network.sources.get(name, name)
-        self.learned.update(dict.fromkeys(self.network.parts.get(name, (source,))))
+        self.learned.update(dict.fromkeys(self.learned_as(name)))
+
+    def learned_as(self, name: str) -> tuple[str, ...]:
+        """The constants of the file that a constant is made of."""
+        return self.network.parts.get(name, (self.network.sources.get(name, name),))
 
     def learn_program(self, program: PointProgram) -> None:
         """Count the constants of a program; statistics of a normalisation are not learned."""
@@ -255,7 +258,7 @@ class GraphBuilder:
         draft = self.stream_views(node, [value.view for _, value in read], macs)
         for name in held:
             self.learn(name)
-            draft.vectors += prod(self.constant_shape(name))
+        draft.vectors = tuple(held)
         return Streamed(draft, tuple(read))
 
     def streamed_values(self, name: str) -> tuple[Value, ...]:

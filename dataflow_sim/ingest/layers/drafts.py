@@ -92,6 +92,7 @@ class Draft:
     pre: PointProgram = IDENTITY
     post: PointProgram = IDENTITY
     pool: Pooling | None = None
+    pool_node: tuple[str, str, str] | None = None  # its name, operator, and the map it would read
     output_shape: Shape4 | None = None
     weight_constant: str | None = None
     weight_transposed: bool = False
@@ -99,7 +100,7 @@ class Draft:
     attributes: tuple[tuple[str, Attribute], ...] = ()
     extra: list[tuple[str, Shape4]] = field(default_factory=list)
     macs: int = 0
-    vectors: int = 0  # elements of a streamed layer's biases, scales and shifts
+    vectors: tuple[str, ...] = ()  # a streamed layer's biases, scales and shifts
     sweep: Sweep | None = None
 
     @property

@@ -7,9 +7,17 @@ from dataclasses import replace
 from math import prod
 
 from dataflow_sim.graph.arrangement import plain
-from dataflow_sim.graph.layer import Layer, Segment, Tensor, TensorKind, View, WeightRole
+from dataflow_sim.graph.layer import (
+    Layer,
+    Segment,
+    Tensor,
+    TensorKind,
+    UnpooledMap,
+    View,
+    WeightRole,
+)
 from dataflow_sim.graph.network import NetworkGraph, Placement, Result
-from dataflow_sim.graph.pointwise import PointProgram
+from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Value, whole_view
@@ -56,8 +64,12 @@ class _Finisher:
         outputs = tuple(self._mark_outputs(separate))
         taken: set[str] = set()
         layers = tuple(
-            self._layer(index, draft, self._unique(draft, taken))
+            self._layer(index, draft, self._unique(draft.name, taken))
             for index, draft in enumerate(builder.drafts)
+        )
+        layers = tuple(
+            replace(layer, unpooled=self._unpooled(draft, taken)) if draft.pool_node else layer
+            for layer, draft in zip(layers, builder.drafts, strict=True)
         )
         results = tuple(
             Result(name, self._view(value.view), value.axes)
@@ -155,11 +167,21 @@ class _Finisher:
                     self.tensors[name] = replace(self.tensors[name], kind=TensorKind.OUTPUT)
         yield from marked
 
-    def _unique(self, draft: Draft, taken: set[str]) -> str:
-        """The draft's name, numbered where another layer or a tensor's name would clash."""
+    def _unpooled(self, draft: Draft, taken: set[str]) -> UnpooledMap:
+        """What a pooling that folded into a draft would be in a layer of its own."""
+        assert draft.pool_node is not None
+        name, op, end = draft.pool_node
+        bits = self.network.bits.get(end)
+        tensor = Tensor(
+            end, TensorKind.MAP, draft.body_shape, bits or _FILE_BITS, quantised=bool(bits)
+        )
+        return UnpooledMap(self._unique(name, taken), op, tensor)
+
+    def _unique(self, wanted: str, taken: set[str]) -> str:
+        """A layer's name, numbered where another layer or a tensor's name would clash."""
         number = 1
         while True:
-            name = draft.name if number == 1 else f"{draft.name}#{number}"
+            name = wanted if number == 1 else f"{wanted}#{number}"
             derived = {name + suffix for suffix in _SUFFIXES}
             if name not in taken and not derived & self.given:
                 taken.add(name)
@@ -189,7 +211,8 @@ class _Finisher:
     def _streamed_vectors(self, name: str, draft: Draft) -> str | None:
         if not draft.vectors:
             return None
-        shape = (1, draft.vectors, 1, 1)
+        elements = sum(prod(self.network.constants[vector].shape) for vector in draft.vectors)
+        shape = (1, elements, 1, 1)
         return self._tensor(f"{name}.post", TensorKind.WEIGHT, shape, WeightRole.VECTOR)
 
     def _kernel(self, name: str, shape: Shape4) -> str:
@@ -234,7 +257,21 @@ class _Finisher:
             attributes=draft.attributes,
             stated_macs=draft.macs,
             sweep=draft.sweep,
+            learned=tuple(dict.fromkeys(self._learned(draft))),
         )
+
+    def _learned(self, draft: Draft) -> Iterator[str]:
+        """The constants among the parameters that a layer uses."""
+        used = [draft.weight_constant, draft.bias_constant, *draft.vectors]
+        for program in (draft.pre, draft.post):
+            args = (arg for step in program.steps for arg in step.args)
+            used += [arg.name for arg in args if isinstance(arg, ConstantArg)]
+        for view in (draft.input, *draft.operands):
+            names = (segment.tensor for segment in view.segments)
+            used += [self.builder.constant_maps[int(n[1:])][0] for n in names if n[0] == "#"]
+        for name in used:
+            if name is not None:
+                yield from (n for n in self.builder.learned_as(name) if n in self.builder.learned)
 
     def _warnings(self) -> tuple[str, ...]:
         found = list(self.network.statements)

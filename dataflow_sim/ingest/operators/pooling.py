@@ -36,6 +36,7 @@ def _pool(
         and builder.alone(name, node)
     ):
         producer.pool = pooling
+        producer.pool_node = (node.name, node.op, producer.end)
         producer.output_shape = out
         producer.end = node.outputs[0]
         view = whole_view(value.view.segments[0].tensor, out)
