@@ -10,9 +10,10 @@ from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.proof import counts_of_estimate
+from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
 from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
-from dataflow_sim.schedule.search import schedule_network
+from dataflow_sim.schedule.search import budget_curve, schedule_network, schedule_on
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 
 Progress = Callable[[int, int], None]
@@ -51,14 +52,21 @@ def chosen_schedules(
     frames: int,
     objective: str,
     progress: Progress,
+    demand: Demand | None = None,
 ) -> FrameSchedules:
-    """The schedules of a run's frames.
+    """The schedules of a run's frames, with what is demanded of a merged group.
 
     Raises InputError for an unknown objective, and for several frames under another than
     DRAM bytes; else as `schedule_frames`.
     """
     if objective not in OBJECTIVES:
         raise InputError(f"unknown objective '{objective}'; there are {', '.join(OBJECTIVES)}")
+    if demand is not None:
+        if objective != "dram" or frames > 1:
+            raise InputError("--force-group goes with one frame and --objective dram")
+        curve = budget_curve(graph, memory, policy, progress, demand=demand)
+        alone = schedule_on(curve, graph, memory)
+        return FrameSchedules(alone, alone)
     if objective == "dram":
         return schedule_frames(graph, memory, policy, frames, progress)
     if frames > 1:

@@ -43,11 +43,13 @@ from dataflow_sim.results import (
 )
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
+from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
 from dataflow_sim.schedule.search import budget_curve
-from dataflow_sim.schedule.types import Buffering, Group, MemoryOptions, RowTiling, Schedule
+from dataflow_sim.schedule.types import Buffering, Group, LayerTiling, MemoryOptions, Schedule
 
 __all__ = [
+    "GroupWords",
     "ReadRequest",
     "RunOptions",
     "catalogue",
@@ -74,7 +76,8 @@ class RunOptions:
     Widths of None leave the hardware's precision, and what a quantised file states, alone.
     `frames` run one after the other; weights may stay from one to the next.  `objective` is what
     the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.  `layers` is
-    the part of the network that runs, `FIRST:LAST` by name or number, None for all of it.
+    the part of the network that runs, `FIRST:LAST` by name or number, None for all of it;
+    `group` is what is demanded of a merged group.
     """
 
     policy: str = "layerwise"
@@ -84,6 +87,7 @@ class RunOptions:
     frames: int = 1
     objective: str = "dram"
     layers: str | None = None
+    group: GroupWords = NOTHING
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
@@ -125,6 +129,13 @@ def memory_options(hardware: Hardware) -> MemoryOptions:
         accumulator_bits=hardware.compute.accumulator_bits,
         accumulator_capacity_bytes=hardware.compute.accumulator_memory_bytes,
     )
+
+
+def _demand(graph: NetworkGraph, memory: MemoryOptions, options: RunOptions) -> Demand | None:
+    """What is demanded of a merged group, if anything is.  Raises InputError."""
+    if options.group.group is not None and options.policy != "merged":
+        raise InputError(f"--force-group goes with --policy merged, not with '{options.policy}'")
+    return demand_of(graph, memory, options.group)
 
 
 def _group_layers(
@@ -181,11 +192,13 @@ def _group_result(group: Group, held_bytes: int, standing: frozenset[str]) -> Gr
         streamed_kernels=tuple(
             layer.layer
             for layer in group.layers
-            if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
+            if not isinstance(layer.tiling, LayerTiling) and layer.tiling.streamed
         ),
         resident=tuple(sorted(group.resident - standing)),
         local_bytes=group.local_bytes,
         resident_bytes=held_bytes,
+        tile=group.tile,
+        halos={name: halo.value for name, halo in group.halos},
     )
 
 
@@ -265,7 +278,8 @@ def run(
     memory = memory_options(hardware)
     scheduling = partial(progress, "scheduling")
     found = chosen_schedules(
-        graph, hardware, memory, options.policy, options.frames, options.objective, scheduling
+        *(graph, hardware, memory, options.policy, options.frames, options.objective),
+        *(scheduling, _demand(graph, memory, options)),
     )
     cold = _frame(graph, hardware, found.cold, progress)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
@@ -324,7 +338,9 @@ def curve(
     options = options or RunOptions()
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
-    found = budget_curve(graph, memory, options.policy, partial(progress, "searching"))
+    demand = _demand(graph, memory, options)
+    searching = partial(progress, "searching")
+    found = budget_curve(graph, memory, options.policy, searching, demand=demand)
     sound: set[int] = set()
     # points of one plan differ in the tilings of single layers; a run checks its own point
     first = {point.plan: point for point in reversed(found.points)}

@@ -133,7 +133,9 @@ class GroupResult:
 
     `stripe_rows` is the number of rows of its input that a merged group takes at a time,
     None where it is as few as possible or the group is a single layer alone.  `local_bytes`
-    are its own, `resident_bytes` those of the maps that stay in local memory.
+    are its own, `resident_bytes` those of the maps that stay in local memory.  A group that
+    runs by tiles of the plane has a `tile`, rows and columns of its last layer's output, and
+    `halos` of all other maps: `cache`, `cache-x` or `recompute`.
     """
 
     layers: tuple[str, ...]
@@ -143,6 +145,8 @@ class GroupResult:
     resident: tuple[str, ...]
     local_bytes: int
     resident_bytes: int
+    tile: tuple[int, int] | None
+    halos: Mapping[str, str]
 
     def to_json(self) -> dict[str, object]:
         """One entry of `group_list` in the JSON result."""
@@ -154,6 +158,8 @@ class GroupResult:
             "resident": list(self.resident),
             "local_bytes": self.local_bytes,
             "resident_bytes": self.resident_bytes,
+            "tile": None if self.tile is None else list(self.tile),
+            "halos": dict(self.halos),
         }
 
 

@@ -10,6 +10,7 @@ import click
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
+    group_options,
     hardware_option,
     json_option,
     layers_option,
@@ -20,7 +21,7 @@ from dataflow_sim.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import ReadRequest
+    from dataflow_sim.pipeline import GroupWords, ReadRequest
 
 
 @click.command("curve")
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @weight_bits_option
 @activation_bits_option
 @layers_option
+@group_options
 @network_options
 @set_option
 @click.option("--plot", metavar="FILE", help="Draw the curves to FILE, a .png or .svg.")
@@ -47,6 +49,7 @@ def command(
     weight_bits: int | None,
     activation_bits: int | None,
     layers: str | None,
+    group: GroupWords,
     request: ReadRequest,
     overrides: tuple[str, ...],
     plot: str | None,
@@ -76,7 +79,9 @@ def command(
         for graph in graphs:
             curves = []
             for policy in policies:
-                options = pipeline.RunOptions(policy, weight_bits, activation_bits, layers=layers)
+                options = pipeline.RunOptions(
+                    policy, weight_bits, activation_bits, layers=layers, group=group
+                )
                 told = progress.of(f"{graph.name}, {policy}")
                 curves.append(pipeline.curve(graph, machine, options, told))
             found.append(curves)

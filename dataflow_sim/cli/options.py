@@ -71,6 +71,34 @@ set_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
+_GROUP_OPTIONS = (
+    click.option(
+        "--force-group",
+        metavar="FIRST:LAST",
+        help="Layers that run as one group, by name or number; with --policy merged.",
+    ),
+    click.option(
+        "--tile",
+        metavar="WxH",
+        help="That group runs by tiles so wide and so high of its last layer's output.",
+    ),
+    click.option(
+        "--halo",
+        type=click.Choice(("recompute", "cache-x", "cache", "best")),
+        default="best",
+        show_default=True,
+        help="What tiles have in common is made again, kept along a line of tiles, or kept.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Choice(("resident", "refetch", "best")),
+        default="best",
+        show_default=True,
+        help="That group's kernels stay, or are fetched again in every firing.",
+    ),
+)
+
+
 def network_argument(command: Command) -> Command:
     """The NETWORK argument: an .onnx file or a built-in name."""
     return click.argument("network", metavar="NETWORK")(command)
@@ -133,6 +161,28 @@ def network_options(command: Command) -> Command:
 
     result: Any = with_request
     for option in reversed(_NETWORK_OPTIONS):
+        result = option(result)
+    return cast(Command, result)
+
+
+def group_options(command: Command) -> Command:
+    """What is demanded of a merged group: the command receives one `group` instead."""
+
+    @wraps(command)
+    def with_group(
+        *args: Any,
+        force_group: str | None,
+        tile: str | None,
+        halo: str,
+        weights: str,
+        **others: Any,
+    ) -> None:
+        from dataflow_sim.pipeline import GroupWords
+
+        command(*args, group=GroupWords(force_group, tile, halo, weights), **others)
+
+    result: Any = with_group
+    for option in reversed(_GROUP_OPTIONS):
         result = option(result)
     return cast(Command, result)
 

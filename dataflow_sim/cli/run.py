@@ -10,6 +10,7 @@ import click
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
+    group_options,
     hardware_changes,
     hardware_option,
     json_option,
@@ -24,7 +25,7 @@ from dataflow_sim.cli.options import (
 _FASTEST_FPS = 1e9
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import ReadRequest
+    from dataflow_sim.pipeline import GroupWords, ReadRequest
 
 
 @click.command("run")
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     help="Frames one after the other; weights may stay in local memory from one to the next.",
 )
 @layers_option
+@group_options
 @network_options
 @set_option
 @click.option(
@@ -78,6 +80,7 @@ def command(
     objective: str,
     frames: int,
     layers: str | None,
+    group: GroupWords,
     request: ReadRequest,
     overrides: tuple[str, ...],
     out: str | None,
@@ -105,7 +108,7 @@ def command(
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     options = pipeline.RunOptions(
-        policy, weight_bits, activation_bits, fps, frames, objective, layers
+        policy, weight_bits, activation_bits, fps, frames, objective, layers, group
     )
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request)

@@ -36,7 +36,7 @@ def part_of(graph: NetworkGraph, text: str) -> NetworkGraph:
 
     Raises InputError where the text names no layers, or the last before the first.
     """
-    first, last = _ends(graph, text)
+    first, last = ends_of(graph, text, "--layers")
     layers = graph.layers[first : last + 1]
     label = f"{layers[0].name}:{layers[-1].name}"
     behind = {name for layer in graph.layers[last + 1 :] for name in _read(layer)}
@@ -61,13 +61,13 @@ def part_of(graph: NetworkGraph, text: str) -> NetworkGraph:
     )
 
 
-def _ends(graph: NetworkGraph, text: str) -> tuple[int, int]:
-    """The places of the first and the last layer that a text names."""
+def ends_of(graph: NetworkGraph, text: str, flag: str) -> tuple[int, int]:
+    """The places of the first and the last layer that a text names.  Raises InputError."""
     names = {layer.name for layer in graph.layers}
     cuts = [place for place, character in enumerate(text) if character == ":"]
     if not cuts:
         raise InputError(
-            f"--layers {text[:60] or repr(text)}: write FIRST:LAST, names or numbers from 1; one "
+            f"{flag} {text[:60] or repr(text)}: write FIRST:LAST, names or numbers from 1; one "
             f"layer is {text[:60] or 'NAME'}:{text[:60] or 'NAME'}"
         )
     # a name may have a colon itself
@@ -77,11 +77,11 @@ def _ends(graph: NetworkGraph, text: str) -> tuple[int, int]:
         first = find_layer(graph, text[:cut]) if text[:cut] else 0
         last = find_layer(graph, text[cut + 1 :]) if text[cut + 1 :] else len(graph.layers) - 1
     except InputError as error:
-        raise InputError(f"--layers {text[:60]}: {error}") from None
+        raise InputError(f"{flag} {text[:60]}: {error}") from None
     if last < first:
         ends = f"'{graph.layers[first].name}' is layer {first + 1}"
         ends += f" and '{graph.layers[last].name}' layer {last + 1} of {graph.name}"
-        raise InputError(f"--layers {text[:60]}: {ends}; give the earlier one first")
+        raise InputError(f"{flag} {text[:60]}: {ends}; give the earlier one first")
     return first, last
 
 

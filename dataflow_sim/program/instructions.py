@@ -101,6 +101,9 @@ class Compute(NamedTuple):
     With `body_rows` the reduction is that of a pooling over the whole height: the step pools
     these rows of the body, finished, into running results, which `sums` holds in the coordinates
     of the layer's output: sums of what is averaged, or maxima.
+
+    A result that lies in several buffers, which together make up a box, has `more` parts; all of
+    them have the same channels.
     """
 
     layer: int
@@ -114,6 +117,20 @@ class Compute(NamedTuple):
     first: bool
     last: bool
     body_rows: Span | None = None
+    more: tuple[Slice, ...] = ()
+
+    @property
+    def made(self) -> Box:
+        """The box that all parts of the result make up."""
+        if not self.more:
+            return self.result.box
+        boxes = [self.result.box, *(part.box for part in self.more)]
+        return Box(
+            *(
+                Span(min(span.start for span in axis), max(span.stop for span in axis))
+                for axis in zip(*boxes, strict=True)
+            )
+        )
 
     @property
     def reads(self) -> tuple[Slice, ...]:

@@ -30,6 +30,7 @@ from dataflow_sim.program.loop_nest import LoopNest, sums_tensor_name
 from dataflow_sim.program.planes import tiles
 from dataflow_sim.program.row_pipeline import RowPipeline
 from dataflow_sim.program.sweep import SweepNest
+from dataflow_sim.program.tile_pipeline import TilePipeline
 from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.layout import group_layout, run_of
 from dataflow_sim.schedule.problem import (
@@ -245,4 +246,5 @@ def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: 
             f"group of '{group.layers[0].layer}': its buffers reach {layout.height:,} bytes, the "
             f"schedule says {group.local_bytes:,}"
         )
-    RowPipeline(tables, group, layout, emitter).lower()
+    pipeline = RowPipeline if group.tile is None else TilePipeline
+    pipeline(tables.graph, group, layout, emitter).lower()

@@ -117,6 +117,10 @@ def group_table(result: RunResult) -> Table:
         how = "alone"
         if group.merged:
             stripe = "row by row" if group.stripe_rows is None else f"{group.stripe_rows} rows"
+            if group.tile is not None:
+                high, wide = group.tile
+                kept = "/".join(dict.fromkeys(group.halos.values()))
+                stripe = f"tiles {wide} wide x {high} high, halo {kept}"
             streamed = len(group.streamed_kernels)
             how = stripe + (f", {streamed:,} kernels streamed" if streamed else "")
         rows.append(

@@ -16,14 +16,15 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, place_residents
 from dataflow_sim.schedule.amounts import Amounts
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
-from dataflow_sim.schedule.estimate_rows import merged_schedules
+from dataflow_sim.schedule.estimate_tiles import group_schedules
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.layout import (
     GroupLayout,
     GroupRun,
     group_buffers,
+    group_height,
     laid_out,
-    timetable_of,
+    walk_of,
 )
 from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.options import Options, stored_of
@@ -212,8 +213,8 @@ class Assembler:
         schedules = self._schedules.get(key)
         if schedules is None:
             there = self._layouts.get(run)
-            table = timetable_of(self.options.tables, run) if there is None else there.timetable
-            schedules = merged_schedules(self.options.tables, run, table, decision.kept, history)
+            walk = walk_of(self.options.tables, run) if there is None else there.buffers.walk
+            schedules = group_schedules(self.options.tables, run, walk, decision.kept, history)
             if all(self.independent[index] for index in decision.members):
                 self._schedules[key] = schedules
         return schedules
@@ -249,10 +250,13 @@ class Assembler:
             tuple(name in run.resident for i in run.members for name in self._weights[i]),
             tuple(name in run.stored for name in shape.outgoing),
             tuple((places[index], channels) for index, channels in run.tiles),
-            (run.stripe_rows, run.running, run.packing),
+            (run.stripe_rows, run.running, run.packing, run.tile),
+            tuple(halo for _, halo in run.halos),
         )
         if key not in self._heights:
-            self._heights[key] = self.layout(run).height
+            tiled = run.tile is not None
+            tables = self.options.tables
+            self._heights[key] = group_height(tables, run) if tiled else self.layout(run).height
         return self._heights[key]
 
     def layout(self, run: GroupRun) -> GroupLayout:
@@ -283,6 +287,8 @@ class Assembler:
             self.memory.doubled,
             packing=Packing.RINGS,
             running=decision.running,
+            tile=decision.tile,
+            halos=decision.halos,
         )
 
 
@@ -303,4 +309,6 @@ def _group(
         kept=decision.kept,
         address=0,
         local_bytes=local_bytes,
+        tile=decision.tile,
+        halos=decision.halos,
     )

@@ -25,6 +25,7 @@ from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,
     PartialSums,
+    PlaneTiling,
     RowTiling,
     Schedule,
 )
@@ -147,6 +148,24 @@ def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
         yield f"{tiling.firings} firings, legal is 1 to {rows}"
 
 
+def _plane_faults(layer: Layer, tiling: PlaneTiling) -> Iterator[str]:
+    """A firing is one step for each tile of channels."""
+    if layer.kind is LayerKind.STREAMED or layer.window.plane is not None:
+        yield "neither a streamed layer nor one of volumes can run by tiles of the plane"
+    channels = layer.output_shape[1]
+    if tiling.streamed and not streams_by_channel(layer):
+        yield "its kernel cannot be streamed"
+    if not 1 <= tiling.output_channel_tile <= channels:
+        yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"
+    elif not tiling.streamed and tiling.output_channel_tile != channels:
+        yield "its kernel stays, but a step makes only some of the channels"
+    if tiling.firings < 1:
+        yield f"{tiling.firings} firings, legal is 1 or more"
+    steps = tiling.firings * ceil(channels / max(1, tiling.output_channel_tile))
+    if tiling.steps != steps:
+        yield f"{tiling.steps} steps stated, its firings make {steps}"
+
+
 def _swept_rows_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
     """A sweep makes all rows of a firing in one step, with all channels."""
     if layer.sweep is None or not runs_by_rows(layer.sweep):
@@ -199,6 +218,8 @@ def _layer_faults(graph: NetworkGraph, schedule: Schedule, sound: set[int]) -> I
             found: list[str] = []
             if isinstance(chosen.tiling, RowTiling):
                 found.extend(_row_faults(layer, chosen.tiling))
+            elif isinstance(chosen.tiling, PlaneTiling):
+                found.extend(_plane_faults(layer, chosen.tiling))
             elif layer.sweep is not None:
                 found.extend(_sweep_faults(layer.sweep, chosen.tiling))
             elif layer.kind is not LayerKind.STREAMED:

@@ -3,8 +3,8 @@
 The buffers are kernels and constants that stay, tiles of kernels that stream, single
 rows of maps, and running results; `allocation` gives them addresses from zero upwards, in
 rings or, where memory is short, in gaps, and `packing` searches where it is shorter still; not for
-groups with sweeps, whose whole maps hide the pattern that it looks for, and fill gaps well.  The
-closed form of `merging` is the largest live set of
+groups with sweeps, whose whole maps hide the pattern that it looks for, and fill gaps well.
+Cells, whose sizes differ, lie in gaps.  The closed form of `merging` is the largest live set of
 the same buffers; the height is what counts.
 """
 
@@ -19,14 +19,24 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, pack, rings
 from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.packing import pack_closely
-from dataflow_sim.schedule.timetable import RowTables, Timetable
-from dataflow_sim.schedule.types import Buffering, Group, Packing, RowTiling
+from dataflow_sim.schedule.tile_regions import TiledGroup, TiledMap, TileFrame
+from dataflow_sim.schedule.timetable import LAYERS, RowTables, Timetable
+from dataflow_sim.schedule.types import (
+    Buffering,
+    Group,
+    Halo,
+    LayerTiling,
+    Packing,
+    PlaneTile,
+    RowTiling,
+)
 
 
 class Held(NamedTuple):
-    """What a buffer holds: a weight tensor, a streamed kernel's slot, or a row of a map.
+    """What a buffer holds: a weight tensor, a streamed kernel's slot, a row or a cell of a map.
 
-    `number` is the slot of a streamed kernel (with the firing in `moment`), or the row.  The
+    `number` is the slot of a streamed kernel (with the firing in `moment`), the row, or the
+    cell's place along the rows (with that along the columns in `moment`).  The
     running result of a layer goes by the layer's output.
     """
 
@@ -39,7 +49,8 @@ class Held(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class GroupRun:
     """A merged group as the layout needs it; `tiles` holds the channels of a step of each
-    layer whose kernel streams, by the layer's index; `running` as in the timetable."""
+    layer whose kernel streams, by the layer's index; `running` as in the timetable.  With a
+    `tile` it runs by tiles of the plane with these `halos`."""
 
     members: tuple[int, ...]
     stripe_rows: int | None
@@ -49,6 +60,8 @@ class GroupRun:
     doubled: Buffering
     packing: Packing = Packing.GAPS
     running: bool = False
+    tile: PlaneTile | None = None
+    halos: tuple[tuple[str, Halo], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +69,17 @@ class GroupBuffers:
     """Buffers of a group: what each holds, and its size and life in places of the sorted
     `firings`."""
 
-    timetable: Timetable
+    walk: Timetable | TiledGroup
     firings: tuple[int, ...]
     held: tuple[Held, ...]
     lives: tuple[Life, ...]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether rows come and go in a pattern: not with sweeps, whose maps wait whole, nor
+        where there are cells."""
+        rows = isinstance(self.walk, Timetable)
+        return rows and all(layer.sweep is None for layer in self.walk.layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +92,15 @@ class GroupLayout:
 
     @property
     def timetable(self) -> Timetable:
-        """When the group's layers fire."""
-        return self.buffers.timetable
+        """When the layers of a group fire that runs by rows."""
+        assert isinstance(self.buffers.walk, Timetable)
+        return self.buffers.walk
+
+    @property
+    def tiled(self) -> TiledGroup:
+        """What the tiles of a group make that runs by tiles of the plane."""
+        assert isinstance(self.buffers.walk, TiledGroup)
+        return self.buffers.walk
 
     @property
     def firings(self) -> tuple[int, ...]:
@@ -96,7 +123,7 @@ def run_of(group: Group, doubled: Buffering) -> GroupRun:
     tiles = {
         index: layer.tiling.output_channel_tile
         for index, layer in zip(group.members, group.layers, strict=True)
-        if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
+        if not isinstance(layer.tiling, LayerTiling) and layer.tiling.streamed
     }
     return GroupRun(
         group.members,
@@ -107,11 +134,15 @@ def run_of(group: Group, doubled: Buffering) -> GroupRun:
         doubled,
         group.packing,
         any(isinstance(each.tiling, RowTiling) and each.tiling.running for each in group.layers),
+        group.tile,
+        group.halos,
     )
 
 
-def timetable_of(tables: RowTables, run: GroupRun) -> Timetable:
-    """The timetable of a run of layers."""
+def walk_of(tables: RowTables, run: GroupRun) -> Timetable | TiledGroup:
+    """When the layers of a group fire: its timetable, or its tiles."""
+    if run.tile is not None:
+        return TiledGroup(TileFrame(tables, run.members), run.tile, dict(run.halos))
     table = Timetable(tables, run.stripe_rows, run.running)
     for index in run.members:
         table.extend(index)
@@ -128,12 +159,13 @@ def laid_out(
 ) -> GroupLayout:
     """Addresses for a group's buffers; `packed` is the layout in gaps, if it is known."""
     lives, held = buffers.lives, buffers.held
+    if isinstance(buffers.walk, TiledGroup):
+        addresses, height = _line_by_line(buffers, buffers.walk)
+        return GroupLayout(buffers, tuple(addresses), height)
     owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
     if packing is Packing.RINGS:
         addresses, height = rings(lives, owners)
-    elif packing is Packing.GAPS or any(
-        layer.sweep is not None for layer in buffers.timetable.layers
-    ):
+    elif packing is Packing.GAPS or not buffers.repeats:
         addresses, height = pack(lives)
     else:
         known = pack(lives) if packed is None else (list(packed.addresses), packed.height)
@@ -141,10 +173,45 @@ def laid_out(
     return GroupLayout(buffers, tuple(addresses), height)
 
 
+def _line_by_line(buffers: GroupBuffers, group: TiledGroup) -> tuple[list[int], int]:
+    """Addresses of cells in gaps above what stays; lines of tiles that are alike have the same."""
+    kinds, lives = group.kinds, buffers.lives
+    if kinds is None:
+        return pack(lives)
+    addresses = [0] * len(lives)
+    base, end = 0, len(buffers.firings) - 1
+    lines: list[list[int]] = [[] for _ in kinds]
+    for number, (held, life) in enumerate(zip(buffers.held, lives, strict=True)):
+        if held.layer >= 0 and (life.first, life.last) == (0, end) and held.moment == 0:
+            addresses[number] = base
+            base += life.size_bytes
+        else:
+            lines[buffers.firings[life.first] // LAYERS // group.width].append(number)
+    height = base
+    packed: dict[int, list[int]] = {}
+    for kind, mine in zip(kinds, lines, strict=True):
+        if kind not in packed:
+            packed[kind], top = pack([lives[number] for number in mine])
+            height = max(height, base + top)
+        for number, address in zip(mine, packed[kind], strict=True):
+            addresses[number] = base + address
+    return addresses, height
+
+
+def group_height(tables: RowTables, run: GroupRun) -> int:
+    """The height of the layout of a group by tiles, from one line of each kind."""
+    walk = walk_of(tables, run)
+    assert isinstance(walk, TiledGroup)
+    return laid_out(_buffers(tables, run, walk.sample()), run.packing).height
+
+
 def group_buffers(tables: RowTables, run: GroupRun) -> GroupBuffers:
     """A group's buffers, however they are packed."""
+    return _buffers(tables, run, walk_of(tables, run))
+
+
+def _buffers(tables: RowTables, run: GroupRun, table: Timetable | TiledGroup) -> GroupBuffers:
     graph = tables.graph
-    table = timetable_of(tables, run)
     firings = np.sort(np.concatenate(table.firings))
     held: list[Held] = []
     lives: list[Life] = []
@@ -165,6 +232,11 @@ def group_buffers(tables: RowTables, run: GroupRun) -> GroupBuffers:
                 for slot in range(slots):
                     held.append(Held(layer.weight, index, slot, moment))
                     lives.append(Life(size, moment, moment))
+    if isinstance(table, TiledGroup):
+        for cells in table.maps.values():
+            if cells.name not in run.resident:
+                cell_lives(cells, table, run, held, lives)
+        return GroupBuffers(table, tuple(firings.tolist()), tuple(held), tuple(lives))
     for found in table.maps.values():
         if found.name not in run.resident:
             row_lives(found, run, firings, held, lives)
@@ -186,6 +258,24 @@ def row_lives(
     for row, one, other in zip(found.needed.tolist(), first.tolist(), last.tolist(), strict=True):
         held.append(Held(found.name, -1, row, 0))
         lives.append(Life(found.row_bytes, one, other))
+
+
+def cell_lives(
+    found: TiledMap, group: TiledGroup, run: GroupRun, held: list[Held], lives: list[Life]
+) -> None:
+    """Buffers of the cells of one map that is not resident."""
+    ahead = found.producer is None and run.doubled.inputs
+    cells = group.lives(found, ahead, found.name in run.stored and run.doubled.outputs)
+    columns = cells.size_bytes.shape[1]
+    numbers = zip(
+        cells.size_bytes.ravel().tolist(),
+        cells.birth.ravel().tolist(),
+        cells.death.ravel().tolist(),
+        strict=True,
+    )
+    for number, life in enumerate(numbers):
+        held.append(Held(found.name, -1, *divmod(number, columns)))
+        lives.append(Life(*life))
 
 
 def _weight_bytes(graph: NetworkGraph, name: str) -> int:

@@ -43,7 +43,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.map_rows import MapRows, live_sums
 from dataflow_sim.schedule.rows import Ints, streams_by_channel
 from dataflow_sim.schedule.timetable import LAYERS, Height, RowTables, Timetable
-from dataflow_sim.schedule.types import Buffering
+from dataflow_sim.schedule.types import Buffering, Halo, PlaneTile
 
 Bools = npt.NDArray[np.bool_]
 
@@ -87,12 +87,15 @@ def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> Ke
 class Way(NamedTuple):
     """How a group runs: input rows in a stripe (None: the finest timetable), the layers whose
     kernels are fetched again in every firing, whether layers carry their reductions, whether a
-    resident output takes the place of a resident input."""
+    resident output takes the place of a resident input; or a tile of the plane with the halos of
+    maps from outside and of inner maps, in order."""
 
     stripe_rows: int | None
     streamed: tuple[int, ...]
     running: bool
     in_place: bool = False
+    tile: PlaneTile | None = None
+    halos: tuple[Halo, ...] = ()
 
 
 FINEST = Way(None, (), False)

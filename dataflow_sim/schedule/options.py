@@ -10,8 +10,9 @@ import numpy as np
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.alone import any_problem, frontier
-from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.baseline import IMPOSSIBLE, Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
+from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
 from dataflow_sim.schedule.merging import (
@@ -44,9 +45,9 @@ class Option:
     `members` are in the order in which they fire.  `output_bytes` are those of the
     outputs that stay.
     The arrays are its front, without maps that are resident; `ways[places[i]]` is the way of
-    point i of a merged group, streamed kernels by place in the group.  `takes` are a resident
-    map that dies in it and an output that takes its place where the way is in place; the local
-    bytes are then less by their size.
+    point i of a merged group, streamed kernels by place in the group, halos of `maps`.
+    `takes` are a resident map that dies in it and an output that takes its place where the way
+    is in place; the local bytes are then less by their size.
     """
 
     members: tuple[int, ...]
@@ -59,6 +60,7 @@ class Option:
     ways: Sequence[Way] = ()
     places: Ints = field(default_factory=lambda: _ONLY)
     takes: tuple[str, str] | None = None
+    maps: tuple[str, ...] = ()
 
 
 def resident_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
@@ -84,6 +86,7 @@ class Options:
     baseline: Baseline
     ceiling_bytes: int
     may_merge: bool
+    demand: Demand | None = None
     tables: RowTables = field(init=False)
     kernels: list[KernelSizes] = field(init=False)
     runs: list[list[Run]] = field(init=False)
@@ -109,10 +112,17 @@ class Options:
             found = find_pieces(self)
             self.runs = found.runs
             counts_bits = self.baseline.objective.counts_bits
-            if counts_bits and found.floor_bits <= compulsory_bytes(self.graph) * 8:
+            if (
+                self.demand is None
+                and counts_bits
+                and found.floor_bits <= compulsory_bytes(self.graph) * 8
+            ):
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
         sizes, ceiling = self.lives.size_bytes, self.ceiling_bytes
-        self.trials = Trials(self.tables, self.kernels, sizes, self.baseline, ceiling)
+        self.trials = Trials(
+            *(self.tables, self.kernels, sizes, self.baseline, ceiling, self.memory.doubled),
+            demand=self.demand,
+        )
 
     def group(self, height: Height, running: bool = False) -> MergedGroup:
         """A merged group that is yet empty."""
@@ -129,6 +139,8 @@ class Options:
     def alone(self, index: int, stop: int, resident: frozenset[str]) -> Iterator[Option]:
         """A layer alone, for each way to leave its outputs; `resident` are maps it reads."""
         layer = self.graph.layers[index]
+        if self.demand is not None and index in self.demand.members:
+            return
         states = [self.lives.states_of_output(name, stop) for name in layer.outputs]
         for way in product(*states):
             outputs = tuple(zip(layer.outputs, way, strict=True))
@@ -152,15 +164,39 @@ class Options:
         are resident; `residents` are the sets of resident maps that occur.
         """
         groups = Groups(self.group)
-        members: list[tuple[int, ...]] = []
-        for run in self.runs[start]:
-            before = members[run.parent] if run.parent >= 0 else ()
-            members.append(tuple(sorted((*before, run.layer))))
-            shape = self.shapes.of(members[-1])
+        for members, run in self._runs(start):
+            shape = self.shapes.of(members)
             outside = frozenset(shape.outside)
-            options = self._run(groups, members[-1], shape, run, residents)
+            options = self._run(groups, members, shape, run, residents)
             if options:
                 yield outside, options
+
+    def _runs(self, start: int) -> Iterator[tuple[tuple[int, ...], Run]]:
+        """The runs that begin at a cut with their layers; of what is demanded all or nothing."""
+        found: list[tuple[int, ...]] = []
+        demanded = () if self.demand is None else self.demand.members
+        for run in self.runs[start]:
+            before = found[run.parent] if run.parent >= 0 else ()
+            found.append(tuple(sorted((*before, run.layer))))
+            if not set(demanded) & set(found[-1]):
+                yield found[-1], run
+        stop = self._demanded_stop(start)
+        if stop is not None:
+            yield demanded, Run(-1, demanded[-1], stop, self.baseline.point(0, IMPOSSIBLE))
+
+    def _demanded_stop(self, start: int) -> int | None:
+        """The cut behind what is demanded, where this can begin at a cut."""
+        if self.demand is None:
+            return None
+        done, layers = self.lives.cuts.done, self.graph.layers
+        mask = sum(1 << index for index in self.demand.members)
+        reads = frozenset().union(*(self.reads[index] for index in self.demand.members))
+        makers = (i for i, layer in enumerate(layers) if not reads.isdisjoint(layer.outputs))
+        before = sum(1 << index for index in makers) & ~mask
+        there = done[start]
+        if there & mask or there & before != before or there | mask not in done:
+            return None
+        return done.index(there | mask)
 
     def _ways_to_leave(
         self, outgoing: tuple[str, ...], stop: int, sets: int
@@ -207,6 +243,7 @@ class Options:
         outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
         sizes = self.lives.size_bytes
         stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
+        maps = (*shape.outside, *(self.graph.layers[index].output for index in members[:-1]))
         pair = known.takes and (shape.outside[known.takes[0]], shape.outgoing[known.takes[1]])
         return {
             pattern: [
@@ -221,6 +258,7 @@ class Options:
                     known.ways,
                     here,
                     pair if shared else None,
+                    maps,
                 )
                 for q, local, costs, here, shared in options
             ]

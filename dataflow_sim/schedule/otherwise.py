@@ -25,9 +25,9 @@ from dataflow_sim.results_of_groups import Neighbour, Otherwise, Variant
 from dataflow_sim.schedule.allocation import Life, place_residents
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
-from dataflow_sim.schedule.estimate_rows import merged_schedules
+from dataflow_sim.schedule.estimate_tiles import group_schedules
 from dataflow_sim.schedule.group_explanation import held_bytes, live_set
-from dataflow_sim.schedule.layout import GroupRun, run_of, timetable_of
+from dataflow_sim.schedule.layout import GroupRun, run_of, walk_of
 from dataflow_sim.schedule.order import Precedence
 from dataflow_sim.schedule.plans import Plan
 from dataflow_sim.schedule.rearranged import Members, Rearranged, Rearranger
@@ -199,8 +199,12 @@ class Alternatives:
         room = self.capacity_bytes - held_bytes(self.schedule, self.number)
         run = self.assembler.placed(run, room)
         chosen = self.assembler.layout(run)
-        layers = merged_schedules(
-            self.assembler.options.tables, run, chosen.timetable, self.group.kept, self._history()
+        layers = group_schedules(
+            self.assembler.options.tables,
+            run,
+            chosen.buffers.walk,
+            self.group.kept,
+            self._history(),
         )
         group = replace(
             self.group,
@@ -236,7 +240,7 @@ class Alternatives:
                 continue
             if group.merged:
                 run = run_of(group, memory.doubled)
-                merged_schedules(tables, run, timetable_of(tables, run), group.kept, history)
+                group_schedules(tables, run, walk_of(tables, run), group.kept, history)
                 continue
             (index,), tiling = group.members, group.layers[0].tiling
             assert isinstance(tiling, LayerTiling)

@@ -36,6 +36,7 @@ import numpy as np
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.cuts import find_cuts, prefixes
+from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.fronts import Front, Fronts, Step, costs_at
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.options import Option, Options
@@ -61,6 +62,7 @@ class Planner:
         merged: bool,
         ceiling_bytes: int,
         pinned: frozenset[str] = frozenset(),
+        demand: Demand | None = None,
     ) -> None:
         self.graph = graph
         # what is pinned is so from one place of the network's own order to another
@@ -68,7 +70,7 @@ class Planner:
         self.lives = MapLives(graph, pinned, self.cuts)
         self.merged = merged
         self.objective = baseline.objective
-        self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged)
+        self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged, demand)
         self.ceiling_bytes = self.options.ceiling_bytes
         # by cut: states as they are come to, and after maps were dropped or kept
         count = len(self.cuts.done)
@@ -98,8 +100,10 @@ class Planner:
             self._expand(cut)
             progress(cut + 1, end)
         self._settle(end)
-        (last,) = self.settled[end].values()
-        return last.close(self.fronts)
+        found = list(self.settled[end].values())
+        if not found:  # what is demanded never fits
+            return self.fronts.join([])
+        return found[0].close(self.fronts)
 
     def _settle(self, cut: int) -> None:
         """Drop maps that are in both places, keep maps that are read again and again."""
@@ -177,6 +181,8 @@ class Planner:
 
     def _expand(self, cut: int) -> None:
         nodes = self.settled[cut]
+        if not nodes:  # no way leads here
+            return
         live = self.lives.live[cut]
         residents = {
             state: frozenset(n for n, held in zip(live, state, strict=True) if held != DRAM)

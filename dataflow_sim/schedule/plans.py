@@ -18,6 +18,7 @@ from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.merging import FINEST
 from dataflow_sim.schedule.options import Option, resident_of
 from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.types import Halo, PlaneTile
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Decision:
     states in which it leaves what it makes, `kept` what is loaded whole before it; the first
     map of `replaces` gives its place to the second, an output.  Of a merged group `streamed`
     are the layers whose kernels are fetched again in every firing; `running` says whether
-    layers carry their reductions that may.
+    layers carry their reductions that may; with a `tile` it runs by tiles of the plane, with
+    `halos` of maps from outside and of inner maps, in order.
     """
 
     members: tuple[int, ...]
@@ -40,6 +42,8 @@ class Decision:
     kept: tuple[str, ...]
     replaces: tuple[str, str] | None = None
     running: bool = False
+    tile: PlaneTile | None = None
+    halos: tuple[tuple[str, Halo], ...] = ()
 
 
 Plan = tuple[Decision, ...]
@@ -205,6 +209,8 @@ class Plans:
                 (*kept, *self.lives.pinned_by(option.members)),
                 option.takes if way.in_place else replaced(self.lives, option, resident),
                 way.running,
+                way.tile,
+                tuple(zip(option.maps, way.halos, strict=True)) if way.tile else (),
             )
             kept = []
             stands = dict(zip(live, actual, strict=True))

@@ -151,6 +151,13 @@ def layer_rows(layer: Layer) -> LayerRows:
     )
 
 
+def layer_columns(layer: Layer) -> tuple[RowNeeds, ...]:
+    """As the views of `layer_rows`, of the columns of a layer that is no sweep."""
+    _, axis = layer_axes(layer)
+    operands = (_operand_needs(axis, view.shape[3]) for view in layer.operands)
+    return (_input_needs(axis), *operands)
+
+
 class Obstacle(StrEnum):
     """Why a layer cannot run row by row.
 

@@ -29,6 +29,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
+from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.lives import DRAM, MapLives, shared_constants
 from dataflow_sim.schedule.objectives import DRAM_BITS, Objective
 from dataflow_sim.schedule.options import Options
@@ -141,6 +142,7 @@ class _Search:
     memory: MemoryOptions
     progress: Progress
     objective: Objective = DRAM_BITS
+    demand: Demand | None = None
 
     def prepare(self, policy: str) -> tuple[Baseline, Assembler]:
         """What every policy needs."""
@@ -152,19 +154,24 @@ class _Search:
     def curve(self, policy: str) -> Curve:
         """The curve of a policy."""
         baseline, assembler = self.prepare(policy)
+        names = POLICIES[1 : POLICIES.index(policy) + 1]
         fronts = [_layerwise_points(self.graph, baseline)]
+        if self.demand is not None:  # which no smaller policy knows
+            fronts, names = [], (policy,)
         ceiling = _EVERYTHING
         thinned: dict[str, None] = {}
         floor_bits = compulsory_bytes(self.graph) * 8
         shared = shared_constants(self.graph)
-        for name in POLICIES[1 : POLICIES.index(policy) + 1]:
+        for name in names:
             for pinned in dict.fromkeys((_NOTHING, shared)):
                 merge = name == "merged"
-                planner = Planner(self.graph, self.memory, baseline, merge, ceiling, pinned)
+                planner = Planner(
+                    *(self.graph, self.memory, baseline, merge, ceiling, pinned), self.demand
+                )
                 front = planner.search(self.progress)
                 fronts.append(_Found(front.local_bytes, front.costs, planner.plans.of))
                 thinned.update(dict.fromkeys(planner.thinned if not pinned else ()))
-                if self.objective.counts_bits and front.costs[-1] <= floor_bits:
+                if not self.demand and self.objective.counts_bits and front.costs[-1] <= floor_bits:
                     ceiling = int(front.local_bytes[-1])
         pricer = Pricer(assembler)
         points: tuple[CurvePoint, ...] = ()
@@ -227,13 +234,17 @@ def budget_curve(
     policy: str,
     progress: Progress = no_progress,
     objective: Objective = DRAM_BITS,
+    demand: Demand | None = None,
 ) -> Curve:
-    """The budget curve of a network under a named policy.  Raises InputError for others."""
+    """The budget curve of a network under a named policy.  Raises InputError for others.
+
+    Only `merged` knows demands; the curve is empty where what is demanded fits no memory.
+    """
     if policy not in POLICIES:
         raise InputError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
     with without_collection():
         anywhere = replace(memory, capacity_bytes=0)
-        return _Search(graph, anywhere, progress, objective).curve(policy)
+        return _Search(graph, anywhere, progress, objective, demand).curve(policy)
 
 
 def schedule_network(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.demands import Demand, Kernels
 from dataflow_sim.schedule.merging import (
     Groups,
     KernelSizes,
@@ -21,7 +22,10 @@ from dataflow_sim.schedule.merging import (
 )
 from dataflow_sim.schedule.pieces import floor_bits
 from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.tile_costs import tile_table
+from dataflow_sim.schedule.tile_regions import TiledGroup, TileFrame
 from dataflow_sim.schedule.timetable import RowTables
+from dataflow_sim.schedule.types import Buffering
 
 # stripes that a group is cut into where kernels are fetched again in each of them; fewer
 # choices for groups of more than SHORT_GROUP layers
@@ -106,6 +110,8 @@ class Trials:
     size_bytes: dict[str, int]
     baseline: Baseline
     ceiling_bytes: int
+    doubled: Buffering
+    demand: Demand | None = None
 
     def found(
         self,
@@ -155,16 +161,25 @@ class Trials:
                 ways.append(way)
 
         weights = first.weight_costs([()])[:2]
-        for running in self._whole(first, weights, pieces, everything):
-            try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
-        heights, sets, may = self._streamed(first, weights, pieces, everything)
-        chosen: Bools = np.any(may, axis=1)
-        if first.timetable.keeps_statistics:  # at some heights, and at others not
-            for one in np.flatnonzero(chosen).tolist():
-                group = groups.group(members, heights[one : one + 1], False)
-                try_out(group, sets, may[one : one + 1])
-        elif chosen.any():
-            try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
+        demand = self.demand if self.demand and self.demand.members == members else None
+        if demand is not None and demand.tile is not None:
+            self._by_tiles(members, demand, maps, local_parts, cost_parts, ways)
+        else:
+            whole = self._whole(first, weights, pieces, everything)
+            if demand is not None and demand.kernels is Kernels.REFETCH:
+                whole = []
+            for running in whole:
+                try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
+            heights, sets, may = self._streamed(first, weights, pieces, everything)
+            if demand is not None:
+                may[:, [some not in demand.sets(sets) for some in sets]] = False
+            chosen: Bools = np.any(may, axis=1)
+            if first.timetable.keeps_statistics:  # at some heights, and at others not
+                for one in np.flatnonzero(chosen).tolist():
+                    group = groups.group(members, heights[one : one + 1], False)
+                    try_out(group, sets, may[one : one + 1])
+            elif chosen.any():
+                try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
         if not ways:
             return Found([], None, [[] for _ in outside])
         local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)
@@ -181,6 +196,30 @@ class Trials:
             options[one].append((other, local[mine], costs[mine], here[mine], shared))
             start = stop
         return Found(ways, takes, options)
+
+    def _by_tiles(
+        self,
+        members: tuple[int, ...],
+        demand: Demand,
+        maps: tuple[Bools, Bools],
+        local_parts: list[Ints],
+        cost_parts: list[Ints],
+        ways: list[Way],
+    ) -> None:
+        """Note the ways of a group by tiles of the plane that are demanded."""
+        outside, going = maps
+        assert demand.tile is not None
+        frame = TileFrame(self.tables, members)
+        names = (*frame.outside, *frame.inner)
+        sets = demand.sets(streamed_sets(self.kernels, members))
+        for halos in demand.halos(len(names)):
+            group = TiledGroup(frame, demand.tile, dict(zip(names, halos, strict=True)))
+            table = tile_table(group, self.kernels, self.doubled, outside, going, sets)
+            local_parts.append(table.local_bytes)
+            cost_parts.append(self.baseline.objective.cost(members, table.dram_bits))
+            for some in sets:
+                own = tuple(members.index(index) for index in some)
+                ways.append(Way(None, own, False, False, demand.tile, halos))
 
     def _whole(
         self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from dataflow_sim.traffic import TrafficKey
 
@@ -92,18 +93,52 @@ class RowTiling:
     running: bool = False
 
 
+class Halo(StrEnum):
+    """What tiles of a map have in common with their neighbours (`tile_regions`).
+
+    CACHE      it stays in local memory, rows and columns
+    CACHE_X    columns stay, rows are made again
+    RECOMPUTE  all of it is made again: computed, or read from DRAM
+    """
+
+    CACHE = "cache"
+    CACHE_X = "cache-x"
+    RECOMPUTE = "recompute"
+
+
+class PlaneTile(NamedTuple):
+    """Rows and columns of the output of a merged group's last layer."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneTiling:
+    """How a layer runs inside a merged group by tiles of the plane.
+
+    `streamed` says that the kernel is fetched again in each of `firings`, by tiles of
+    `output_channel_tile` channels; otherwise it stays and a firing is one step.
+    """
+
+    streamed: bool
+    output_channel_tile: int
+    firings: int
+    steps: int
+
+
 @dataclass(frozen=True, slots=True)
 class LayerSchedule:
     """One layer's tiling with what the closed form says it costs.
 
-    `traffic_bits` are the DRAM bits by tensor and reason, `macs_executed` includes rows
-    recomputed for overlapping pooling windows; `local_bits` are the bits in and out of
+    `traffic_bits` are the DRAM bits by tensor and reason, `macs_executed` includes what is
+    recomputed for overlapping pooling windows and halos; `local_bits` are the bits in and out of
     local memory, by DMA and by steps; `accumulator_bytes` are what its partial sums take of
     an accumulator memory.
     """
 
     layer: str
-    tiling: LayerTiling | RowTiling
+    tiling: LayerTiling | RowTiling | PlaneTiling
     traffic_bits: Mapping[TrafficKey, int]
     macs_executed: int
     local_bits: int
@@ -128,7 +163,8 @@ class Group:
     """Layers executed together: indices in the network's order, as they fire within a stripe.
 
     A group of one layer with a `LayerTiling` runs its loop nest; any other is merged:
-    `stripe_rows` rows of its input at a time, None for the finest timetable.  Of its maps
+    `stripe_rows` rows of its input at a time, None for the finest timetable, or by tiles of
+    the plane of its last layer's output, with a halo for each map but this.  Of its maps
     those in `resident` are whole in local memory while it runs, those in `stored` are
     written to DRAM, those in `kept` are loaded whole before it and stay; weights that stand are
     among the resident, and among the kept where they are brought.  Its own buffers lie in
@@ -145,6 +181,8 @@ class Group:
     kept: tuple[str, ...]
     address: int
     local_bytes: int
+    tile: PlaneTile | None = None
+    halos: tuple[tuple[str, Halo], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ producing layer of a store is that of the last step which wrote it.  Elements ar
 on a grid of all region borders that occur (coordinate compression), exactly.
 
 Conservation, asserted on every run: what is loaded is consumed; a map is written before it
-is loaded; every layer makes as many elements as its outputs have, and what it makes is
-stored whole or not at all; every element of a network output is stored exactly once; a running
-reduction takes every row of its layer's body once.
+is loaded; every layer makes each element of its outputs once, or where it makes some again leaves
+none out, and what it makes is stored whole or not at all; every element of a network output is
+stored exactly once; a running reduction takes every row of its layer's body once.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from dataflow_sim.program.instructions import (
     Store,
     Stream,
 )
+from dataflow_sim.simulate.grid import Grid
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _FIRST_AGAIN = {
@@ -95,58 +96,6 @@ class Ledger:
         return {key: -(-bits // 8) for key, bits in totals.items()}
 
 
-def _borders(span: Span) -> range:
-    return range(span.start, span.stop) if span.step > 1 else range(0)
-
-
-def _steps_between(ordered: list[int]) -> npt.NDArray[np.int64]:
-    edges = np.array(ordered, np.int64)
-    return edges[1:] - edges[:-1]
-
-
-class _Grid:
-    """One tensor's elements on the grid of all borders that its transfers draw."""
-
-    def __init__(self, boxes: list[Box]) -> None:
-        self.edges: list[dict[int, int]] = []
-        lengths = []
-        for axis in range(4):
-            borders: set[int] = set()
-            for box in boxes:
-                span = box[axis]
-                borders.update((span.start, span.stop))
-                for index in _borders(span):
-                    borders.update((index, index + 1))
-            ordered = sorted(borders)
-            self.edges.append({edge: cell for cell, edge in enumerate(ordered)})
-            lengths.append(_steps_between(ordered))
-        n, c, h, w = lengths
-        self.volume: npt.NDArray[np.int64] = (
-            n[:, None, None, None] * c[:, None, None] * h[:, None] * w
-        )
-
-    def cells(self, box: Box) -> tuple[slice | npt.NDArray[np.int64], ...]:
-        """The box as an index into the grid's arrays."""
-        index: list[slice | list[int]] = []
-        strided = False
-        for edges, span in zip(self.edges, box, strict=True):
-            if span.step == 1:
-                index.append(slice(edges[span.start], edges[span.stop]))
-            else:
-                strided = True
-                index.append([edges[i] for i in range(span.start, span.stop, span.step)])
-        if not strided:
-            return tuple(part for part in index if isinstance(part, slice))
-        full = [
-            list(range(part.start, part.stop)) if isinstance(part, slice) else part
-            for part in index
-        ]
-        return tuple(np.ix_(*full))
-
-    def empty(self) -> npt.NDArray[np.bool_]:
-        return np.zeros(self.volume.shape, bool)
-
-
 @lru_cache(maxsize=65536)
 def _multiplications(window: Window, axis: int, sizes: tuple[int, int], low: int, high: int) -> int:
     """Multiplications along an axis for body elements [low, high); `sizes` of input and body."""
@@ -167,13 +116,14 @@ def _multiplications(window: Window, axis: int, sizes: tuple[int, int], low: int
 class _Counter:
     program: Program
     progress: Progress
-    grids: dict[str, _Grid] = field(init=False)
+    grids: dict[str, Grid] = field(init=False)
     reads: list[int] = field(init=False)
     writes: list[int] = field(init=False)
     macs: list[int] = field(init=False)
     steps: list[int] = field(init=False)
     made: list[int] = field(init=False)
     pooled: list[int] = field(init=False)
+    spans: list[tuple[set[Span], set[Span]]] = field(init=False)
     seen: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
@@ -185,11 +135,12 @@ class _Counter:
         layers = len(self.program.layers)
         self.reads, self.writes, self.macs = ([0] * layers for _ in range(3))
         self.steps, self.made, self.pooled = ([0] * layers for _ in range(3))
+        self.spans = [(set(), set()) for _ in range(layers)]
         boxes: dict[str, list[Box]] = defaultdict(list)
         for instruction in self.program.instructions:
             if isinstance(instruction, Load | Store):
                 boxes[instruction.tensor].append(instruction.box)
-        self.grids = {name: _Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
+        self.grids = {name: Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
         self.buffers = {each.alloc.buffer: each.alloc for each in self.program.stands}
 
     def run(self) -> Ledger:
@@ -232,14 +183,20 @@ class _Counter:
                 bits = sums.box.elements * self.buffers[sums.buffer].bits
                 self.reads[layer] += 0 if step.first else bits
                 self.writes[layer] += 0 if step.last else bits
-        self.writer[(step.result if sums is None or step.last else sums).buffer] = layer
-        if step.last:
-            output = self.program.tensors[self.program.layers[layer].output]
-            if self._is_local(step.result.buffer):
-                self.writes[layer] += step.result.box.elements * output.local_bits
-            elif sums is None or sums.buffer != step.result.buffer:
+        parts = (step.result, *step.more)
+        for part in parts if sums is None or step.last else (sums,):
+            self.writer[part.buffer] = layer
+        output = self.program.tensors[self.program.layers[layer].output]
+        if sum(part.box.elements for part in parts) != step.made.elements:
+            raise ProgramError(f"the parts of a result of '{output.name}' make up no box")
+        for part in parts if step.last else ():
+            if self._is_local(part.buffer):
+                self.writes[layer] += part.box.elements * output.local_bits
+            elif sums is None or sums.buffer != part.buffer:
                 raise ProgramError(f"a result of '{output.name}' lies where no partial sums were")
-            self.made[layer] += step.result.box.elements
+            self.made[layer] += part.box.elements
+            for spans, span in zip(self.spans[layer], part.box[2:], strict=True):
+                spans.add(span)
         if step.body_rows is not None:
             self.pooled[layer] += step.result.box.elements * step.body_rows.length
         self.macs[layer] += self._macs(step)
@@ -260,6 +217,17 @@ class _Counter:
             self.writes[step.layer] += part.box.elements * self.buffers[part.buffer].bits
             self.made[step.layer] += part.box.elements
         self.steps[step.layer] += 1
+
+    def _covered(self, number: int) -> bool:
+        """Whether the steps of a layer leave no row or column of its output out."""
+        shape = self.program.layers[number].output_shape
+        for spans, size in zip(self.spans[number], shape[2:], strict=True):
+            top = 0
+            for span in sorted(spans):
+                top = max(top, span.stop) if span.start <= top else top
+            if top < size:
+                return False
+        return True
 
     def _is_local(self, buffer: int) -> bool:
         return self.buffers[buffer].memory is Memory.LOCAL
@@ -348,7 +316,7 @@ class _Counter:
         layer = self.program.layers[step.layer]
         if not step.kernel:
             return 0
-        box = step.sums.box if step.sums is not None else step.result.box
+        box = step.sums.box if step.sums is not None else step.made
         pooled = layer.pool if step.sums is None or step.body_rows is not None else None
         boxes = [part.box for part in step.kernel]
         macs = box.batch.length * sum(b.batch.length * b.channel.length for b in boxes)
@@ -373,10 +341,13 @@ class _Counter:
                 self.macs[number] += layer.stated_macs * self.made[number] // whole
 
     def _check_outputs(self) -> None:
-        for layer, made, pooled in zip(self.program.layers, self.made, self.pooled, strict=True):
+        counts = zip(self.program.layers, self.made, self.pooled, strict=True)
+        for number, (layer, made, pooled) in enumerate(counts):
             tensors = [self.program.tensors[name] for name in layer.outputs]
-            if made != sum(tensor.elements for tensor in tensors):
-                raise ProgramError(f"layer '{layer.name}' makes {made} elements")
+            whole = sum(tensor.elements for tensor in tensors)
+            # halos may be computed again, but nothing is left out
+            if made < whole or (made > whole and not self._covered(number)):
+                raise ProgramError(f"layer '{layer.name}' makes {made} elements of {whole}")
             if pooled not in (0, made * layer.body_shape[2]):
                 raise ProgramError(f"layer '{layer.name}' pools {pooled} elements, row by row")
             for tensor in tensors:

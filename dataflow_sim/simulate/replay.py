@@ -265,7 +265,7 @@ class _Machine:
 
     def _compute(self, step: Compute) -> None:
         layer = self.program.layers[step.layer]
-        result = step.result.box
+        result = step.made
         wanted = ((result.row.start, result.row.stop), (result.column.start, result.column.stop))
         body = wanted
         if layer.pool is not None:
@@ -289,7 +289,11 @@ class _Machine:
         if layer.pool is not None:
             size = (layer.body_shape[2], layer.body_shape[3])
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
-        self._write(step.result, value, self._ids(layer.output, result))
+        ids = self._ids(layer.output, result)
+        for part in (step.result, *step.more):
+            spans = zip(part.box, result, strict=True)
+            place = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in spans)
+            self._write(part, value[place], ids[place])
 
     def _run_on(self, layer: Layer, step: Compute, value: Array, column: int) -> None:
         """Pool finished rows of the body, which begin at `column`, into running results.
@@ -349,12 +353,12 @@ class _Machine:
         assert layer.weight is not None
         parts = [self._read(part, self._ids(layer.weight, part.box)) for part in step.kernel]
         kernel = np.concatenate(parts)
-        groups = max(1, step.result.box.channel.length // layer.output_channels_per_group)
+        groups = max(1, step.made.channel.length // layer.output_channels_per_group)
         return convolve(layer, tile, held, kernel, body, groups)
 
     def _finish(self, layer: Layer, step: Compute, value: Array) -> Array:
         """Bias, then everything that is folded behind the body."""
-        box = step.result.box.channel
+        box = step.made.channel
         channels = self._channels(step.output_vectors, layer.output_vectors, box.start, box.stop)
         attributes = dict(layer.attributes)
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
