@@ -25,9 +25,13 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dataflow_sim.schedule.frontier import pareto
 from dataflow_sim.schedule.rows import Ints
+
+# there are many fronts, and all are kept
+Places = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +44,9 @@ class Front:
 
     local_bytes: Ints
     costs: Ints
-    source: Ints
-    choice: Ints
-    step: Ints
+    source: Places
+    choice: Places
+    step: Places
 
 
 class Step(NamedTuple):
@@ -72,7 +76,8 @@ class Fronts:
         What is above the ceiling is left out.
         """
         if not steps:
-            return Front(*(np.zeros(0, np.int64) for _ in range(5)))
+            nothing, nowhere = np.zeros(0, np.int64), np.zeros(0, np.int32)
+            return Front(nothing, nothing, nowhere, nowhere, nowhere)
         if len(steps) == 1 and len(steps[0].costs) == 1:
             (step,) = steps
             front = self._fronts[step.front]
@@ -109,13 +114,14 @@ class Fronts:
             keep = pareto(local, joint)
             local, joint, index, point = local[keep], joint[keep], index[keep], point[keep]
         taken = owner[point]
-        return Front(local, joint, index - starts[line[point]], point - begins[taken], taken)
+        places = (index - starts[line[point]], point - begins[taken], taken)
+        return Front(local, joint, *(each.astype(np.int32) for each in places))
 
 
 def _raised(front: Front, step: Step) -> Front:
     """A front behind a step of one point that needs no more memory than it."""
-    places = np.arange(len(front.costs))
-    none = np.zeros(len(places), np.int64)
+    places = np.arange(len(front.costs), dtype=np.int32)
+    none = np.zeros(len(places), np.int32)
     return Front(front.local_bytes, front.costs + step.costs[0], places, none, none)
 
 

@@ -88,12 +88,12 @@ class Planner:
 
     def search(self, progress: Progress) -> Front:
         """The front of the whole network."""
-        zero = _NOTHING
+        zero, none = _NOTHING, np.zeros(1, np.int32)
         pinned = [self.graph.tensors[name] for name in sorted(self.lives.pinned)]
         bits = zero + sum(tensor.elements * tensor.bits for tensor in pinned)
         bits = self.objective.transfer(bits)
         start = tuple(initial_state(self.lives, name) for name in self.lives.live[0])
-        self.arrived[0][start] = Node(front=Front(zero, bits, zero, zero, zero))
+        self.arrived[0][start] = Node(front=Front(zero, bits, none, none, none))
         end = len(self.cuts.done) - 1
         for cut in range(end):
             self._settle(cut)
