@@ -25,7 +25,7 @@ from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.tile_costs import tile_table
 from dataflow_sim.schedule.tile_regions import TiledGroup, TileFrame
 from dataflow_sim.schedule.timetable import RowTables
-from dataflow_sim.schedule.types import Buffering
+from dataflow_sim.schedule.types import Buffering, PlaneTile
 
 # stripes that a group is cut into where kernels are fetched again in each of them; fewer
 # choices for groups of more than SHORT_GROUP layers
@@ -121,105 +121,34 @@ class Trials:
         maps: tuple[Bools, Bools],
         dies: tuple[bool, ...],
     ) -> Found:
-        """What groups of one shape can do; ways name layers by their places in the group."""
-        outside, going = maps
+        """What groups of one shape can do; ways name layers by their places in the group.
+
+        `pieces` are the costs that a group must beat, by budget; `maps` tell by choice which maps
+        from outside are resident, and which outgoing ones are resident and which are stored.
+        """
         first = groups.group(members, None, False)
-        everything = floor_bits(self.tables.graph, first)
-        takes = self._takes(first, dies)
-        shares = np.zeros((len(outside), len(going), 1), bool)
-        taken_bytes = 0
-        if takes is not None:
-            shares[:, :, 0] = outside[:, takes[0]][:, None] & going[:, takes[1], 0]
-            taken_bytes = self.size_bytes[first.timetable.outside()[takes[0]].name]
-        local_parts, cost_parts = [], []
-        ways: list[Way] = []
-
-        def try_out(group: MergedGroup, sets: list[tuple[int, ...]], may: Bools) -> None:
-            """Note the ways of a group, by height and set, that pay where they may."""
-            table = group.table(outside, going, sets)
-            through = self.baseline.objective.cost(members, table.weight_bits + everything)
-            in_place = np.zeros(len(may), bool)
-            if takes is not None:
-                made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
-                in_place |= group.overwrites(made, taken)
-            shape = (len(outside), len(going), *may.shape)
-            need = table.local_bytes.reshape(shape)
-            if in_place.any():
-                need = need - (shares * taken_bytes)[..., None] * in_place[:, None]
-            pays = (through < self.baseline.at(pieces, need)) & (need <= self.ceiling_bytes) & may
-            found = pays.any(axis=(0, 1))
-            if not found.any():
-                return
-            local_parts.append(np.where(pays, need, _NEVER)[:, :, found])
-            costs = table.dram_bits.reshape(shape)[:, :, found]
-            cost_parts.append(self.baseline.objective.cost(members, costs))
-            height = group.height
-            heights = height if isinstance(height, tuple) else (height,)
-            for one, streamed in np.argwhere(found).tolist():
-                own = tuple(members.index(index) for index in sets[streamed])
-                way = Way(heights[one], own, group.timetable.running, bool(in_place[one]))
-                ways.append(way)
-
-        weights = first.weight_costs([()])[:2]
+        trial = _Trial(self, first, pieces, maps, self._takes(first, dies))
         demand = self.demand if self.demand and self.demand.members == members else None
         if demand is not None and demand.tile is not None:
-            self._by_tiles(members, demand, maps, local_parts, cost_parts, ways)
-        else:
-            whole = self._whole(first, weights, pieces, everything)
-            if demand is not None and demand.kernels is Kernels.REFETCH:
-                whole = []
-            for running in whole:
-                try_out(groups.group(members, None, running), [()], np.ones((1, 1), bool))
-            heights, sets, may = self._streamed(first, weights, pieces, everything)
-            if demand is not None:
-                may[:, [some not in demand.sets(sets) for some in sets]] = False
-            chosen: Bools = np.any(may, axis=1)
-            if first.timetable.keeps_statistics:  # at some heights, and at others not
-                for one in np.flatnonzero(chosen).tolist():
-                    group = groups.group(members, heights[one : one + 1], False)
-                    try_out(group, sets, may[one : one + 1])
-            elif chosen.any():
-                try_out(groups.group(members, heights, False).at(chosen), sets, may[chosen])
-        if not ways:
-            return Found([], None, [[] for _ in outside])
-        local, costs = np.concatenate(local_parts, axis=2), np.concatenate(cost_parts, axis=2)
-        order, kept = _best_ways(local, costs)
-        p, q, rank = kept.nonzero()
-        here = order[p, q, rank]
-        local, costs = local[p, q, here], costs[p, q, here]
-        options: list[list[tuple[int, Ints, Ints, Ints, bool]]] = [[] for _ in outside]
-        ends = np.flatnonzero(np.append((p[1:] != p[:-1]) | (q[1:] != q[:-1]), True)) + 1
-        start = 0
-        for stop in ends.tolist():
-            mine, one, other = slice(start, stop), int(p[start]), int(q[start])
-            shared = bool(shares[one, other, 0])
-            options[one].append((other, local[mine], costs[mine], here[mine], shared))
-            start = stop
-        return Found(ways, takes, options)
-
-    def _by_tiles(
-        self,
-        members: tuple[int, ...],
-        demand: Demand,
-        maps: tuple[Bools, Bools],
-        local_parts: list[Ints],
-        cost_parts: list[Ints],
-        ways: list[Way],
-    ) -> None:
-        """Note the ways of a group by tiles of the plane that are demanded."""
-        outside, going = maps
-        assert demand.tile is not None
-        frame = TileFrame(self.tables, members)
-        names = (*frame.outside, *frame.inner)
-        sets = demand.sets(streamed_sets(self.kernels, members))
-        for halos in demand.halos(len(names)):
-            group = TiledGroup(frame, demand.tile, dict(zip(names, halos, strict=True)))
-            table = tile_table(group, self.kernels, self.doubled, outside, going, sets)
-            local_parts.append(table.local_bytes)
-            cost_parts.append(self.baseline.objective.cost(members, table.dram_bits))
-            for some in sets:
-                own = tuple(members.index(index) for index in some)
-                ways.append(Way(None, own, False, False, demand.tile, halos))
+            trial.by_tiles(demand, demand.tile)
+            return trial.found()
+        weights = first.weight_costs([()])[:2]
+        whole = self._whole(first, weights, pieces, trial.everything)
+        if demand is not None and demand.kernels is Kernels.REFETCH:
+            whole = []
+        for running in whole:
+            trial.by_rows(groups.group(members, None, running), [()], np.ones((1, 1), bool))
+        heights, sets, may = self._streamed(first, weights, pieces, trial.everything)
+        if demand is not None:
+            may[:, [some not in demand.sets(sets) for some in sets]] = False
+        chosen: Bools = np.any(may, axis=1)
+        if first.timetable.keeps_statistics:  # at some heights, and at others not
+            for one in np.flatnonzero(chosen).tolist():
+                group = groups.group(members, heights[one : one + 1], False)
+                trial.by_rows(group, sets, may[one : one + 1])
+        elif chosen.any():
+            trial.by_rows(groups.group(members, heights, False).at(chosen), sets, may[chosen])
+        return trial.found()
 
     def _whole(
         self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
@@ -272,3 +201,99 @@ class Trials:
                 if same and group.overwrites(made, taken):
                     return number, place
         return None
+
+
+class _Trial:
+    """The ways of one group that pay, as they are tried.
+
+    `takes` are the places of a map from outside and of an outgoing one that may take its place.
+    """
+
+    def __init__(
+        self,
+        trials: Trials,
+        first: MergedGroup,
+        pieces: Ints,
+        maps: tuple[Bools, Bools],
+        takes: tuple[int, int] | None,
+    ) -> None:
+        self.trials = trials
+        self.members = first.members
+        self.pieces = pieces
+        self.outside, self.going = maps
+        self.takes = takes
+        self.everything = floor_bits(trials.tables.graph, first)
+        self.shares = np.zeros((len(self.outside), len(self.going), 1), bool)
+        self.taken_bytes = 0
+        if takes is not None:
+            self.shares[:, :, 0] = self.outside[:, takes[0]][:, None] & self.going[:, takes[1], 0]
+            self.taken_bytes = trials.size_bytes[first.timetable.outside()[takes[0]].name]
+        self.ways: list[Way] = []
+        self._local: list[Ints] = []
+        self._costs: list[Ints] = []
+
+    def by_rows(self, group: MergedGroup, sets: list[tuple[int, ...]], may: Bools) -> None:
+        """Note the ways of a group by rows, by height and set, that pay where they may."""
+        trials, takes = self.trials, self.takes
+        cost = trials.baseline.objective.cost
+        table = group.table(self.outside, self.going, sets)
+        through = cost(self.members, table.weight_bits + self.everything)
+        in_place = np.zeros(len(may), bool)
+        if takes is not None:
+            made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
+            in_place |= group.overwrites(made, taken)
+        shape = (len(self.outside), len(self.going), *may.shape)
+        need = table.local_bytes.reshape(shape)
+        if in_place.any():
+            need = need - (self.shares * self.taken_bytes)[..., None] * in_place[:, None]
+        pays = (through < trials.baseline.at(self.pieces, need)) & may
+        pays &= need <= trials.ceiling_bytes
+        found = pays.any(axis=(0, 1))
+        if not found.any():
+            return
+        self._local.append(np.where(pays, need, _NEVER)[:, :, found])
+        self._costs.append(cost(self.members, table.dram_bits.reshape(shape)[:, :, found]))
+        heights = group.height if isinstance(group.height, tuple) else (group.height,)
+        for one, streamed in np.argwhere(found).tolist():
+            own = self._places(sets[streamed])
+            running = group.timetable.running
+            self.ways.append(Way(heights[one], own, running, bool(in_place[one])))
+
+    def by_tiles(self, demand: Demand, tile: PlaneTile) -> None:
+        """Note the ways of a group by tiles of the plane that are demanded."""
+        trials = self.trials
+        frame = TileFrame(trials.tables, self.members)
+        names = (*frame.outside, *frame.inner)
+        sets = demand.sets(streamed_sets(trials.kernels, self.members))
+        for halos in demand.halos(len(names)):
+            group = TiledGroup(frame, tile, dict(zip(names, halos, strict=True)))
+            table = tile_table(
+                group, trials.kernels, trials.doubled, self.outside, self.going, sets
+            )
+            self._local.append(table.local_bytes)
+            self._costs.append(trials.baseline.objective.cost(self.members, table.dram_bits))
+            self.ways += [
+                Way(None, self._places(some), False, tile=tile, halos=halos) for some in sets
+            ]
+
+    def _places(self, streamed: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(self.members.index(index) for index in streamed)
+
+    def found(self) -> Found:
+        """The fronts of all ways noted."""
+        if not self.ways:
+            return Found([], None, [[] for _ in self.outside])
+        local, costs = np.concatenate(self._local, axis=2), np.concatenate(self._costs, axis=2)
+        order, kept = _best_ways(local, costs)
+        p, q, rank = kept.nonzero()
+        here = order[p, q, rank]
+        local, costs = local[p, q, here], costs[p, q, here]
+        options: list[list[tuple[int, Ints, Ints, Ints, bool]]] = [[] for _ in self.outside]
+        ends = np.flatnonzero(np.append((p[1:] != p[:-1]) | (q[1:] != q[:-1]), True)) + 1
+        start = 0
+        for stop in ends.tolist():
+            mine, one, other = slice(start, stop), int(p[start]), int(q[start])
+            shared = bool(self.shares[one, other, 0])
+            options[one].append((other, local[mine], costs[mine], here[mine], shared))
+            start = stop
+        return Found(self.ways, self.takes, options)
