@@ -64,6 +64,7 @@ ONLY_IN = {
     "pandas": {"report"},
     "click": {"cli"},
     "rich": {"cli"},
+    "ortools": {"schedule.exact", "schedule.exact_model"},
     "ruamel": {"hardware"},
     "pydantic": {"hardware"},
 }

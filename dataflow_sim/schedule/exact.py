@@ -1,0 +1,286 @@
+"""The exact search: the best schedule in one local memory, with a proof, by integer programming.
+
+The fast search (`planner`) keeps the states of all live maps together, and on wide networks
+it keeps only the most promising of them.  Here the same space is an integer program in
+which every map has variables of its own, solved by OR-tools' CP-SAT.
+
+Variables, all 0 or 1, for one memory of S bytes:
+
+    x[a, i]      arc a of `exact_space` is taken by its choice i: which of the maps it reads are
+                 local, in which states it leaves its outputs, which point of its front
+    h[a, m, s]   map m is local while arc a runs, in state s: in local memory alone, or in both
+    k[c, m]      map m is loaded whole at cut c, and stays
+
+Constraints:
+
+    a path       of one arc out of the first cut; as many arcs into each other cut as out
+                 of it, one into the last
+    maps         at each cut, for each map and state: what comes (held by the arcs into the cut, or
+                 left by them as their output) is what goes (held by the arcs out of it).  What is
+                 in both places may come and not go (a drop), and may go without having come (k)
+    an arc       holds a map that it reads if and only if it was taken by such a choice, any other
+                 map only if it was taken, each in one state at most
+    memory       sum over other maps of h[a, m, s] bytes(m)  <=  sum over i of x[a, i] room(a, i)
+
+              h[a, m, LOCAL]   cut   h[b, m, LOCAL]
+        ── arc a ───────────────●─────────────── arc b ──
+              x[a, i] leaves m          x[b, j] finds m local
+
+A map that is in neither state is in DRAM.  What is in local memory alone is held by every arc up to
+its last reader, so that an arc that does not find a map local may read it from DRAM.
+What is minimised is the sum of the DRAM bits of all x and k, the fast search's cost.
+
+What it proves: no schedule of the space moves fewer bytes than `bound_bytes`: orders, groups,
+tilings, stripes, states, as the fast search knows them (0008 says what is left out of it)
+and with the fast search's cuts, but without its limit on states.  Memory is the sum of what is
+held at once, as in the fast search: a bound for every assignment of addresses.  What it does
+not prove: anything about schedules outside the space; `compulsory_bytes` bounds these.  The
+schedule found gets addresses like any other; where they do not fit S it is of no use, and
+the fast search's stands.
+
+The solver works with one thread, a fixed seed and a limit that counts its work, not the
+clock: same input, same output, for one version of OR-tools.
+
+Source: unit flows with side constraints, cf. Ahuja, Magnanti, Orlin, "Network Flows" (1993),
+chapter 16; schedules as paths through cuts as in `cuts`.  The formulation is this project's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dataflow_sim.errors import InputError
+from dataflow_sim.garbage import without_collection
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.bounds import compulsory_bytes
+from dataflow_sim.schedule.cuts import find_cuts, prefixes
+from dataflow_sim.schedule.exact_model import add_hint, exact_model, plan_of, steps_of
+from dataflow_sim.schedule.exact_space import MAXIMUM_SETS, ExactSpace
+from dataflow_sim.schedule.lives import MapLives, shared_constants
+from dataflow_sim.schedule.options import Options
+from dataflow_sim.schedule.plans import Plan
+from dataflow_sim.schedule.search import (
+    POLICIES,
+    Curve,
+    Progress,
+    budget_curve,
+    no_progress,
+    schedule_on,
+)
+from dataflow_sim.schedule.types import MemoryOptions, Schedule
+
+if TYPE_CHECKING:
+    from ortools.sat.python.cp_model import CpSolver
+
+INSTALL = (
+    "the exact search needs OR-tools, which is not installed; "
+    "install the extra: pip install 'dataflow-sim[exact]'"
+)
+MAXIMUM_WORK = 86_400
+_SEED = 1
+_EVERYTHING = 1 << 60
+
+
+def solver_module() -> Any:
+    """OR-tools' CP-SAT.  Raises InputError that tells how to install it."""
+    try:
+        from ortools.sat.python import cp_model
+    except ImportError as error:
+        raise InputError(INSTALL) from error
+    return cp_model
+
+
+class Solved(NamedTuple):
+    """What the solver found in one memory, in DRAM bits.
+
+    Nothing in the space moves fewer than `bound_bits`.  `plan` moves `plan_bits`; it is None where
+    nothing was found that moves fewer than what was known.  `crowded` tells that not all sets of
+    local maps were looked at; `arcs` and `choices` are the size of the program, 0 where none was
+    needed.
+    """
+
+    plan: Plan | None
+    plan_bits: int
+    bound_bits: int
+    crowded: bool
+    arcs: int
+    choices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is proved of a schedule, by the exact search in its space.
+
+    `status` is `optimal` (nothing in the space moves fewer bits), `unplaced` (the least sum of
+    bytes held at once is within the memory, its addresses are not), or `stopped` (at the limit of
+    the solver's work).  `fast_bytes` are those of the fast search, `found_bytes` the least
+    that the solver saw, wherever its addresses end; `dram_bytes` are those of the schedule taken.
+    """
+
+    status: str
+    bound_bytes: int
+    dram_bytes: int
+    fast_bytes: int
+    found_bytes: int
+    arcs: int
+    choices: int
+    left_out: tuple[str, ...]
+
+
+def solve(
+    space: ExactSpace, capacity_bytes: int, known: tuple[Plan, int], floor_bits: int, work: float
+) -> Solved:
+    """The best plan in a memory, if it moves fewer bits than a known one.
+
+    `known` is a plan that fits, and its bits; `floor_bits` is a number below which nothing is;
+    `work` limits the solver's deterministic time.  Raises InputError without OR-tools.
+    """
+    cp_model = solver_module()
+    plan, bits = known
+    given = {
+        start: [frozenset(decision.resident.intersection(space.may_be_local(start)))]
+        for start, _, decision in steps_of(space, plan)
+    }
+    arcs, crowded = space.arcs(capacity_bytes, given)
+    made = exact_model(space, arcs, cp_model.CpModel())
+    add_hint(made, plan)
+    tensors = [space.options.graph.tensors[name] for name in sorted(space.options.lives.pinned)]
+    always = sum(tensor.elements * tensor.bits for tensor in tensors)
+    solver: CpSolver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = _SEED
+    solver.parameters.linearization_level = 2
+    solver.parameters.max_deterministic_time = work
+    status = solver.solve(made.model)
+    size = (crowded, len(arcs), sum(len(arc.choices) for arc in arcs))
+    if status == cp_model.INFEASIBLE:
+        return Solved(None, bits, bits, *size)
+    # the bound is a whole number that comes as a float, exact below 2**53
+    bound = min(max(floor_bits, round(solver.best_objective_bound) + always), bits)
+    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        least = round(solver.objective_value) + always
+        if least < bits:
+            return Solved(plan_of(made, solver), least, bound, *size)
+    return Solved(None, bits, bound, *size)
+
+
+def _space(
+    graph: NetworkGraph, memory: MemoryOptions, policy: str, pinned: frozenset[str]
+) -> ExactSpace:
+    """The space of a policy in one memory."""
+    cuts = prefixes(len(graph.layers)) if pinned else find_cuts(graph)
+    anywhere = replace(memory, capacity_bytes=0)
+    baseline = Baseline(graph, anywhere)
+    lives = MapLives(graph, pinned, cuts)
+    options = Options(graph, anywhere, lives, baseline, _EVERYTHING, policy == "merged")
+    ceiling = min(options.ceiling_bytes, memory.capacity_bytes)
+    options.trials = replace(options.trials, ceiling_bytes=ceiling)
+    return ExactSpace(options)
+
+
+def _bits(schedule: Schedule) -> int:
+    return sum(sum(layer.traffic_bits.values()) for layer in schedule.layers)
+
+
+def _solved(
+    graph: NetworkGraph,
+    memory: MemoryOptions,
+    policy: str,
+    known: tuple[Plan, int],
+    work: float,
+) -> tuple[Solved, tuple[str, ...]]:
+    """The best of all spaces of a policy, and what was left out of them, one sentence each.
+
+    As in the fast search, constants that several layers read like maps are pinned, or not.
+    """
+    plan, bits = known
+    floor_bits = compulsory_bytes(graph) * 8
+    if bits <= floor_bits:
+        return Solved(None, bits, bits, False, 0, 0), ()
+    left_out: dict[str, None] = {}
+    solved = []
+    for pinned in dict.fromkeys((frozenset[str](), shared_constants(graph))):
+        space = _space(graph, memory, policy, pinned)
+        solved.append(solve(space, memory.capacity_bytes, (plan, bits), floor_bits, work))
+        cuts = space.options.lives.cuts
+        if not (cuts.complete or pinned):
+            left_out[f"orders: those along the fast search's {len(cuts.done):,} cuts"] = None
+        if solved[-1].crowded:
+            left_out[
+                f"states: of more than {MAXIMUM_SETS} sets of local maps at a cut those of the "
+                "first maps alone"
+            ] = None
+    best = min(solved, key=lambda each: each.plan_bits)
+    return Solved(
+        best.plan,
+        best.plan_bits,
+        min(each.bound_bits for each in solved),
+        any(each.crowded for each in solved),
+        sum(each.arcs for each in solved),
+        sum(each.choices for each in solved),
+    ), tuple(left_out)
+
+
+def _placed(curve: Curve, plan: Plan, fast: Schedule, capacity_bytes: int) -> Schedule:
+    """The schedule of a plan where that moves fewer bits and has addresses, else the fast one."""
+    found = curve.assembler.assemble(plan, capacity_bytes, capacity_bytes)
+    if found.local_bytes > capacity_bytes or _bits(found) >= _bits(fast):
+        return fast
+    return replace(found, memory=fast.memory, thinned=fast.thinned)
+
+
+def check_work(policy: str, work: float) -> None:
+    """Raise InputError for a policy without a search, or a limit that is none."""
+    if policy not in POLICIES[1:]:
+        raise InputError(
+            f"--exact goes with --policy {' or '.join(POLICIES[1:])}, not with '{policy}': where "
+            "every layer is alone and every map in DRAM there is nothing to search"
+        )
+    if not 0 < work <= MAXIMUM_WORK:
+        raise InputError(
+            f"--exact-seconds is {work:g}; give a number above 0 and at most {MAXIMUM_WORK:,}"
+        )
+
+
+def schedule_exactly(
+    graph: NetworkGraph,
+    memory: MemoryOptions,
+    policy: str,
+    work: float,
+    progress: Progress = no_progress,
+    known: Curve | None = None,
+) -> tuple[Schedule, Proof]:
+    """The better of the fast and the exact search's schedules in one memory, with what is proved.
+
+    `work` limits the solver, in seconds as it counts its work; the policy's curve may be known.
+    Raises InputError for another policy than `resident` and `merged`, a limit that is none, and
+    without OR-tools; else as `schedule_network`.
+    """
+    check_work(policy, work)
+    solver_module()
+    curve = known or budget_curve(graph, memory, policy, progress)
+    fast = schedule_on(curve, graph, memory)
+    point = curve.point(memory.capacity_bytes)
+    assert point is not None
+    with without_collection():
+        solved, left_out = _solved(graph, memory, policy, (point.plan, _bits(fast)), work)
+        taken = fast
+        if solved.plan is not None:
+            taken = _placed(curve, solved.plan, fast, memory.capacity_bytes)
+    status = "stopped"
+    if _bits(taken) <= solved.bound_bits:
+        status = "optimal"
+    elif solved.plan_bits <= solved.bound_bits:
+        status = "unplaced"
+    return taken, Proof(
+        status,
+        bound_bytes=-(-solved.bound_bits // 8),
+        dram_bytes=sum(taken.traffic_bytes().values()),
+        fast_bytes=sum(fast.traffic_bytes().values()),
+        found_bytes=-(-solved.plan_bits // 8),
+        arcs=solved.arcs,
+        choices=solved.choices,
+        left_out=left_out,
+    )
