@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from dataflow_sim.choosing import chosen_schedules
+from dataflow_sim.choosing import chosen_schedules, exactly_chosen
 from dataflow_sim.energy.model import (
     LayerCounts,
     add_up,
@@ -39,6 +39,7 @@ from dataflow_sim.results import (
     LayerResult,
     RunResult,
 )
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
@@ -71,7 +72,8 @@ class RunOptions:
 
     Widths of None leave the hardware's precision, and what a quantised file states, alone.
     `frames` run one after the other; weights may stay from one to the next.  `objective` is what
-    the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.
+    the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.  With
+    `exact_seconds` an exact search follows the fast one and works for about so long.
     """
 
     policy: str = "layerwise"
@@ -80,6 +82,7 @@ class RunOptions:
     frames_per_second: float | None = None
     frames: int = 1
     objective: str = "dram"
+    exact_seconds: float | None = None
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
@@ -256,9 +259,15 @@ def run(
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
     scheduling = partial(progress, "scheduling")
-    found = chosen_schedules(
-        graph, hardware, memory, options.policy, options.frames, options.objective, scheduling
-    )
+    exact = None
+    if options.exact_seconds is None:
+        found = chosen_schedules(
+            graph, hardware, memory, options.policy, options.frames, options.objective, scheduling
+        )
+    else:
+        choice, work = (options.frames, options.objective), options.exact_seconds
+        found, proof = exactly_chosen(graph, memory, options.policy, choice, work, scheduling)
+        exact = ExactResult(**asdict(proof))
     cold = _frame(graph, hardware, found.cold, progress)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers
@@ -299,6 +308,7 @@ def run(
         buffers=counts.buffers,
         thinned=found.cold.thinned,
         warnings=warnings,
+        exact=exact,
     )
 
 
