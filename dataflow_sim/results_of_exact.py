@@ -14,9 +14,9 @@ class ExactResult:
     reach above the local memory; or `stopped`, where the solver came to the limit of its work.
     `dram_bytes` are those of the schedule taken, `fast_bytes` those of the fast search,
     `found_bytes` the fewest that the solver saw; no schedule of the space moves fewer than
-    `bound_bytes`.  `arcs` and `choices` are the size of the integer program, 0 where the
-    compulsory traffic was proof enough; `left_out` tells in a sentence each what the program did
-    not hold.
+    `bound_bytes`.  `arcs`, `variables` and `rows` are the size of the integer program, 0
+    where the compulsory traffic was proof enough; `left_out` tells in a sentence each what the
+    program did not hold.
     """
 
     status: str
@@ -25,7 +25,8 @@ class ExactResult:
     fast_bytes: int
     found_bytes: int
     arcs: int
-    choices: int
+    variables: int
+    rows: int
     left_out: tuple[str, ...]
 
     @property
@@ -57,6 +58,7 @@ class ExactResult:
             "fast_bytes": self.fast_bytes,
             "found_bytes": self.found_bytes,
             "arcs": self.arcs,
-            "choices": self.choices,
+            "variables": self.variables,
+            "rows": self.rows,
             "left_out": list(self.left_out),
         }

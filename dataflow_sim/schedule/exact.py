@@ -47,8 +47,9 @@ chapter 16; schedules as paths through cuts as in `cuts`.  The formulation is th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.garbage import without_collection
@@ -56,7 +57,8 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.cuts import find_cuts, prefixes
-from dataflow_sim.schedule.exact_model import add_hint, exact_model, plan_of, steps_of
+from dataflow_sim.schedule.exact_model import ExactModel, steps_of
+from dataflow_sim.schedule.exact_solver import check_installed, least
 from dataflow_sim.schedule.exact_space import MAXIMUM_SETS, ExactSpace
 from dataflow_sim.schedule.lives import MapLives, shared_constants
 from dataflow_sim.schedule.options import Options
@@ -71,42 +73,31 @@ from dataflow_sim.schedule.search import (
 )
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 
-if TYPE_CHECKING:
-    from ortools.sat.python.cp_model import CpSolver
-
-INSTALL = (
-    "the exact search needs OR-tools, which is not installed; "
-    "install the extra: pip install 'dataflow-sim[exact]'"
-)
 MAXIMUM_WORK = 86_400
-_SEED = 1
+# plans whose addresses are tried
+MAXIMUM_PLANS = 16
 _EVERYTHING = 1 << 60
-
-
-def solver_module() -> Any:
-    """OR-tools' CP-SAT.  Raises InputError that tells how to install it."""
-    try:
-        from ortools.sat.python import cp_model
-    except ImportError as error:
-        raise InputError(INSTALL) from error
-    return cp_model
 
 
 class Solved(NamedTuple):
     """What the solver found in one memory, in DRAM bits.
 
-    Nothing in the space moves fewer than `bound_bits`.  `plan` moves `plan_bits`; it is None where
-    nothing was found that moves fewer than what was known.  `crowded` tells that not all sets of
-    local maps were looked at; `arcs` and `choices` are the size of the program, 0 where none was
-    needed.
+    `plan`, which has addresses, moves `plan_bits`; it is None where nothing was found that moves
+    fewer than what was known.  Without a look at addresses it is `found_bits`, and nothing in the
+    space moves fewer than `bound_bits`.  `crowded` tells that not all sets of local maps were
+    looked at; `size` are the arcs, variables and rows of the program.
     """
 
     plan: Plan | None
     plan_bits: int
+    found_bits: int
     bound_bits: int
-    crowded: bool
-    arcs: int
-    choices: int
+    crowded: bool = False
+    size: tuple[int, int, int] = (0, 0, 0)
+
+
+# the groups of a plan whose addresses do not fit, with all that lie beside each other with them
+Misplaced = Callable[[Plan], range | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,45 +116,49 @@ class Proof:
     fast_bytes: int
     found_bytes: int
     arcs: int
-    choices: int
+    variables: int
+    rows: int
     left_out: tuple[str, ...]
 
 
 def solve(
-    space: ExactSpace, capacity_bytes: int, known: tuple[Plan, int], floor_bits: int, work: float
+    space: ExactSpace,
+    capacity_bytes: int,
+    known: tuple[Plan, int],
+    floor_bits: int,
+    work: float,
+    misplaced: Misplaced = lambda plan: None,
 ) -> Solved:
     """The best plan in a memory, if it moves fewer bits than a known one.
 
     `known` is a plan that fits, and its bits; `floor_bits` is a number below which nothing is;
-    `work` limits the solver's deterministic time.  Raises InputError without OR-tools.
+    `work` limits the solver's deterministic time.  Where addresses do not fit, the groups that are
+    `misplaced` are forbidden together, and the next best plan is looked for, `MAXIMUM_PLANS`
+    times at most.  Raises InputError without OR-tools.
     """
-    cp_model = solver_module()
     plan, bits = known
     given = {
         start: [frozenset(decision.resident.intersection(space.may_be_local(start)))]
         for start, _, decision in steps_of(space, plan)
     }
     arcs, crowded = space.arcs(capacity_bytes, given)
-    made = exact_model(space, arcs, cp_model.CpModel())
-    add_hint(made, plan)
+    model = ExactModel(space, arcs)
+    size = (len(arcs), len(model.program.costs), len(model.program.rows))
     tensors = [space.options.graph.tensors[name] for name in sorted(space.options.lives.pinned)]
     always = sum(tensor.elements * tensor.bits for tensor in tensors)
-    solver: CpSolver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = _SEED
-    solver.parameters.linearization_level = 2
-    solver.parameters.max_deterministic_time = work
-    status = solver.solve(made.model)
-    size = (crowded, len(arcs), sum(len(arc.choices) for arc in arcs))
-    if status == cp_model.INFEASIBLE:
-        return Solved(None, bits, bits, *size)
-    # the bound is a whole number that comes as a float, exact below 2**53
-    bound = min(max(floor_bits, round(solver.best_objective_bound) + always), bits)
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        least = round(solver.objective_value) + always
-        if least < bits:
-            return Solved(plan_of(made, solver), least, bound, *size)
-    return Solved(None, bits, bound, *size)
+    found = least(model.program, bits - always, work)
+    bound = min(bits, max(floor_bits, found.bound + always))
+    first = found.cost + always
+    for _ in range(MAXIMUM_PLANS):
+        if found.chosen is None:
+            break
+        better = model.plan(found.chosen)
+        groups = misplaced(better)
+        if groups is None:
+            return Solved(better, found.cost + always, first, bound, crowded, size)
+        model.forbid(found.chosen, groups)
+        found = least(model.program, bits - always, work)
+    return Solved(None, bits, first, bound, crowded, size)
 
 
 def _space(
@@ -190,45 +185,54 @@ def _solved(
     policy: str,
     known: tuple[Plan, int],
     work: float,
+    misplaced: Misplaced,
 ) -> tuple[Solved, tuple[str, ...]]:
     """The best of all spaces of a policy, and what was left out of them, one sentence each.
 
     As in the fast search, constants that several layers read like maps are pinned, or not.
     """
-    plan, bits = known
+    bits = known[1]
     floor_bits = compulsory_bytes(graph) * 8
     if bits <= floor_bits:
-        return Solved(None, bits, bits, False, 0, 0), ()
+        return Solved(None, bits, bits, bits), ()
     left_out: dict[str, None] = {}
     solved = []
     for pinned in dict.fromkeys((frozenset[str](), shared_constants(graph))):
         space = _space(graph, memory, policy, pinned)
-        solved.append(solve(space, memory.capacity_bytes, (plan, bits), floor_bits, work))
+        found = solve(space, memory.capacity_bytes, known, floor_bits, work, misplaced)
+        solved.append(found)
         cuts = space.options.lives.cuts
         if not (cuts.complete or pinned):
             left_out[f"orders: those along the fast search's {len(cuts.done):,} cuts"] = None
-        if solved[-1].crowded:
+        if found.crowded:
             left_out[
                 f"states: of more than {MAXIMUM_SETS} sets of local maps at a cut those of the "
                 "first maps alone"
             ] = None
     best = min(solved, key=lambda each: each.plan_bits)
-    return Solved(
-        best.plan,
-        best.plan_bits,
-        min(each.bound_bits for each in solved),
-        any(each.crowded for each in solved),
-        sum(each.arcs for each in solved),
-        sum(each.choices for each in solved),
+    arcs, variables, rows = (sum(each) for each in zip(*(s.size for s in solved), strict=True))
+    return best._replace(
+        found_bits=min(each.found_bits for each in solved),
+        bound_bits=min(each.bound_bits for each in solved),
+        size=(arcs, variables, rows),
     ), tuple(left_out)
 
 
-def _placed(curve: Curve, plan: Plan, fast: Schedule, capacity_bytes: int) -> Schedule:
-    """The schedule of a plan where that moves fewer bits and has addresses, else the fast one."""
-    found = curve.assembler.assemble(plan, capacity_bytes, capacity_bytes)
-    if found.local_bytes > capacity_bytes or _bits(found) >= _bits(fast):
-        return fast
-    return replace(found, memory=fast.memory, thinned=fast.thinned)
+def _misplaced(schedule: Schedule, capacity_bytes: int) -> range | None:
+    """Groups whose addresses do not fit a memory, and all between them and a place in time at
+    which no map lies; None where all fit."""
+    groups, residents = schedule.groups, schedule.residents
+    above = [n for n, g in enumerate(groups) if g.address + g.local_bytes > capacity_bytes]
+    above += [home.first for home in residents if home.address + home.size_bytes > capacity_bytes]
+    if not above:
+        return None
+    crossed = {n for home in residents for n in range(home.first, home.last)}
+    first = last = min(above)
+    while first - 1 in crossed:
+        first -= 1
+    while last in crossed:
+        last += 1
+    return range(first, last + 1)
 
 
 def check_work(policy: str, work: float) -> None:
@@ -259,28 +263,37 @@ def schedule_exactly(
     without OR-tools; else as `schedule_network`.
     """
     check_work(policy, work)
-    solver_module()
+    check_installed()
     curve = known or budget_curve(graph, memory, policy, progress)
     fast = schedule_on(curve, graph, memory)
     point = curve.point(memory.capacity_bytes)
     assert point is not None
+    capacity = memory.capacity_bytes
+
+    def misplaced(plan: Plan) -> range | None:
+        return _misplaced(curve.assembler.assemble(plan, capacity, capacity), capacity)
+
     with without_collection():
-        solved, left_out = _solved(graph, memory, policy, (point.plan, _bits(fast)), work)
+        known_plan = (point.plan, _bits(fast))
+        solved, left_out = _solved(graph, memory, policy, known_plan, work, misplaced)
         taken = fast
         if solved.plan is not None:
-            taken = _placed(curve, solved.plan, fast, memory.capacity_bytes)
+            taken = curve.assembler.assemble(solved.plan, capacity, capacity)
+            taken = replace(taken, memory=fast.memory, thinned=fast.thinned)
     status = "stopped"
     if _bits(taken) <= solved.bound_bits:
         status = "optimal"
-    elif solved.plan_bits <= solved.bound_bits:
+    elif solved.found_bits <= solved.bound_bits:
         status = "unplaced"
+    arcs, variables, rows = solved.size
     return taken, Proof(
         status,
         bound_bytes=-(-solved.bound_bits // 8),
         dram_bytes=sum(taken.traffic_bytes().values()),
         fast_bytes=sum(fast.traffic_bytes().values()),
-        found_bytes=-(-solved.plan_bits // 8),
-        arcs=solved.arcs,
-        choices=solved.choices,
+        found_bytes=-(-solved.found_bits // 8),
+        arcs=arcs,
+        variables=variables,
+        rows=rows,
         left_out=left_out,
     )

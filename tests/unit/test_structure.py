@@ -65,7 +65,7 @@ ONLY_IN = {
     "pandas": {"report"},
     "click": {"cli"},
     "rich": {"cli"},
-    "ortools": {"schedule.exact", "schedule.exact_model"},
+    "ortools": {"schedule.exact_solver"},
     "ruamel": {"hardware"},
     "pydantic": {"hardware"},
 }
