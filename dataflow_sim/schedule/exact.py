@@ -54,11 +54,12 @@ from typing import NamedTuple
 from dataflow_sim.errors import InputError
 from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.cuts import find_cuts, prefixes
 from dataflow_sim.schedule.exact_model import ExactModel, steps_of
-from dataflow_sim.schedule.exact_solver import check_installed, least
+from dataflow_sim.schedule.exact_solver import addresses, check_installed, least
 from dataflow_sim.schedule.exact_space import MAXIMUM_SETS, ExactSpace
 from dataflow_sim.schedule.lives import MapLives, shared_constants
 from dataflow_sim.schedule.options import Options
@@ -75,7 +76,12 @@ from dataflow_sim.schedule.types import MemoryOptions, Schedule
 
 MAXIMUM_WORK = 86_400
 # plans whose addresses are tried
-MAXIMUM_PLANS = 16
+MAXIMUM_PLANS = 4
+# memories for which plans are sought whose addresses fit the one there is, in 64ths of it
+_SHARES = (64, 63, 62, 61, 60, 58, 56)
+_PLACING_WORK = 1.0
+# what the search for such plans may take, in times of the proof
+_MORE_WORK = 4
 _EVERYTHING = 1 << 60
 
 
@@ -84,20 +90,23 @@ class Solved(NamedTuple):
 
     `plan`, which has addresses, moves `plan_bits`; it is None where nothing was found that moves
     fewer than what was known.  Without a look at addresses it is `found_bits`, and nothing in the
-    space moves fewer than `bound_bits`.  `crowded` tells that not all sets of local maps were
-    looked at; `size` are the arcs, variables and rows of the program.
+    space moves fewer than `bound_bits`.  `peak_bytes` is the memory that the plan was made for;
+    `crowded` tells that not all sets of local maps were looked at; `size` are the arcs, variables
+    and rows of the program.
     """
 
     plan: Plan | None
     plan_bits: int
     found_bits: int
     bound_bits: int
+    peak_bytes: int = 0
     crowded: bool = False
     size: tuple[int, int, int] = (0, 0, 0)
 
 
-# the groups of a plan whose addresses do not fit, with all that lie beside each other with them
-Misplaced = Callable[[Plan], range | None]
+# of a plan for some memory the groups whose addresses do not fit the one there is, with all that
+# is tied to them by maps that lie from one to the next
+Misplaced = Callable[[Plan, int], range | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,38 +136,56 @@ def solve(
     known: tuple[Plan, int],
     floor_bits: int,
     work: float,
-    misplaced: Misplaced = lambda plan: None,
+    misplaced: Misplaced = lambda plan, peak: None,
 ) -> Solved:
     """The best plan in a memory, if it moves fewer bits than a known one.
 
     `known` is a plan that fits, and its bits; `floor_bits` is a number below which nothing is;
     `work` limits the solver's deterministic time.  Where addresses do not fit, the groups that are
-    `misplaced` are forbidden together, and the next best plan is looked for, `MAXIMUM_PLANS`
-    times at most.  Raises InputError without OR-tools.
+    `misplaced` are forbidden together and the next best plan is looked for, `MAXIMUM_PLANS`
+    times at most; then the same in a little less memory, whose plans leave gaps, for
+    `_MORE_WORK` times the work at most.  Raises InputError without OR-tools.
     """
-    plan, bits = known
+    bits = known[1]
+    always = _pinned_bits(space)
+    first: Solved | None = None
+    used = 0.0
+    for share in _SHARES:
+        peak = capacity_bytes * share // _SHARES[0]
+        model, crowded = _model(space, peak, known[0])
+        for _ in range(MAXIMUM_PLANS):
+            found = least(model.program, bits - always, work)
+            if first is None:
+                size = (len(model.arcs), len(model.program.costs), len(model.program.rows))
+                bound = min(bits, max(floor_bits, found.bound + always))
+                first = Solved(None, bits, found.cost + always, bound, 0, crowded, size)
+            used += found.work
+            if found.chosen is None:
+                break
+            plan = model.plan(found.chosen)
+            groups = misplaced(plan, peak)
+            if groups is None:
+                return first._replace(plan=plan, plan_bits=found.cost + always, peak_bytes=peak)
+            model.forbid(found.chosen, groups)
+        if first is None or first.found_bits >= bits or used > _MORE_WORK * work:
+            break
+    assert first is not None
+    return first
+
+
+def _model(space: ExactSpace, capacity_bytes: int, known: Plan) -> tuple[ExactModel, bool]:
+    """The program of a memory, with the sets of local maps of a known plan."""
     given = {
         start: [frozenset(decision.resident.intersection(space.may_be_local(start)))]
-        for start, _, decision in steps_of(space, plan)
+        for start, _, decision in steps_of(space, known)
     }
     arcs, crowded = space.arcs(capacity_bytes, given)
-    model = ExactModel(space, arcs)
-    size = (len(arcs), len(model.program.costs), len(model.program.rows))
+    return ExactModel(space, arcs), crowded
+
+
+def _pinned_bits(space: ExactSpace) -> int:
     tensors = [space.options.graph.tensors[name] for name in sorted(space.options.lives.pinned)]
-    always = sum(tensor.elements * tensor.bits for tensor in tensors)
-    found = least(model.program, bits - always, work)
-    bound = min(bits, max(floor_bits, found.bound + always))
-    first = found.cost + always
-    for _ in range(MAXIMUM_PLANS):
-        if found.chosen is None:
-            break
-        better = model.plan(found.chosen)
-        groups = misplaced(better)
-        if groups is None:
-            return Solved(better, found.cost + always, first, bound, crowded, size)
-        model.forbid(found.chosen, groups)
-        found = least(model.program, bits - always, work)
-    return Solved(None, bits, first, bound, crowded, size)
+    return sum(tensor.elements * tensor.bits for tensor in tensors)
 
 
 def _space(
@@ -235,6 +262,29 @@ def _misplaced(schedule: Schedule, capacity_bytes: int) -> range | None:
     return range(first, last + 1)
 
 
+def _placed(schedule: Schedule, capacity_bytes: int) -> Schedule:
+    """A schedule with addresses within a memory, where the solver finds some."""
+    if schedule.local_bytes <= capacity_bytes:
+        return schedule
+    homes = [Life(home.size_bytes, home.first, home.last) for home in schedule.residents]
+    groups = [Life(group.local_bytes, n, n) for n, group in enumerate(schedule.groups)]
+    found = addresses([*homes, *groups], capacity_bytes, _PLACING_WORK)
+    if found is None:
+        return schedule
+    behind = len(homes)
+    return replace(
+        schedule,
+        residents=tuple(
+            replace(home, address=address)
+            for home, address in zip(schedule.residents, found[:behind], strict=True)
+        ),
+        groups=tuple(
+            replace(group, address=address)
+            for group, address in zip(schedule.groups, found[behind:], strict=True)
+        ),
+    )
+
+
 def check_work(policy: str, work: float) -> None:
     """Raise InputError for a policy without a search, or a limit that is none."""
     if policy not in POLICIES[1:]:
@@ -270,16 +320,20 @@ def schedule_exactly(
     assert point is not None
     capacity = memory.capacity_bytes
 
-    def misplaced(plan: Plan) -> range | None:
-        return _misplaced(curve.assembler.assemble(plan, capacity, capacity), capacity)
+    def placed(plan: Plan, peak: int) -> Schedule:
+        return _placed(curve.assembler.assemble(plan, peak, capacity), capacity)
+
+    def misplaced(plan: Plan, peak: int) -> range | None:
+        return _misplaced(placed(plan, peak), capacity)
 
     with without_collection():
         known_plan = (point.plan, _bits(fast))
         solved, left_out = _solved(graph, memory, policy, known_plan, work, misplaced)
         taken = fast
         if solved.plan is not None:
-            taken = curve.assembler.assemble(solved.plan, capacity, capacity)
-            taken = replace(taken, memory=fast.memory, thinned=fast.thinned)
+            taken = replace(
+                placed(solved.plan, solved.peak_bytes), memory=fast.memory, thinned=fast.thinned
+            )
     status = "stopped"
     if _bits(taken) <= solved.bound_bits:
         status = "optimal"
