@@ -2,7 +2,7 @@
 
 The fast search (`planner`) keeps the states of all live maps together, and on wide networks
 it keeps only the most promising of them.  Here the same space is an integer program in
-which every map has variables of its own, solved by OR-tools' CP-SAT.
+which every map has variables of its own, solved by OR-tools (`exact_solver`).
 
 Variables, all 0 or 1, for one memory of S bytes:
 
@@ -34,9 +34,16 @@ What it proves: no schedule of the space moves fewer bytes than `bound_bytes`: o
 tilings, stripes, states, as the fast search knows them (0008 says what is left out of it)
 and with the fast search's cuts, but without its limit on states.  Memory is the sum of what is
 held at once, as in the fast search: a bound for every assignment of addresses.  What it does
-not prove: anything about schedules outside the space; `compulsory_bytes` bounds these.  The
-schedule found gets addresses like any other; where they do not fit S it is of no use, and
-the fast search's stands.
+not prove: anything about schedules outside the space; `compulsory_bytes` bounds these.  Where
+`left_out` says that sets of local maps were left out, the bound is that of the space without them.
+
+Addresses.  The least sum is of use only with addresses below S.  A plan gets them like any
+other (`allocation`), and where stacking does not do, from CP-SAT, which places rectangles of
+bytes and groups.  Where that finds none either, the groups around what lies too high are
+forbidden together and the next best plan is tried; then plans of memories a little smaller than S,
+which leave gaps.  The best that has addresses is found so or not; the bound is of the sums, so
+that the gap holds either way.  Where nothing better than the fast search's schedule gets
+addresses, that one stands.
 
 The solver works with one thread, a fixed seed and a limit that counts its work, not the
 clock: same input, same output, for one version of OR-tools.
