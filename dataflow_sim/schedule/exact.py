@@ -77,7 +77,7 @@ from dataflow_sim.schedule.search import (
     Progress,
     budget_curve,
     no_progress,
-    schedule_on,
+    schedule_network,
 )
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 
@@ -322,7 +322,7 @@ def schedule_exactly(
     check_work(policy, work)
     check_installed()
     curve = known or budget_curve(graph, memory, policy, progress)
-    fast = schedule_on(curve, graph, memory)
+    fast = schedule_network(graph, memory, policy, progress, curve)
     point = curve.point(memory.capacity_bytes)
     assert point is not None
     capacity = memory.capacity_bytes
