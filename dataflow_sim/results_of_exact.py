@@ -38,8 +38,9 @@ class ExactResult:
     def text(self) -> str:
         """What was proved, in a line."""
         above = f"{self.gap - 1:.3%} above the bound"
+        space = "what was searched" if self.left_out else "the space"
         what = {
-            "optimal": "proved the best of the space",
+            "optimal": f"proved the best of {space}",
             "unplaced": f"{above}; the best sum has no addresses",
             "stopped": f"{above}; stopped before a proof",
         }[self.status]

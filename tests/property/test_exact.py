@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -12,19 +13,21 @@ from hypothesis import strategies as st
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.ingest import graph_from_model
+from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.baseline import IMPOSSIBLE, Baseline
 from dataflow_sim.schedule.cuts import find_cuts
-from dataflow_sim.schedule.exact import Solved, solve
+from dataflow_sim.schedule.exact import Solved, schedule_exactly, solve
 from dataflow_sim.schedule.exact_space import ExactSpace
-from dataflow_sim.schedule.lives import MapLives
+from dataflow_sim.schedule.lives import MapLives, shared_constants
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.planner import Planner
+from dataflow_sim.schedule.search import budget_curve
 from dataflow_sim.schedule.types import MemoryOptions
 from tests.oracle.row_pipeline_networks import network as drawn_network
 from tests.property.test_curves import EVERYTHING, Exhaustive, unpruned
 from tests.property.test_schedules import networks
-from tests.support.runs import buffering
+from tests.support.runs import buffering, proved
 from tests.support.small import SMALL
 
 pytest.importorskip("ortools")
@@ -102,3 +105,21 @@ def test_a_known_plan_is_a_start_and_stays_where_it_is_the_best() -> None:
     # without time to work nothing is proved beyond what is known of every schedule
     idle = solve(space, local, (plan, bits), bits // 2, 1e-9)
     assert bits // 2 <= idle.bound_bits <= bits == idle.plan_bits
+
+
+def test_constants_that_several_layers_read() -> None:
+    """They may be pinned: with them the best of both spaces, as in the fast search."""
+    net = OnnxBuilder("shared", (1, 4, 6, 6))
+    table = net.weight("table", (1, 4, 6, 6))
+    value = net.add("first", net.convolution("a", "input", 4, 3), table)
+    value = net.add("second", net.convolution("b", value, 4, 3), table)
+    model = net.model(net.convolution("c", value, 2, 1))
+    graph = assign_precision(graph_from_model(model, "shared"), Precision(8, 8, 32))
+    assert shared_constants(graph)
+    memory = MemoryOptions(0, buffering(False), 32)
+    found = budget_curve(graph, memory, "merged")
+    for point in found.points:
+        here = replace(memory, capacity_bytes=point.local_bytes)
+        schedule, proof = schedule_exactly(graph, here, "merged", WORK, known=found)
+        assert proof.bound_bytes <= proof.dram_bytes <= proof.fast_bytes == point.dram_bytes
+        proved(graph, schedule)
