@@ -11,6 +11,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.proof import counts_of_estimate
 from dataflow_sim.schedule.demands import Demand
+from dataflow_sim.schedule.exact import Proof, check_work, schedule_exactly
 from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
 from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
 from dataflow_sim.schedule.search import budget_curve, schedule_network, schedule_on
@@ -84,3 +85,25 @@ def chosen_schedules(
         found.append((cost, moved, len(found), schedule))
     best = min(found, key=lambda one: one[:3])[3]
     return FrameSchedules(best, best)
+
+
+def exactly_chosen(
+    graph: NetworkGraph,
+    memory: MemoryOptions,
+    policy: str,
+    choice: tuple[int, str],
+    work: float,
+    progress: Progress,
+) -> tuple[FrameSchedules, Proof]:
+    """The schedule of a run of one frame by the exact search, with what is proved of it.
+
+    `choice` are the frames and the objective.  Raises InputError for several frames, or another
+    objective than DRAM bytes; else as `schedule_exactly`.
+    """
+    frames, objective = choice
+    check_work(policy, work)
+    if (frames, objective) != (1, "dram"):
+        asked = f"--frames {frames}" if frames != 1 else f"--objective {objective}"
+        raise InputError(f"--exact goes with one frame and --objective dram, not with {asked}")
+    schedule, proof = schedule_exactly(graph, memory, policy, work, progress)
+    return FrameSchedules(schedule, schedule), proof

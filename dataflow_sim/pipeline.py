@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from dataflow_sim.choosing import chosen_schedules
+from dataflow_sim.choosing import chosen_schedules, exactly_chosen
 from dataflow_sim.energy.model import (
     LayerCounts,
     add_up,
@@ -41,6 +41,7 @@ from dataflow_sim.results import (
     LayerResult,
     RunResult,
 )
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
@@ -77,7 +78,8 @@ class RunOptions:
     `frames` run one after the other; weights may stay from one to the next.  `objective` is what
     the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.  `layers` is
     the part of the network that runs, `FIRST:LAST` by name or number, None for all of it;
-    `group` is what is demanded of a merged group.
+    `group` is what is demanded of a merged group.  With `exact_seconds` an exact search follows
+    the fast one and works for about so long.
     """
 
     policy: str = "layerwise"
@@ -88,6 +90,7 @@ class RunOptions:
     objective: str = "dram"
     layers: str | None = None
     group: GroupWords = NOTHING
+    exact_seconds: float | None = None
 
 
 def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
@@ -277,10 +280,17 @@ def run(
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
     scheduling = partial(progress, "scheduling")
-    found = chosen_schedules(
-        *(graph, hardware, memory, options.policy, options.frames, options.objective),
-        *(scheduling, _demand(graph, memory, options)),
-    )
+    choice = (options.policy, options.frames, options.objective)
+    demand = _demand(graph, memory, options)
+    exact = None
+    if options.exact_seconds is None:
+        found = chosen_schedules(graph, hardware, memory, *choice, scheduling, demand)
+    else:
+        if demand is not None:
+            raise InputError("--exact proves free schedules; leave --force-group out")
+        work = options.exact_seconds
+        found, proof = exactly_chosen(graph, memory, choice[0], choice[1:], work, scheduling)
+        exact = ExactResult(**asdict(proof))
     cold = _frame(graph, hardware, found.cold, progress)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers
@@ -322,6 +332,7 @@ def run(
         buffers=counts.buffers,
         thinned=found.cold.thinned,
         warnings=warnings,
+        exact=exact,
     )
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.traffic import Reason
 
 SCHEMA = "dataflow_sim.run/1"
@@ -220,7 +221,7 @@ class RunResult:
     the closed form stands alone.  The accumulators are those with a memory of their own, 0 where
     partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
     in order of allocation; empty where it was not lowered.  `thinned` tells in a sentence each
-    what the search left out of its space.
+    what the search left out of its space; `exact` what the exact search proved, where it was asked.
 
     Of several `frames` everything else describes the first one, which is cold; only
     `required_gb_s` is what lasts, that of the warm ones.
@@ -255,6 +256,7 @@ class RunResult:
     thinned: tuple[str, ...]
     warnings: tuple[str, ...]
     part: str = ""
+    exact: ExactResult | None = None
 
     @property
     def gap(self) -> float:
@@ -297,6 +299,7 @@ class RunResult:
             "groups": len(self.groups),
             "group_list": [group.to_json() for group in self.groups],
             "proof": {"counted": self.counted, "steps": self.steps},
+            "exact": None if self.exact is None else self.exact.to_json(),
             "thinned": list(self.thinned),
             "warnings": list(self.warnings),
             "layers": [layer.to_json() for layer in self.layers],

@@ -23,6 +23,7 @@ from dataflow_sim.cli.options import (
 )
 
 _FASTEST_FPS = 1e9
+_EXACT_SECONDS = 60.0
 
 if TYPE_CHECKING:
     from dataflow_sim.pipeline import GroupWords, ReadRequest
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--policy",
     type=click.Choice(POLICIES),
-    default="layerwise",
-    show_default=True,
+    show_default="layerwise; merged with --exact",
     help="layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
     "local memory; merged: layers may also run together, row by row.",
 )
@@ -60,6 +60,18 @@ if TYPE_CHECKING:
 )
 @layers_option
 @group_options
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Search exactly as well: prove the schedule the best of its space, or tell how far from "
+    "it it may be (needs the extra `exact`).",
+)
+@click.option(
+    "--exact-seconds",
+    type=float,
+    metavar="N",
+    help="About how long the exact search may work, by its own count of work.  [default: 60]",
+)
 @network_options
 @set_option
 @click.option(
@@ -73,7 +85,7 @@ def command(
     network: str,
     hw: str | None,
     local_memory: str | None,
-    policy: str,
+    policy: str | None,
     weight_bits: int | None,
     activation_bits: int | None,
     fps: float | None,
@@ -81,6 +93,8 @@ def command(
     frames: int,
     layers: str | None,
     group: GroupWords,
+    exact: bool,
+    exact_seconds: float | None,
     request: ReadRequest,
     overrides: tuple[str, ...],
     out: str | None,
@@ -93,6 +107,8 @@ def command(
 
     With --frames all that is told of a frame is told of the first, cold one; `frames` adds
     a warm one, which finds some of its weights in local memory.
+
+    With --exact the same input gives the same output, since the limit counts work, not time.
     """
     from dataflow_sim import pipeline
     from dataflow_sim.cli.render import LateProgress, show, warn
@@ -102,13 +118,18 @@ def command(
 
     if fps is not None and not 0 < fps <= _FASTEST_FPS:
         raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
+    if exact_seconds is not None and not exact:
+        raise InputError("--exact-seconds goes with --exact; give both, or neither")
     pipeline.check_frames(frames)
     if out is not None and not out.strip():
         raise InputError("--out is empty; give a directory")
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
+    policy = policy or ("merged" if exact else "layerwise")
+    work = _EXACT_SECONDS if exact_seconds is None else exact_seconds
     options = pipeline.RunOptions(
-        policy, weight_bits, activation_bits, fps, frames, objective, layers, group
+        *(policy, weight_bits, activation_bits, fps, frames, objective, layers, group),
+        exact_seconds=work if exact else None,
     )
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dataflow_sim.results import LayerResult, RunResult
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.traffic import Reason
 from dataflow_sim.units import format_bytes, format_capacity
 
@@ -86,6 +87,7 @@ def summary_table(result: RunResult) -> Table:
         ("groups", _groups(result)),
         *([] if result.objective == "dram" else [("best in", result.objective)]),
         *(("left out of the search", each) for each in result.thinned),
+        *([] if result.exact is None else _exact_rows(result.exact)),
         ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
     ]
     if result.accumulator_capacity_bytes:
@@ -99,6 +101,11 @@ def summary_table(result: RunResult) -> Table:
         rows.append((what, f"{result.required_gb_s:,.3f} GB/s"))
     title = f"{result.network} on {result.hardware}, {result.policy}"
     return Table(title, ("", ""), tuple(rows))
+
+
+def _exact_rows(exact: ExactResult) -> list[tuple[str, str]]:
+    rows = [("exact search", exact.text)]
+    return [*rows, *(("left out of the exact search", each) for each in exact.left_out)]
 
 
 def _groups(result: RunResult) -> str:

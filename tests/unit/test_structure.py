@@ -26,7 +26,8 @@ MAY_IMPORT = {
     },
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
-    "results": {"traffic"},
+    "results": {"results_of_exact", "traffic"},
+    "results_of_exact": set(),
     "results_of_explanation": set(),
     "results_of_groups": {"results_of_explanation"},
     "results_of_inspection": set(),
@@ -42,14 +43,14 @@ MAY_IMPORT = {
     "choosing": {"energy", "errors", "graph", "hardware", "proof", "schedule"},
     "pipeline": {
         *("choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule", "proof"),
-        *("energy", "results", "traffic"),
+        *("energy", "results", "results_of_exact", "traffic"),
     },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
         *("results_of_groups", "schedule"),
     },
     "report": {
-        *("errors", "results", "results_of_explanation", "results_of_groups"),
+        *("errors", "results", "results_of_exact", "results_of_explanation", "results_of_groups"),
         *("results_of_inspection", "results_of_networks", "traffic", "units"),
     },
     "cli": {
@@ -64,6 +65,7 @@ ONLY_IN = {
     "pandas": {"report"},
     "click": {"cli"},
     "rich": {"cli"},
+    "ortools": {"schedule.exact_solver"},
     "ruamel": {"hardware"},
     "pydantic": {"hardware"},
 }
