@@ -90,7 +90,9 @@ def test_exported_networks(name: str, budget: int, shared: Path) -> None:
     [
         ("mobilenet_v1@0.25", Buffering(True, False, False, False)),
         ("mobilenet_v2", Buffering(False, True, False, False)),
-        ("mobilenet_v1@0.25", Buffering(False, False, True, False)),
+        pytest.param(
+            *("mobilenet_v1@0.25", Buffering(False, False, True, False)), marks=pytest.mark.slow
+        ),
         ("mobilenet_v2", Buffering(False, False, False, True)),
         ("mobilenet_v2", Buffering(True, False, True, False)),
     ],

@@ -41,7 +41,8 @@ def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[
 @pytest.mark.parametrize(
     ("policy", "double_buffer"),
     [
-        *(("merged", False), ("merged", True)),
+        ("merged", False),
+        pytest.param("merged", True, marks=pytest.mark.slow),
         pytest.param("resident", False, marks=pytest.mark.slow),
         pytest.param("resident", True, marks=pytest.mark.slow),
     ],

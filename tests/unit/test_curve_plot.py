@@ -94,7 +94,7 @@ SETS = [("merged",), ("layerwise", "merged"), POLICIES]
 
 
 @pytest.mark.parametrize("policies", SETS, ids=len)
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_no_text_overlaps_another_or_leaves_the_picture(
     count: int, policies: tuple[str, ...]
 ) -> None:

@@ -413,7 +413,7 @@ def test_a_streamed_layer_has_slices_and_no_nest() -> None:
 
 
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("accumulators", [40, 400, 100_000])
+@pytest.mark.parametrize("accumulators", [40, pytest.param(400, marks=pytest.mark.slow), 100_000])
 def test_partial_sums_may_lie_in_a_memory_of_their_own(accumulators: int, double: bool) -> None:
     graph = graph_of("residual")
     used = set()

@@ -49,7 +49,7 @@ def test_more_bits_never_cost_less() -> None:
             assert (np.diff(objective.cost((0, 1), bits)) >= 0).all()
 
 
-@pytest.mark.parametrize("capacity", [600, 2000, 6000])
+@pytest.mark.parametrize("capacity", [600, pytest.param(2000, marks=pytest.mark.slow), 6000])
 @pytest.mark.parametrize("clock", ["2MHz", "20MHz", "1GHz"])
 def test_each_is_the_best_of_all_in_its_own(capacity: int, clock: str) -> None:
     """On a machine that computes as long as it loads; static power beside DRAM energy."""

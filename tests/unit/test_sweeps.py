@@ -96,7 +96,7 @@ def test_ledger_equals_estimate_everywhere(heads: int, double: bool) -> None:
 
 
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("groups", [pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("kind", ["prefill", "decode"])
 def test_decoders(kind: str, groups: int, double: bool) -> None:
     sizes = llama.Sizes(32, 2, 4, groups, 48, 50, 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
 from itertools import chain
 
@@ -55,7 +56,19 @@ def test_published_figures_are_met_or_the_difference_is_explained(name: str) -> 
     assert not any(met.values()), met
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+# sizes of a family beside its smallest: read in the slow tests
+LARGER = re.compile(
+    r"(101|152|169|201|_b[1-7]$|_large|_l$|_m$|_base|_small|_v1$|vgg1[369]|_ceil|_bn)"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if LARGER.search(name) else name
+        for name in BUILT_IN
+    ],
+)
 def test_the_reader_understands_all_of_it_at_either_size(name: str) -> None:
     least = smallest(BUILT_IN[name])
     once, again = build_network(least), build_network(least)
