@@ -47,7 +47,7 @@ def test_json_agrees_with_a_layerwise_run(tmp_path: Path) -> None:
     options = ("resnet50", "--hw", "vision_processor", "--local-memory", "48KiB")
     ran = json.loads(command("run", *options, "--json", cwd=tmp_path).stdout)
     layers = {layer["name"]: layer for layer in ran["layers"]}
-    for name in ("conv1", "stage4.block1.conv2"):
+    for name in ("conv1", "stage1.block2.conv3", "stage4.block1.conv2"):
         found = explain_json("resnet50", name, *options[1:], cwd=tmp_path)
         layer = layers[name]
         assert found["schema"] == "dataflow_sim.explain/1"

@@ -14,21 +14,8 @@ The loops.  Group tiles are outermost; inside them the loops M (output channels 
 K (input channels of a group) and P (spatial tiles of the *output* map: batch tile, column tile,
 and innermost row tile) in the tiling's order.  The innermost body is one step.
 
-Regions of a step, per axis.  For output rows [a, b) the body rows are
-[a*t - r, (b-1)*t - r + q) clipped to the body (the same rows without a pool).  For body rows
-[x, y) the input rows are [x*s - p, (y-1)*s - p + (k-1)*d + 1) clipped to the input; but with k = 1
-and s > 1 they are only the lattice x*s - p, (x+1)*s - p, ... inside the input.  Padding is never
-loaded; an empty region has no elements and so loads nothing.  Where the input is spread by u (then
-s = 1) these are places of the spread input, and input row i lies at place i*u; no other place is an
-element.
-
-Of a volume the rows are its depth and the columns its planes, line behind line.  For body columns
-[x, y) of lines [u, v) of the plane the input columns are all elements of the input lines that the
-formula above gives for body lines [u, v) along the height; k = 1 and s > 1 make no difference.
-
-Multiplications.  A step multiplies each body element of its tile with all kh*kw taps, padding
-included, for each of its k.  In a transposed convolution each input element meets each tap once:
-input row i by tap t goes to body row i*u + p - t*d, to the border where that is outside the body.
+Regions of a step, and the multiplications of a body element: `loop_nest_regions`.  A step
+multiplies each body element of its tile for each of its k.
 
 Roles.  Each holds one tile, known by its loop indices, and loads (reads from DRAM, in full) when
 the step needs a tile of another identity than the one held:
@@ -77,12 +64,11 @@ neither takes local bytes nor moves local bits.  Kernel elements are kernel_loca
 local memory, and written to it and read from it at that width.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from tests.oracle.loop_nest_spec import LayerSpec, NestCounts, NestTiling, PlaneSpec
+from tests.oracle.loop_nest_regions import body_axis, input_axis, multiplications, taps_of, window
+from tests.oracle.loop_nest_spec import LayerSpec, NestCounts, NestTiling
 
 Element = tuple[int, ...]
 Axes = tuple[tuple[int, ...], ...]
@@ -213,120 +199,6 @@ def _spatial_tiles(spec: LayerSpec, tiling: NestTiling) -> list[_SpatialTile]:
     return result
 
 
-def _body_axis(spec: LayerSpec, axis: int, outputs: tuple[int, ...]) -> tuple[int, ...]:
-    """Body rows (axis 0) or columns (axis 1) that a run of output rows or columns needs."""
-    if spec.pool is None:
-        return outputs
-    q, t, r = spec.pool.kernel[axis], spec.pool.stride[axis], spec.pool.pad_begin[axis]
-    low = outputs[0] * t - r
-    high = outputs[-1] * t - r + q
-    return tuple(x for x in range(low, high) if 0 <= x < spec.body_size[axis])
-
-
-def _input_axis(spec: LayerSpec, axis: int, body: tuple[int, ...]) -> tuple[int, ...]:
-    """Input rows (axis 0) or columns (axis 1) loaded for a run of body rows or columns."""
-    if not body:
-        return ()
-    if axis == 1 and spec.plane is not None:
-        return tuple(_lines(spec.plane, body))
-    k, s = spec.kernel[axis], spec.stride[axis]
-    d, p = spec.dilation[axis], spec.pad_begin[axis]
-    candidates: Sequence[int]
-    if k == 1 and s > 1:
-        candidates = [x * s - p for x in body]
-    else:
-        candidates = range(body[0] * s - p, body[-1] * s - p + (k - 1) * d + 1)
-    found = tuple(_before(spec, axis, _elements(spec, axis, candidates)))
-    if spec.before is None:
-        return found
-    return tuple(range(min(found), max(found) + 1)) if found else ()
-
-
-def _slid_over(spec: LayerSpec, axis: int) -> int:
-    """Rows (axis 0) or columns (axis 1) of the map that the window slides over."""
-    return spec.input_size[axis] if spec.before is None else spec.pooled_size[axis]
-
-
-def _before(spec: LayerSpec, axis: int, pooled: Iterable[int]) -> Iterator[int]:
-    """Input rows (axis 0) or columns (axis 1) that some of the pooled input are made of."""
-    if spec.before is None:
-        yield from pooled
-        return
-    for place in pooled:
-        first = place * spec.before.stride[axis] - spec.before.pad_begin[axis]
-        for x in range(first, first + spec.before.kernel[axis]):
-            if 0 <= x < spec.input_size[axis]:
-                yield x
-
-
-def _lines(plane: PlaneSpec, body: tuple[int, ...]) -> Iterator[int]:
-    """Input columns loaded for a run of body columns of a volume: whole lines."""
-    height, width = plane.input_size
-    first, last = body[0] // plane.body_size[1], body[-1] // plane.body_size[1]
-    low = first * plane.stride[0] - plane.pad_begin[0]
-    high = last * plane.stride[0] - plane.pad_begin[0]
-    for line in range(low, high + (plane.kernel[0] - 1) * plane.dilation[0] + 1):
-        if 0 <= line < height:
-            yield from range(line * width, (line + 1) * width)
-
-
-def _plane_taps(plane: PlaneSpec, column: int) -> Iterator[int]:
-    """Input columns that one body column of a volume reads, unpadded."""
-    place = divmod(column, plane.body_size[1])
-    for taps in product(range(plane.kernel[0]), range(plane.kernel[1])):
-        y, x = (
-            place[axis] * plane.stride[axis]
-            - plane.pad_begin[axis]
-            + taps[axis] * plane.dilation[axis]
-            for axis in (0, 1)
-        )
-        if 0 <= y < plane.input_size[0] and 0 <= x < plane.input_size[1]:
-            yield y * plane.input_size[1] + x
-
-
-def _elements(spec: LayerSpec, axis: int, places: Iterable[int]) -> Iterator[int]:
-    """Rows (axis 0) or columns (axis 1) at some places of what the window slides over, spread and
-    padded."""
-    for place in places:
-        if place % spec.up[axis] == 0 and 0 <= place // spec.up[axis] < _slid_over(spec, axis):
-            yield place // spec.up[axis]
-
-
-def _taps(spec: LayerSpec, axis: int, x: int) -> Iterator[int]:
-    """Input rows (axis 0) or columns (axis 1) that one body row or column depends on, unpadded."""
-    if axis == 1 and spec.plane is not None:
-        yield from _plane_taps(spec.plane, x)
-        return
-    first = x * spec.stride[axis] - spec.pad_begin[axis]
-    taps = range(spec.kernel[axis])
-    places = [first + tap * spec.dilation[axis] for tap in taps]
-    yield from _before(spec, axis, _elements(spec, axis, places))
-
-
-def _multiplications(spec: LayerSpec, axis: int) -> Counter[int]:
-    """How many multiplications along an axis each body row or column is charged with."""
-    size = spec.body_size[axis]
-    if not spec.transposed:
-        return Counter(dict.fromkeys(range(size), spec.kernel[axis]))
-    found: Counter[int] = Counter()
-    for element in range(_slid_over(spec, axis)):
-        for tap in range(spec.kernel[axis]):
-            x = element * spec.up[axis] + spec.pad_begin[axis] - tap * spec.dilation[axis]
-            found[min(max(x, 0), size - 1)] += 1
-    return found
-
-
-def _window(spec: LayerSpec, axis: int, output: int) -> Iterator[int]:
-    """Body rows (axis 0) or columns (axis 1) that one output row or column is made of."""
-    if spec.pool is None:
-        yield output
-        return
-    for tap in range(spec.pool.kernel[axis]):
-        x = output * spec.pool.stride[axis] - spec.pool.pad_begin[axis] + tap
-        if 0 <= x < spec.body_size[axis]:
-            yield x
-
-
 def _elementwise_in_place(spec: LayerSpec) -> bool:
     """Whether the result overwrites the input tile."""
     return (
@@ -353,7 +225,7 @@ def _operand_in_place(spec: LayerSpec, tiling: NestTiling) -> int | None:
 def _pinned(spec: LayerSpec, tiling: NestTiling) -> tuple[set[Element], int]:
     """The elements of the input that are pinned, and how many of the kernel are."""
     axes = [
-        _input_axis(spec, axis, _body_axis(spec, axis, tuple(range(spec.output_size[axis]))))
+        input_axis(spec, axis, body_axis(spec, axis, tuple(range(spec.output_size[axis]))))
         for axis in (0, 1)
     ]
     elements = set(product(range(spec.n), range(tiling.pinned_k), *axes))
@@ -413,7 +285,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     sums_buffer = _Buffer()
     output_buffer = _Buffer()
 
-    row_products, column_products = _multiplications(spec, 0), _multiplications(spec, 1)
+    row_products, column_products = multiplications(spec, 0), multiplications(spec, 1)
     k_tiles_added: dict[Element, int] = {}  # of every body element whose sum is unfinished
     pinned_input, pinned_kernel = _pinned(spec, tiling)
     live_identity: Element | None = None
@@ -439,10 +311,10 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
             # The step's coordinates.
             in_channels = tuple(g * spec.k + k for g in gs for k in ks)
             out_channels = tuple(g * spec.m + m for g in gs for m in ms)
-            body_rows = _body_axis(spec, 0, p_tile.rows)
-            body_cols = _body_axis(spec, 1, p_tile.cols)
-            input_rows = _input_axis(spec, 0, body_rows)
-            input_cols = _input_axis(spec, 1, body_cols)
+            body_rows = body_axis(spec, 0, p_tile.rows)
+            body_cols = body_axis(spec, 1, p_tile.cols)
+            input_rows = input_axis(spec, 0, body_rows)
+            input_cols = input_axis(spec, 1, body_cols)
             input_axes: Axes = (p_tile.ns, in_channels, input_rows, input_cols)
             body_axes: Axes = (p_tile.ns, out_channels, body_rows, body_cols)
             output_axes: Axes = (p_tile.ns, out_channels, p_tile.rows, p_tile.cols)
@@ -471,7 +343,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
             # Every tap of every body element reads what is held (the same for every m).
             for n, channel in product(p_tile.ns, in_channels):
                 for row, col in product(body_rows, body_cols):
-                    for y, x in product(_taps(spec, 0, row), list(_taps(spec, 1, col))):
+                    for y, x in product(taps_of(spec, 0, row), list(taps_of(spec, 1, col))):
                         tap = (n, channel, y, x)
                         held = tap in (pinned_input if channel < tiling.pinned_k else held_now)
                         assert held, "a tap reads what is not held"
@@ -537,7 +409,7 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
                 assert k_tiles_added.pop(element) == len(k_tiles), "a finished sum lacks a k tile"
             for axis, outputs, bodies in ((0, p_tile.rows, body_rows), (1, p_tile.cols, body_cols)):
                 for output in outputs:
-                    for body in _window(spec, axis, output):
+                    for body in window(spec, axis, output):
                         assert body in bodies, "a pool window leaves the body tile"
             output_buffer.note((g_index, m_index, p_index), output_axes)
             for element in output_tile:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import lru_cache
-from itertools import product
 from math import isclose, prod
 
 import pytest
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from dataflow_sim.errors import DoesNotFitError, InputError
 from dataflow_sim.explanation import explain
-from dataflow_sim.graph.layer import Layer, LayerKind, Window
+from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.names import find_layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, load_hardware
@@ -28,27 +27,18 @@ from dataflow_sim.results_of_explanation import (
     ExplainResult,
     Loop,
     Move,
-    Pinned,
-    Repeat,
-    TensorTraffic,
 )
 from dataflow_sim.schedule.alone import any_problem
-from dataflow_sim.schedule.alternatives import best_of_each_nest
-from dataflow_sim.schedule.amounts import tiling_costs
-from dataflow_sim.schedule.footprints import tile_sizes
-from dataflow_sim.schedule.frontier import layer_frontier
 from dataflow_sim.schedule.nest import (
     nest_buffers,
     nest_finish,
-    nest_loops,
     nest_moves,
-    nest_name,
 )
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.search import schedule_network
-from dataflow_sim.schedule.types import ORDERS, LayerTiling, MemoryOptions, PartialSums
+from dataflow_sim.schedule.types import MemoryOptions, PartialSums
 from tests.oracle.test_any_tiling import drawn, schedule_of
-from tests.support.runs import buffering, least_budget, single_convolution
+from tests.support.runs import buffering, least_budget
 from tests.support.small import SMALL
 
 # bytes above the least in which a network runs, with one buffer or two
@@ -327,73 +317,6 @@ def test_memories_are_exact_to_the_byte(name: str, more: int, double: bool) -> N
         assert not whole.next_steps
 
 
-@lru_cache(maxsize=4)
-def every_tiling(problem: LayerProblem) -> tuple[tuple[LayerTiling, int, int], ...]:
-    """All legal tilings with all tile sizes: local bytes, DRAM bits.
-
-    Of those with the least tile of each trip count also all with pinned channels that save
-    fetches.
-    """
-    extents = (
-        problem.output_channels,
-        problem.input_channels,
-        problem.batch,
-        problem.rows.output_size,
-        problem.columns.output_size,
-    )
-    found = []
-    for sizes in product(*(range(1, extent + 1) for extent in extents)):
-        steps = prod(-(-extent // size) for extent, size in zip(extents, sizes, strict=True))
-        for order, sums in product(ORDERS, PartialSums):
-            m, k, n, r, c = sizes
-            tiling = LayerTiling(order, sums, 1, m, k, n, r, c, steps)
-            costs = tiling_costs(problem, tiling)
-            if costs is None:
-                continue
-            bits = int(costs.dram_bits[0])
-            found.append((tiling, int(costs.local_bytes[0]), bits))
-            least = all(size in tile_sizes(n) for size, n in zip(sizes, extents, strict=True))
-            if not least or sums is PartialSums.SPILLED:
-                continue
-            pins = [(n + 1, 0) for n in range(extents[0])] + [(0, n + 1) for n in range(extents[1])]
-            for m, k in pins:
-                pinned = replace(tiling, pinned_output_channels=m, pinned_input_channels=k)
-                costs = tiling_costs(problem, pinned)
-                if costs is not None and costs.dram_bits[0] < bits:
-                    found.append((pinned, int(costs.local_bytes[0]), int(costs.dram_bits[0])))
-    return tuple(found)
-
-
-@pytest.mark.parametrize("more", [0, 20, 40, 60, 90, 120, 200])
-@pytest.mark.parametrize("double_buffer", [False, True])
-def test_the_best_of_each_nest_is_the_best_of_all_tilings(more: int, double_buffer: bool) -> None:
-    graph = single_convolution((1, 3, 5, 4), 4, Window((3, 3), pad=(1, 1)))
-    problem = any_problem(graph, graph.layers[0], MemoryOptions(0, buffering(double_buffer), 32))
-    assert isinstance(problem, LayerProblem)
-    tilings = every_tiling(problem)
-    capacity = min(local for _, local, _ in tilings) + more
-    best: dict[tuple[tuple[str, ...], PartialSums], int] = {}
-    for tiling, local, bits in tilings:
-        if local <= capacity:
-            key = (nest_name(nest_loops(problem, tiling)), tiling.partial_sums)
-            best[key] = min(best.get(key, bits), bits)
-    choices = best_of_each_nest(problem, capacity)
-    found = {
-        (nest_name(nest_loops(problem, c.tiling)), c.tiling.partial_sums): c.dram_bits
-        for c in choices
-    }
-    assert found == best
-    of_all = layer_frontier(problem).best(capacity)
-    assert of_all is not None
-    assert of_all.dram_bits == choices[0].dram_bits
-    for choice in choices:
-        costs = tiling_costs(problem, choice.tiling)
-        assert costs is not None
-        assert choice.tiling.steps == int(costs.steps[0])
-        assert choice.local_bytes == int(costs.local_bytes[0]) <= capacity
-        assert choice.dram_bits == int(costs.dram_bits[0])
-
-
 def test_a_streamed_layer_has_slices_and_no_nest() -> None:
     graph = load_network("llama2_7b_decode@cache=64-layers=1")
     streamed = [
@@ -457,49 +380,3 @@ def test_layers_by_name_and_by_number() -> None:
     for wrong in ("0", str(len(names) + 1), "-1", "99999999999999999999", "", "é"):
         with pytest.raises(InputError):
             find_layer(graph, wrong)
-
-
-def traffic(**changes: object) -> TensorTraffic:
-    values: dict[str, object] = {
-        "roles": ("input",),
-        "tensors": ("x",),
-        "elements": 10,
-        "moved_elements": 10,
-        "once_bytes": 10,
-        "dram_bytes": 10,
-        "repeats": (),
-        "halo_share": 0.0,
-        "halo_axes": (),
-        "rows_stay": False,
-        "pinned": None,
-    }
-    return TensorTraffic(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def test_sentences() -> None:
-    assert why(traffic()) == "read once"
-    assert why(traffic(roles=("output",))) == "written once"
-    repeats = (Repeat("output channels", 3, ("space",)),)
-    sentence = why(traffic(moved_elements=33, repeats=repeats))
-    assert "once for each of the 3 tiles of output channels" in sentence
-    assert "the tile changes with space" in sentence
-    halo: dict[str, object] = {"halo_share": 0.1, "halo_axes": ("columns",), "rows_stay": True}
-    assert "10.0% more in a pass" in why(traffic(moved_elements=11, **halo))
-    assert "rows that the tile above left stay" in why(traffic(moved_elements=11, **halo))
-    both = why(traffic(roles=("input", "operand 0"), moved_elements=20))
-    assert both == "read as input and as operand 0"
-    some = Pinned("input", "input channels", 4, 512, (1, 4, 1, 1), 4, 4)
-    mixed = why(traffic(moved_elements=22, repeats=repeats, pinned=some))
-    assert mixed.startswith(
-        "4 of 512 input channels stay in left-over memory and are read once; "
-        "the others once for each of the 3 tiles of output channels: inside"
-    )
-    mixed = why(traffic(moved_elements=22, pinned=some, **halo))
-    assert "are read once; of the others 10.0% more in a pass" in mixed
-    one, all_of_them = replace(some, channels=1), replace(some, channels=512)
-    mixed = why(traffic(moved_elements=22, repeats=repeats, pinned=one))
-    assert mixed.startswith("1 of 512 input channels stays in left-over memory and is read once;")
-    whole = why(traffic(pinned=all_of_them))
-    assert whole == "all 512 input channels stay in left-over memory: read once"
-    sums = traffic(roles=("partial sums",), repeats=(Repeat("input channels", 4, ()),))
-    assert "each of the 4 tiles of input channels but the last" in why(sums)
