@@ -10,8 +10,9 @@ from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.proof import counts_of_estimate
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.demands import Demand
-from dataflow_sim.schedule.exact import Proof, check_work, schedule_exactly
+from dataflow_sim.schedule.exact import check_work, schedule_exactly
 from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
 from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
 from dataflow_sim.schedule.search import budget_curve, schedule_network, schedule_on
@@ -91,16 +92,16 @@ def exactly_chosen(
     graph: NetworkGraph,
     memory: MemoryOptions,
     policy: str,
-    choice: tuple[int, str],
+    frames: int,
+    objective: str,
     work: float,
     progress: Progress,
-) -> tuple[FrameSchedules, Proof]:
+) -> tuple[FrameSchedules, ExactResult]:
     """The schedule of a run of one frame by the exact search, with what is proved of it.
 
-    `choice` are the frames and the objective.  Raises InputError for several frames, or another
-    objective than DRAM bytes; else as `schedule_exactly`.
+    Raises InputError for several frames, or another objective than DRAM bytes; else as
+    `schedule_exactly`.
     """
-    frames, objective = choice
     check_work(policy, work)
     if (frames, objective) != (1, "dram"):
         asked = f"--frames {frames}" if frames != 1 else f"--objective {objective}"

@@ -41,7 +41,6 @@ from dataflow_sim.results import (
     LayerResult,
     RunResult,
 )
-from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
@@ -289,8 +288,7 @@ def run(
         if demand is not None:
             raise InputError("--exact proves free schedules; leave --force-group out")
         work = options.exact_seconds
-        found, proof = exactly_chosen(graph, memory, choice[0], choice[1:], work, scheduling)
-        exact = ExactResult(**asdict(proof))
+        found, exact = exactly_chosen(graph, memory, *choice, work, scheduling)
     cold = _frame(graph, hardware, found.cold, progress)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers

@@ -119,20 +119,26 @@ class Emitter:
         """The tensors that a box of a view consists of, the distance of their channels from the
         view's, and where each lies."""
         batch, channel, row, column = origin
-        position = 0
-        for segment in view.segments:
-            low = max(box.channel.start, position)
-            high = min(box.channel.stop, position + segment.channels)
-            if low < high:
-                shift = segment.channel_start - position
-                part = box._replace(channel=Span(low, high))
-                there = self.resident.get(segment.tensor)
-                if there is not None:
-                    yield segment.tensor, shift, resident_slice(there, part, shift)
-                else:
-                    yield segment.tensor, shift, Slice(buffer, (batch, channel, row, column), part)
-                    channel += high - low
-            position += segment.channels
+        for tensor, shift, part in segments_of(view, box):
+            there = self.resident.get(tensor)
+            if there is not None:
+                yield tensor, shift, resident_slice(there, part, shift)
+            else:
+                yield tensor, shift, Slice(buffer, (batch, channel, row, column), part)
+                channel += part.channel.length
+
+
+def segments_of(view: View, box: Box) -> Iterator[tuple[str, int, Box]]:
+    """The tensors that a box of a view consists of, the distance of their channels from the
+    view's, and the part of the box that each has."""
+    position = 0
+    for segment in view.segments:
+        low = max(box.channel.start, position)
+        high = min(box.channel.stop, position + segment.channels)
+        if low < high:
+            part = box._replace(channel=Span(low, high))
+            yield segment.tensor, segment.channel_start - position, part
+        position += segment.channels
 
 
 def resident_slice(buffer: int, box: Box, channel_shift: int = 0) -> Slice:

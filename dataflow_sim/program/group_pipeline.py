@@ -7,6 +7,7 @@ freed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -22,7 +23,7 @@ from dataflow_sim.schedule.types import Group, LayerTiling, PlaneTiling, RowTili
 ONE = Span(0, 1)
 
 
-class GroupPipeline:
+class GroupPipeline(ABC):
     """Lowers one merged group into an emitter."""
 
     def __init__(
@@ -54,13 +55,13 @@ class GroupPipeline:
             for number in self.deaths[moment]:
                 self.emit.instructions.append(Free(self.buffers.pop(self.layout.held[number])))
 
+    @abstractmethod
     def begin_map(self, held: Held, address: int) -> None:
         """Reserve a buffer for part of a map, and load it if it comes from DRAM."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fire(self, index: int, moment: int, firing: int) -> None:
         """Let a layer compute what it makes in a firing, and store what goes to DRAM."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ weights
 

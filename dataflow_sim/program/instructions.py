@@ -171,7 +171,8 @@ class Program:
     """Instructions with the tensors in DRAM and the layers that they speak of.
 
     `capacity_bytes` is the local memory, `accumulator_capacity_bytes` that for partial sums
-    alone, 0 where there is none; `tensors` includes partial sums that are spilled.  What
+    alone, 0 where there is none; `tensors` includes partial sums that are spilled.  The layers
+    in `again` may make elements of their outputs more than once, for halos.  What
     `stands` is in local memory before the first instruction, allocated already; what it
     `leaves` is there behind the last one, not freed.
     """
@@ -182,5 +183,6 @@ class Program:
     tensors: Mapping[str, Tensor]
     instructions: tuple[Instruction, ...]
     accumulator_capacity_bytes: int = 0
+    again: frozenset[int] = frozenset()
     stands: tuple[Standing, ...] = ()
     leaves: tuple[Standing, ...] = ()

@@ -45,6 +45,7 @@ from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import (
     Buffering,
     Group,
+    Halo,
     LayerTiling,
     MemoryOptions,
     PartialSums,
@@ -148,6 +149,12 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         tensors=tensors,
         instructions=tuple(emitter.instructions),
         accumulator_capacity_bytes=memory.accumulator_capacity_bytes or 0,
+        again=frozenset(
+            index
+            for group in schedule.groups
+            if any(halo is not Halo.CACHE for _, halo in group.halos)
+            for index in group.members
+        ),
         stands=standing if schedule.warm else (),
         leaves=standing,
     )

@@ -12,7 +12,7 @@ from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.graph.sweep import Sweep
-from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice
+from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice, segments_of
 from dataflow_sim.program.group_pipeline import ONE, GroupPipeline
 from dataflow_sim.program.instructions import Compute, Free, Load, Memory, Slice, Store, Stream
 from dataflow_sim.schedule.layout import GroupLayout, Held
@@ -175,26 +175,18 @@ class RowPipeline(GroupPipeline):
     def _parts(self, view: View, box: Box) -> tuple[Slice, ...]:
         """A box of a view: for each segment the resident map, or row by row."""
         parts: list[Slice] = []
-        position = 0
-        for segment in view.segments:
-            low = max(box.channel.start, position)
-            high = min(box.channel.stop, position + segment.channels)
-            shift = segment.channel_start - position
-            position += segment.channels
-            if low >= high:
-                continue
-            piece = box._replace(channel=Span(low, high))
-            there = self.emit.resident.get(segment.tensor)
+        for tensor, shift, piece in segments_of(view, box):
+            there = self.emit.resident.get(tensor)
             if there is not None:
                 parts.append(resident_slice(there, piece, shift))
                 continue
-            found = self.table.maps[segment.tensor]
+            found = self.table.maps[tensor]
             columns = found.columns
             at = (box.column.start - columns.start) // columns.step
-            origin = (0, low + shift - found.channels.start, 0, at)
+            origin = (0, piece.channel.start + shift - found.channels.start, 0, at)
             stride = (1, box.column.step // columns.step)
             for row in range(*box.row):
-                buffer = self.buffers[Held(segment.tensor, -1, row, 0)]
+                buffer = self.buffers[Held(tensor, -1, row, 0)]
                 one = piece._replace(row=Span(row, row + 1, box.row.step))
                 parts.append(Slice(buffer, origin, one, stride))
         return tuple(parts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataflow_sim.graph.layer import View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span
-from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice
+from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice, segments_of
 from dataflow_sim.program.group_pipeline import GroupPipeline
 from dataflow_sim.program.instructions import Compute, Load, Slice, Store
 from dataflow_sim.schedule.layout import GroupLayout, Held
@@ -139,23 +139,13 @@ class TilePipeline(GroupPipeline):
     ) -> tuple[Slice, ...]:
         """A box of a view: for each segment the resident map, or cell by cell."""
         parts: list[Slice] = []
-        position = 0
         box = Box(Span(0, view.shape[0]), channels, *needs)
-        for segment in view.segments:
-            low, high = (
-                max(channels.start, position),
-                min(channels.stop, position + segment.channels),
-            )
-            shift = segment.channel_start - position
-            position += segment.channels
-            if low >= high:
-                continue
-            piece = box._replace(channel=Span(low, high))
-            there = self.emit.resident.get(segment.tensor)
+        for tensor, shift, piece in segments_of(view, box):
+            there = self.emit.resident.get(tensor)
             if there is not None:
                 parts.append(resident_slice(there, piece, shift))
                 continue
-            found = self.tiles.maps[segment.tensor]
+            found = self.tiles.maps[tensor]
             kept = (found.halo is Halo.CACHE, found.halo is not Halo.RECOMPUTE)
             rows = _cells(found.row_cells, needs[0], None if kept[0] else tile[0])
             columns = _cells(found.column_cells, needs[1], None if kept[1] else tile[1])

@@ -125,10 +125,8 @@ def _sweep_faults(sweep: Sweep, tiling: LayerTiling) -> Iterator[str]:
         yield f"{tiling.steps} steps stated, the tiles make {steps}"
 
 
-def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
-    if layer.kind is LayerKind.STREAMED:
-        yield from _swept_rows_faults(layer, tiling)
-        return
+def _kernel_faults(layer: Layer, tiling: RowTiling | PlaneTiling) -> Iterator[str]:
+    """In a merged group a kernel streams by tiles of channels, or stays whole."""
     channels = layer.output_shape[1]
     if tiling.streamed and not streams_by_channel(layer):
         yield "its kernel cannot be streamed"
@@ -136,12 +134,23 @@ def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
         yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"
     elif not tiling.streamed and tiling.output_channel_tile != channels:
         yield "its kernel stays, but a step makes only some of the channels"
+
+
+def _channel_tiles(layer: Layer, tiling: RowTiling | PlaneTiling) -> int:
+    return ceil(layer.output_shape[1] / max(1, tiling.output_channel_tile))
+
+
+def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:
+    if layer.kind is LayerKind.STREAMED:
+        yield from _swept_rows_faults(layer, tiling)
+        return
+    yield from _kernel_faults(layer, tiling)
     rows = layer.body_shape[2] if tiling.running else layer.output_shape[2]
     if tiling.running:
         window = POINT if layer.pool is None else layer.pool.window
         if layer.output_shape[2] != 1 or (window.kernel[0], window.pad[0]) != (rows, 0):
             yield "it carries a reduction, but does not pool all rows of its body into one"
-    steps = rows * ceil(channels / max(1, tiling.output_channel_tile))
+    steps = rows * _channel_tiles(layer, tiling)
     if tiling.steps != steps:
         yield f"{tiling.steps} steps stated, its rows make {steps}"
     if not 1 <= tiling.firings <= rows:
@@ -152,16 +161,10 @@ def _plane_faults(layer: Layer, tiling: PlaneTiling) -> Iterator[str]:
     """A firing is one step for each tile of channels."""
     if layer.kind is LayerKind.STREAMED or layer.window.plane is not None:
         yield "neither a streamed layer nor one of volumes can run by tiles of the plane"
-    channels = layer.output_shape[1]
-    if tiling.streamed and not streams_by_channel(layer):
-        yield "its kernel cannot be streamed"
-    if not 1 <= tiling.output_channel_tile <= channels:
-        yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"
-    elif not tiling.streamed and tiling.output_channel_tile != channels:
-        yield "its kernel stays, but a step makes only some of the channels"
+    yield from _kernel_faults(layer, tiling)
     if tiling.firings < 1:
         yield f"{tiling.firings} firings, legal is 1 or more"
-    steps = tiling.firings * ceil(channels / max(1, tiling.output_channel_tile))
+    steps = tiling.firings * _channel_tiles(layer, tiling)
     if tiling.steps != steps:
         yield f"{tiling.steps} steps stated, its firings make {steps}"
 

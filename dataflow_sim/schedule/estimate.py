@@ -181,6 +181,12 @@ class LayerTraffic:
         if name is not None:
             self.fetch(name, passes * self.graph.tensors[name].elements)
 
+    def weights(self, kernel_passes: int) -> None:
+        """All weights of the layer: constants once, the kernel a number of times."""
+        self.weight(self.layer.weight, kernel_passes)
+        self.weight(self.layer.input_vectors, 1)
+        self.weight(self.layer.output_vectors, 1)
+
     def settle(self) -> dict[TrafficKey, int]:
         """Divide the noted readings into first and repeated ones; add what is stored."""
         for name, readings in self.readings.items():

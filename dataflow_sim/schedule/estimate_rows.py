@@ -48,9 +48,7 @@ def merged_schedules(
         rows, carried = table.rows[place], table.carried.get(place)
         firings = len(table.firings[place])
         streamed = tiles.get(index)
-        traffic[place].weight(layer.weight, firings if streamed else 1)
-        traffic[place].weight(layer.input_vectors, 1)
-        traffic[place].weight(layer.output_vectors, 1)
+        traffic[place].weights(firings if streamed else 1)
         bits = traffic[place].settle()
         if layer.sweep is not None:
             moved = dma_bits(graph, bits) + _sweep_bits(graph, layer, rows, table.row_firing[place])
@@ -127,13 +125,21 @@ def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: 
     for view, needs in zip(layer.operands, operands, strict=True):
         held = needs.reads * column_span(layer, view).length
         bits += batch * held * _view_bits(graph, view)
-    weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, times_read)]
-    for name, times in weights:
-        if name is not None:
-            tensor = graph.tensors[name]
-            bits += times * rows.rows * tensor.elements * tensor.local_bits
     output = graph.tensors[layer.output]
-    return bits + output.elements * output.bits
+    weights = rows.rows * weight_bits_read(graph, layer, steps_a_row)
+    return bits + weights + output.elements * output.bits
+
+
+def weight_bits_read(graph: NetworkGraph, layer: Layer, steps: int) -> int:
+    """Bits of weights that the steps read which together make all channels of something once.
+
+    Each reads its own tile of the kernel, and of a layer that is not depthwise all constants of
+    the input.
+    """
+    times = 1 if depthwise(layer) else steps
+    weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, times)]
+    found = [(graph.tensors[name], count) for name, count in weights if name is not None]
+    return sum(count * tensor.elements * tensor.local_bits for tensor, count in found)
 
 
 def _sweep_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, firing: Ints) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.estimate import LayerTraffic, Reading, TrafficHistory, dma_bits
-from dataflow_sim.schedule.estimate_rows import merged_schedules
+from dataflow_sim.schedule.estimate_rows import merged_schedules, weight_bits_read
 from dataflow_sim.schedule.layout import GroupRun
 from dataflow_sim.schedule.rows import RowNeeds, depthwise
 from dataflow_sim.schedule.tile_regions import TiledGroup, TiledMap, macs_of, needed
@@ -51,16 +51,14 @@ def tiled_schedules(
     for place, (index, layer) in enumerate(zip(run.members, group.layers, strict=True)):
         firings = len(group.firings[place])
         streamed = tiles.get(index)
-        traffic[place].weight(layer.weight, firings if streamed else 1)
-        traffic[place].weight(layer.input_vectors, 1)
-        traffic[place].weight(layer.output_vectors, 1)
+        traffic[place].weights(firings if streamed else 1)
         bits = traffic[place].settle()
         channels = layer.output_shape[1]
         steps = -(-channels // streamed) if streamed else 1
         tiling = PlaneTiling(bool(streamed), streamed or channels, firings, firings * steps)
         made = group.maps[layer.output]
         moved = dma_bits(graph, bits) + _step_bits(graph, layer, made, group.needs[place], steps)
-        moved += _weight_bits(graph, layer, firings, steps)
+        moved += firings * weight_bits_read(graph, layer, steps)
         schedules.append(LayerSchedule(layer.name, tiling, bits, macs_of(layer, made), moved))
     return tuple(schedules)
 
@@ -97,11 +95,3 @@ def _step_bits(
     output = graph.tensors[layer.output]
     n, c, _, _ = output.shape
     return bits + n * c * made.rows.made * made.columns.made * output.bits
-
-
-def _weight_bits(graph: NetworkGraph, layer: Layer, firings: int, steps: int) -> int:
-    """Bits of weights that all steps of a layer read from local memory."""
-    times = 1 if depthwise(layer) else steps
-    weights = [(layer.weight, 1), (layer.output_vectors, 1), (layer.input_vectors, times)]
-    found = [(graph.tensors[name], count) for name, count in weights if name is not None]
-    return firings * sum(count * t.elements * t.local_bits for t, count in found)

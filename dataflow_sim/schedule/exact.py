@@ -55,12 +55,13 @@ chapter 16; schedules as paths through cuts as in `cuts`.  The formulation is th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.garbage import without_collection
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
@@ -114,27 +115,6 @@ class Solved(NamedTuple):
 # of a plan for some memory the groups whose addresses do not fit the one there is, with all that
 # is tied to them by maps that lie from one to the next
 Misplaced = Callable[[Plan, int], range | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What is proved of a schedule, by the exact search in its space.
-
-    `status` is `optimal` (nothing in the space moves fewer bits), `unplaced` (the least sum of
-    bytes held at once is within the memory, its addresses are not), or `stopped` (at the limit of
-    the solver's work).  `fast_bytes` are those of the fast search, `found_bytes` the least
-    that the solver saw, wherever its addresses end; `dram_bytes` are those of the schedule taken.
-    """
-
-    status: str
-    bound_bytes: int
-    dram_bytes: int
-    fast_bytes: int
-    found_bytes: int
-    arcs: int
-    variables: int
-    rows: int
-    left_out: tuple[str, ...]
 
 
 def solve(
@@ -312,7 +292,7 @@ def schedule_exactly(
     work: float,
     progress: Progress = no_progress,
     known: Curve | None = None,
-) -> tuple[Schedule, Proof]:
+) -> tuple[Schedule, ExactResult]:
     """The better of the fast and the exact search's schedules in one memory, with what is proved.
 
     `work` limits the solver, in seconds as it counts its work; the policy's curve may be known.
@@ -347,7 +327,7 @@ def schedule_exactly(
     elif solved.found_bits <= solved.bound_bits:
         status = "unplaced"
     arcs, variables, rows = solved.size
-    return taken, Proof(
+    return taken, ExactResult(
         status,
         bound_bytes=-(-solved.bound_bits // 8),
         dram_bytes=sum(taken.traffic_bytes().values()),

@@ -14,11 +14,7 @@ second buffer each where the hardware buffers inputs, outputs and weights doubly
 Maps that are resident (whole in local memory, before or behind the group) are counted by
 whoever keeps them, not here.
 
-A kernel either stays for the whole group and is fetched once, or is *streamed*: fetched
-again in every firing, one output channel at a time, which needs next to no room.  Where
-the whole map is one stripe that costs no byte more.  Since all layers fire about equally often,
-bytes saved and bytes fetched again trade one for one whichever kernels are chosen
-(`streamed_sets`).
+Which kernels stay and which stream is a matter of its own (`group_kernels`).
 
 The DRAM bits are those of the kernels and constants, of each needed row of a map from
 DRAM once, and of each stored map once.
@@ -32,56 +28,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, Window
-from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.layer import LayerKind, TensorKind, Window
+from dataflow_sim.schedule.group_kernels import KernelSizes, weight_costs
 from dataflow_sim.schedule.map_rows import MapRows, live_sums
-from dataflow_sim.schedule.rows import Ints, streams_by_channel
+from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import LAYERS, Height, RowTables, Timetable
 from dataflow_sim.schedule.types import Buffering, Halo, PlaneTile
 
 Bools = npt.NDArray[np.bool_]
-
-# every set of so many kernels may stream; of more kernels so many sets
-EVERY_SET_OF = 3
-SETS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class KernelSizes:
-    """A layer's weights in a group: bytes kept, bytes of a streamed tile, bits fetched."""
-
-    kernel_bytes: int
-    kernel_bits: int
-    tile_bytes: int
-    vector_bytes: int
-    vector_bits: int
-    can_stream: bool
-
-
-def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> KernelSizes:
-    """Sizes of a layer's weights."""
-    vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
-    bits = bytes_ = tile = 0
-    if layer.weight is not None:
-        kernel = graph.tensors[layer.weight]
-        bits = kernel.elements * kernel.bits
-        bytes_ = -(-kernel.elements * kernel.local_bits // 8)
-        tile = -(-(kernel.elements // kernel.shape[0]) * kernel.local_bits // 8)
-        tile *= 2 if weights_doubled and kernel.shape[0] > 1 else 1
-    return KernelSizes(
-        kernel_bytes=bytes_,
-        kernel_bits=bits,
-        tile_bytes=tile,
-        vector_bytes=sum(-(-v.elements * v.bits // 8) for v in vectors),
-        vector_bits=sum(v.elements * v.bits for v in vectors),
-        can_stream=streams_by_channel(layer) and tile < bytes_,
-    )
+Lives = npt.NDArray[np.float64] | Ints
 
 
 class Way(NamedTuple):
@@ -99,39 +59,6 @@ class Way(NamedTuple):
 
 
 FINEST = Way(None, (), False)
-
-
-def streamed_sets(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Sets of layers of a group whose kernels may be streamed together, none of them empty.
-
-    All sets of up to `EVERY_SET_OF` kernels.  Of more, for `SETS` evenly spaced amounts of memory
-    the set that frees so much, the largest kernels first and none that is not needed.
-    """
-    able = sorted(
-        (i for i in members if kernels[i].can_stream), key=lambda i: (-kernels[i].kernel_bytes, i)
-    )
-    if len(able) <= EVERY_SET_OF:
-        found = [
-            tuple(sorted(some))
-            for count in range(1, len(able) + 1)
-            for some in combinations(able, count)
-        ]
-    else:
-        total = sum(kernels[i].kernel_bytes for i in able)
-        found = [_freeing(kernels, able, -(-total * part // SETS)) for part in range(1, SETS + 1)]
-    return list(dict.fromkeys(found))
-
-
-def _freeing(kernels: list[KernelSizes], able: list[int], wanted: int) -> tuple[int, ...]:
-    chosen: list[int] = []
-    sizes = [kernels[index].kernel_bytes for index in able]
-    smaller = sum(sizes)
-    for index, size in zip(able, sizes, strict=True):
-        smaller -= size
-        if wanted > 0 and (size <= wanted or smaller < wanted):
-            chosen.append(index)
-            wanted -= size
-    return tuple(sorted(chosen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,23 +187,8 @@ class MergedGroup:
         return elements * tensor.shape[0] * tensor.bits
 
     def weight_costs(self, sets: Sequence[tuple[int, ...]]) -> tuple[Ints, Ints, Ints]:
-        """For each set of streamed kernels: bytes kept, DRAM bits, tile bytes by layer.
-
-        Of several heights the DRAM bits are those at each height.
-        """
-        kernels = [self._kernels[index] for index in self.members]
-        streamed = np.array([[index in some for index in self.members] for some in sets], bool)
-        bytes_, bits, tiles, kept, fetched = np.array(
-            [
-                (
-                    *(k.kernel_bytes, k.kernel_bits, k.tile_bytes),
-                    *(k.kernel_bytes + k.vector_bytes, k.kernel_bits + k.vector_bits),
-                )
-                for k in kernels
-            ]
-        ).T
-        more = (self.timetable.fired() - 1) * bits @ streamed.T
-        return kept.sum() - streamed @ bytes_, fetched.sum() + more, streamed * tiles
+        """`weight_costs` of the group; of several heights the DRAM bits are those at each."""
+        return weight_costs(self._kernels, self.members, self.timetable.fired(), sets)
 
     def at(self, chosen: Bools) -> MergedGroup:
         """Of several heights some."""
@@ -310,24 +222,30 @@ class MergedGroup:
         if not any(sets) and not isinstance(table.height, tuple):
             local = kept + both.max(axis=2)[:, :, None].astype(np.int64)
         else:
-            local = kept + self._with_tiles(both, firings, tiles)
+            count = len(self.members)
+            places = table.height_of(firings) * count + firings % LAYERS
+            local = kept + most_with_tiles(both, places, count, tiles)
+            local = local if isinstance(table.height, tuple) else local[:, :, 0]
         in_bits = (~outside) @ np.array([self.fetched_bits(f) for f in sources], np.int64)
         sizes = [self._graph.tensors[f.name] for f in targets]
         out_bits = going[:, :, 1] @ np.array([t.elements * t.bits for t in sizes], np.int64)
         maps = in_bits[:, None] + out_bits
         return GroupTable(local, maps[..., *[None] * fetched.ndim] + fetched, fetched)
 
-    def _with_tiles(self, live: npt.NDArray[np.float64], firings: Ints, tiles: Ints) -> Ints:
-        """The most that lives at a firing with the kernel tile of the layer that fires."""
-        count, table = len(self.members), self.timetable
-        places = table.height_of(firings) * count + firings % LAYERS
-        order = np.argsort(places, kind="stable")
-        heights = len(table.height) if isinstance(table.height, tuple) else 1
-        offsets = np.searchsorted(places[order], np.arange(heights * count))
-        peaks = np.maximum.reduceat(live[:, :, order], offsets, axis=2).astype(np.int64)
-        peaks = peaks.reshape(*peaks.shape[:2], heights, 1, count)
-        most = (peaks + tiles).max(axis=4)
-        return np.asarray(most if isinstance(table.height, tuple) else most[:, :, 0], np.int64)
+
+def most_with_tiles(live: Lives, places: Ints, members: int, tiles: Ints) -> Ints:
+    """The most that lives at a firing with the kernel tile of the layer that fires.
+
+    `live` are bytes by choices and firing (maps from outside, maps to outside, firings),
+    `places` the members that fire, counted on through one height after the other where there are
+    several; `tiles` (sets, members).  Axes are (maps from outside, maps to outside, heights, sets).
+    """
+    order = np.argsort(places, kind="stable")
+    heights = int(places.max()) // members + 1
+    offsets = np.searchsorted(places[order], np.arange(heights * members))
+    peaks = np.maximum.reduceat(live[:, :, order], offsets, axis=2).astype(np.int64)
+    peaks = peaks.reshape(*peaks.shape[:2], heights, 1, members)
+    return np.asarray((peaks + tiles).max(axis=4), np.int64)
 
 
 def most_firings(finest: MergedGroup, counts: Ints, heights: Ints) -> Ints:

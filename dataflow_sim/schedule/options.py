@@ -14,14 +14,9 @@ from dataflow_sim.schedule.baseline import IMPOSSIBLE, Baseline
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.frontier import Frontier
+from dataflow_sim.schedule.group_kernels import KernelSizes, kernel_sizes
 from dataflow_sim.schedule.lives import DRAM, LOCAL, MapLives, layer_reads
-from dataflow_sim.schedule.merging import (
-    Groups,
-    KernelSizes,
-    MergedGroup,
-    Way,
-    kernel_sizes,
-)
+from dataflow_sim.schedule.merging import Groups, MergedGroup, Way
 from dataflow_sim.schedule.pieces import Run, find_pieces
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.shapes import GroupShape, Shapes

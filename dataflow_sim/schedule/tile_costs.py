@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.schedule.merging import GroupTable, KernelSizes
+from dataflow_sim.schedule.group_kernels import KernelSizes, weight_costs
+from dataflow_sim.schedule.merging import GroupTable, most_with_tiles
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.tile_regions import TiledGroup, TiledMap
 from dataflow_sim.schedule.timetable import LAYERS
@@ -46,29 +47,15 @@ def tile_table(
     came = np.stack(rows_in) if rows_in else np.zeros((0, len(some.moments)), np.int64)
     live = inside + (~outside).astype(np.int64) @ came
     both = live[:, None, :] + (~going[:, 0, 0])[:, None] * rows_out
-    chosen = np.array([[index in some for index in group.members] for some in sets], bool)
-    sizes = [kernels[index] for index in group.members]
-    kernel_bytes = np.array([k.kernel_bytes for k in sizes])
-    kernel_bits = np.array([k.kernel_bits for k in sizes])
-    tiles = chosen * np.array([k.tile_bytes for k in sizes])
     fired = np.array([len(each) for each in group.firings])
-    kept = sum(k.kernel_bytes + k.vector_bytes for k in sizes) - chosen @ kernel_bytes
-    fetched = sum(k.kernel_bits + k.vector_bits for k in sizes) + chosen @ (
-        (fired - 1) * kernel_bits
-    )
-    if chosen.any():
-        places = some.moments % LAYERS
-        order = np.argsort(places, kind="stable")
-        offsets = np.searchsorted(places[order], np.arange(len(group.members)))
-        peaks = np.maximum.reduceat(both[:, :, order], offsets, axis=2)
-        local = kept + (peaks[:, :, None, :] + tiles).max(axis=3)
-    else:
-        local = kept + both.max(axis=2)[:, :, None]
+    kept, fetched, tiles = weight_costs(kernels, group.members, fired, sets)
+    places = some.moments % LAYERS
+    local = kept + most_with_tiles(both, places, len(group.members), tiles)[:, :, 0]
     in_bits = (~outside) @ np.array([read_bits(group, group.maps[n]) for n in names], np.int64)
     tensor = group.graph.tensors[output]
     out_bits = going[:, 0, 1] * (tensor.elements * tensor.bits)
     bits = (in_bits[:, None] + out_bits)[:, :, None] + fetched
-    return GroupTable(np.asarray(local, np.int64), bits, fetched)
+    return GroupTable(local, bits, fetched)
 
 
 def read_bits(group: TiledGroup, found: TiledMap) -> int:

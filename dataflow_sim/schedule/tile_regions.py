@@ -247,7 +247,9 @@ class TiledGroup:
     def sample(self) -> TiledGroup:
         """One line of tiles of each kind; the whole group where lines have cells in common."""
         kinds = self.kinds
-        return self if kinds is None else self.only([kinds.index(kind) for kind in set(kinds)])
+        return (
+            self if kinds is None else self.only([kinds.index(kind) for kind in sorted(set(kinds))])
+        )
 
     @property
     def kinds(self) -> list[int] | None:

@@ -11,15 +11,8 @@ import numpy.typing as npt
 
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.demands import Demand, Kernels
-from dataflow_sim.schedule.merging import (
-    Groups,
-    KernelSizes,
-    MergedGroup,
-    Way,
-    most_firings,
-    rows_at_once,
-    streamed_sets,
-)
+from dataflow_sim.schedule.group_kernels import KernelSizes, streamed_sets
+from dataflow_sim.schedule.merging import Groups, MergedGroup, Way, most_firings, rows_at_once
 from dataflow_sim.schedule.pieces import floor_bits
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.tile_costs import tile_table

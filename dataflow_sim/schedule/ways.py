@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataflow_sim.schedule.merging import MergedGroup, Way, streamed_sets
+from dataflow_sim.schedule.group_kernels import streamed_sets
+from dataflow_sim.schedule.merging import MergedGroup, Way
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.trials import stripe_counts
 

@@ -14,9 +14,10 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.schedule.group_kernels import kernel_sizes, streamed_sets
 from dataflow_sim.schedule.layout import GroupRun, group_layout
 from dataflow_sim.schedule.lives import MapLives
-from dataflow_sim.schedule.merging import MergedGroup, kernel_sizes, streamed_sets
+from dataflow_sim.schedule.merging import MergedGroup
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions
 from tests.oracle import row_pipeline_oracle as oracle

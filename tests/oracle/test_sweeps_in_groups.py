@@ -18,8 +18,9 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.program.instructions import Load, Stream
 from dataflow_sim.schedule.check import schedule_faults
+from dataflow_sim.schedule.group_kernels import kernel_sizes
 from dataflow_sim.schedule.lives import MapLives
-from dataflow_sim.schedule.merging import MergedGroup, kernel_sizes, most_firings
+from dataflow_sim.schedule.merging import MergedGroup, most_firings
 from dataflow_sim.schedule.rows import Obstacle, layer_rows, obstacle
 from dataflow_sim.schedule.search import budget_curve, schedule_network
 from dataflow_sim.schedule.timetable import RowTables

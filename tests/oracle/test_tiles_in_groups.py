@@ -15,7 +15,7 @@ from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.program.instructions import Load
 from dataflow_sim.schedule.demands import Demand
-from dataflow_sim.schedule.merging import KernelSizes
+from dataflow_sim.schedule.group_kernels import KernelSizes
 from dataflow_sim.schedule.search import budget_curve
 from dataflow_sim.schedule.tile_costs import tile_table
 from dataflow_sim.schedule.tile_regions import TiledGroup, TileFrame, tile_obstacle

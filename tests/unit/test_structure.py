@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "ingest": {"errors", "graph"},
     "networks": {"errors"},
     "schedule": {
-        *("errors", "garbage", "graph", "results_of_explanation", "results_of_groups", "traffic"),
+        *("errors", "garbage", "graph", "results_of_exact", "results_of_explanation"),
+        *("results_of_groups", "traffic"),
     },
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "proof": {
         *("energy", "errors", "graph", "program", "results", "schedule", "simulate", "traffic"),
     },
-    "choosing": {"energy", "errors", "graph", "hardware", "proof", "schedule"},
+    "choosing": {"energy", "errors", "graph", "hardware", "proof", "results_of_exact", "schedule"},
     "pipeline": {
         *("choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule", "proof"),
         *("energy", "results", "results_of_exact", "traffic"),
