@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dataflow_sim.energy.model import add_up, group_latencies, layer_energy, layer_time
+from dataflow_sim.energy.model import (
+    add_up,
+    group_latencies,
+    layer_energy,
+    layer_mac_pj,
+    layer_time,
+)
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
@@ -30,6 +36,9 @@ def rates(graph: NetworkGraph, hardware: Hardware) -> Rates:
         dram_seconds_per_bit=1 / (8 * dram.bandwidth_bytes_per_second),
         static_watt=hardware.energy.static_watt,
         compute_seconds=tuple(each / hardware.compute.clock_hertz for each in cycles),
+        compute_pj=tuple(
+            layer_macs(layer) * layer_mac_pj(hardware, graph, layer) for layer in graph.layers
+        ),
     )
 
 

@@ -73,6 +73,7 @@ from dataflow_sim.schedule.sweep_nest import (
     sweep_nest_name,
     sweep_stationary,
 )
+from dataflow_sim.schedule.tile_explanation import group_tiles
 from dataflow_sim.schedule.types import LayerTiling, MemoryOptions
 
 _NEXT_STEPS = 3
@@ -188,10 +189,14 @@ def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) 
     assembler = curve.assembler
     merge = curve.policy == "merged"
     otherwise = Alternatives(assembler, point.plan, point.peak_bytes, schedule, number, merge)
-    rows = nest = None
+    rows = tiles = nest = None
     if group.merged:
         run = run_of(group, memory.doubled)
-        rows = group_rows(assembler.options.tables, group, run, assembler.layout(run))
+        layout = assembler.layout(run)
+        if run.tile is None:
+            rows = group_rows(assembler.options.tables, group, run, layout)
+        else:
+            tiles = group_tiles(group, run, layout)
     else:
         tiling = group.layers[0].tiling
         assert isinstance(tiling, LayerTiling)
@@ -216,6 +221,7 @@ def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) 
         held_bytes=held,
         own_bytes=group.local_bytes,
         rows=rows,
+        tiles=tiles,
         nest=nest,
         traffic=group_traffic(group),
         neighbours=otherwise.neighbours(),

@@ -23,7 +23,7 @@ class Member:
     `kernel` tells how a merged group holds it: `stays`, fetched once; `streams`, fetched in each
     of its `firings` by tiles of `tile_channels` of its `channels`; `none`, there is none; `nest`
     of a layer alone, whose loops decide.  `kernel_bytes` are those of the whole kernel, `fetches`
-    how often it is fetched.
+    how often it is fetched.  Where `macs_executed` are more than `macs`, some are computed again.
     """
 
     name: str
@@ -37,6 +37,8 @@ class Member:
     fetches: int
     firings: int
     steps: int
+    macs: int
+    macs_executed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,71 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class CellBuffer:
+    """Cells of a map in a merged group that runs by tiles of the plane.
+
+    `made_by`, `read_by`, `stored` and `doubled` are as those of a `LineBuffer`.  What two tiles
+    have in common is made again or kept, as `halo` says (`cache`, `cache-x`, `recompute`): of
+    `elements` of a channel that are made at all, or read from DRAM, `made_elements` are, counted
+    each time.  `most_bytes` live at once, `between_bytes` persist when a reader has fired,
+    `peak_bytes` live at the group's peak firing.
+    """
+
+    tensor: str
+    made_by: str
+    read_by: tuple[str, ...]
+    stored: bool
+    doubled: bool
+    halo: str
+    elements: int
+    made_elements: int
+    most_bytes: int
+    between_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TilePeak:
+    """The firing whose live set is largest, the first of equals.
+
+    The `firing`th of `firings` of `layer`, in the tile of a line and a column (all from 1), makes
+    `rows` and `columns` of its output, first and last; `live_bytes` live then.
+    """
+
+    layer: str
+    firing: int
+    firings: int
+    line: int
+    column: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    live_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """How a merged group runs by tiles of the plane: cells, weights, peak, how its bytes lie.
+
+    A tile has `rows` and `columns` of the last layer's output; there are `lines` of `width` tiles.
+    """
+
+    rows: int
+    columns: int
+    lines: int
+    width: int
+    packing: str
+    cells: tuple[CellBuffer, ...]
+    weights: tuple[HeldWeights, ...]
+    macs: int
+    macs_executed: int
+    peak: TilePeak
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data, keys in a fixed order."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """DRAM bytes of the group by tensor and reason."""
 
@@ -173,8 +240,9 @@ class Otherwise:
 
     `need_bytes` is the largest live set of the groups that are replaced, resident maps
     included, at its least where nothing fits; then `short_bytes` is what the memory lacks, 0
-    where the schedule fits.  `stripe_rows` and `streamed`, the layers whose kernels stream, are
-    those of the group in question, and `own_bytes` its live set without resident maps.
+    where the schedule fits.  `stripe_rows`, `tile` (rows, columns; None by rows) and `streamed`,
+    the layers whose kernels stream, are those of the group in question, and `own_bytes` its
+    live set without resident maps.
     `dram_bytes` are of the whole network, `more_bytes` what it moves more than the chosen schedule.
     """
 
@@ -184,6 +252,7 @@ class Otherwise:
     dram_bytes: int
     more_bytes: int
     stripe_rows: int | None
+    tile: tuple[int, int] | None
     streamed: tuple[str, ...]
 
 
@@ -210,7 +279,7 @@ class Variant:
     """Another way for the group's own layers.
 
     `what`: `alone`, each layer by itself; `cut`, in two behind layer `behind`; `stripe`, another
-    stripe height; `kernels`, one kernel more or less that streams.
+    stripe height; `tile`, bands of another height; `kernels`, one kernel more or less that streams.
     """
 
     what: str
@@ -224,9 +293,9 @@ class GroupExplanation:
 
     `layer` is the one that was asked for, `number` the group's, from 0, of `count`.  `held_bytes`
     are those of resident maps, `own_bytes` the height of the group's own buffers.  A merged group
-    has `rows`, a layer alone a `nest`.  `traffic` adds up to `group_dram_bytes`, each tensor and
-    reason rounded up; `dram_bytes` are of the whole network.  `variants` ascend in DRAM bytes,
-    those that fit first.
+    has `rows` or `tiles`, a layer alone a `nest`.  `traffic` adds up to `group_dram_bytes`, each
+    tensor and reason rounded up; `dram_bytes` are of the whole network.  `variants` ascend in
+    DRAM bytes, those that fit first.
     """
 
     network: str
@@ -245,6 +314,7 @@ class GroupExplanation:
     held_bytes: int
     own_bytes: int
     rows: Rows | None
+    tiles: Tiles | None
     nest: ExplainResult | None
     traffic: tuple[Moved, ...]
     neighbours: tuple[Neighbour, ...]
@@ -271,6 +341,7 @@ class GroupExplanation:
                 "merged": self.merged,
                 "members": [asdict(each) for each in self.members],
                 "rows": None if self.rows is None else self.rows.to_json(),
+                "tiles": None if self.tiles is None else self.tiles.to_json(),
                 "nest": None if self.nest is None else self.nest.to_json(),
             },
             "local": {

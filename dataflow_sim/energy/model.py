@@ -71,17 +71,21 @@ def layer_time(hardware: Hardware, counts: LayerCounts) -> LayerTime:
     )
 
 
+def layer_mac_pj(hardware: Hardware, graph: NetworkGraph, layer: Layer) -> float:
+    """Energy of a MAC of a layer."""
+    weight_bits = graph.tensors[layer.weight].bits if layer.weight else graph.view_bits(layer)
+    return hardware.energy.mac_pj(weight_bits, graph.view_bits(layer))
+
+
 def layer_energy(
     hardware: Hardware, graph: NetworkGraph, layer: Layer, counts: LayerCounts, latency_s: float
 ) -> EnergyBreakdown:
     """Energy of one layer by component."""
-    weight_bits = graph.tensors[layer.weight].bits if layer.weight else graph.view_bits(layer)
-    mac_pj = hardware.energy.mac_pj(weight_bits, graph.view_bits(layer))
     written = counts.traffic.of(*WRITES) * 8
     read = counts.traffic.total_bytes * 8 - written
     dram = hardware.dram
     return EnergyBreakdown(
-        mac_pj=counts.macs_executed * mac_pj,
+        mac_pj=counts.macs_executed * layer_mac_pj(hardware, graph, layer),
         dram_pj=read * dram.read_energy_pj_per_bit + written * dram.write_energy_pj_per_bit,
         local_pj=counts.local_bits * hardware.energy.local_pj_per_bit,
         static_pj=hardware.energy.static_watt * latency_s * 1e12,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataflow_sim.report.explanation import explain_tables
 from dataflow_sim.report.tables import Table
 from dataflow_sim.results_of_groups import (
+    CellBuffer,
     GroupExplanation,
     LineBuffer,
     Member,
@@ -14,6 +15,7 @@ from dataflow_sim.results_of_groups import (
     Otherwise,
     ResidentMap,
     Rows,
+    Tiles,
     Variant,
 )
 from dataflow_sim.units import format_bytes, format_capacity
@@ -40,8 +42,7 @@ def group_tables(result: GroupExplanation) -> tuple[Table, ...]:
     if result.nest is not None:
         tables = [*explain_tables(result.nest), _group(result)]
     else:
-        assert result.rows is not None
-        tables = [_group(result), _members(result), _memory(result, result.rows)]
+        tables = [_group(result), _members(result), _memory(result)]
     if result.residents:
         tables.append(_residents(result))
     if result.traffic and result.merged:
@@ -49,7 +50,7 @@ def group_tables(result: GroupExplanation) -> tuple[Table, ...]:
     if result.neighbours:
         tables.append(_neighbours(result))
     if result.merged:
-        tables.append(_variants(result, result.rows))
+        tables.append(_variants(result))
     return tuple(tables)
 
 
@@ -59,21 +60,38 @@ def _group(result: GroupExplanation) -> Table:
     runs = "alone"
     if result.rows is not None:
         runs = f"row by row, {_counted(result.rows.stripes, 'stripe')} of {_stripe(result.rows)}"
+    if result.tiles is not None:
+        runs = _tiled(result.tiles)
     own = f"{result.own_bytes:,} B"
-    if result.rows is not None:
-        lie = "in rings" if result.rows.packing == "rings" else "packed"
-        own += f" {lie}, largest live set {result.rows.peak.live_bytes:,} B"
+    found = result.rows or result.tiles
+    if found is not None:
+        lie = "in rings" if found.packing == "rings" else "packed"
+        own += f" {lie}, largest live set {found.peak.live_bytes:,} B"
     left = result.capacity_bytes - result.held_bytes
     rows = [
         ("runs", f"{runs}, on {result.hardware} with {memory}, policy {result.policy}"),
         ("own bytes", f"{own}; resident maps take {result.held_bytes:,} B and leave {left:,} B"),
         ("DRAM", f"{result.group_dram_bytes:,} B of {result.dram_bytes:,} B"),
     ]
+    if result.tiles is not None and result.tiles.macs_executed > result.tiles.macs:
+        more = result.tiles.macs_executed - result.tiles.macs
+        share = f"{more / result.tiles.macs:.1%} more than without halos"
+        rows.append(("MACs", f"{result.tiles.macs_executed:,}, {share}"))
     if result.policy == "resident":
         rows.append(("merging", "not in this policy; `--policy merged` has it"))
     layers = _names(tuple(member.name for member in result.members))
     title = f"{layers}: group {result.number} of {result.count} of {result.network}"
     return Table(title, ("", ""), tuple(rows))
+
+
+def _tiled(tiles: Tiles) -> str:
+    size = f"{tiles.columns:,} wide x {tiles.rows:,} high"
+    return f"tile by tile, {_counted(tiles.lines, 'line')} of {tiles.width:,} tiles {size}"
+
+
+def _tile(tile: tuple[int, int]) -> str:
+    rows, columns = tile
+    return f"tiles {columns:,} x {rows:,}"
 
 
 def _stripe(rows: Rows) -> str:
@@ -92,6 +110,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _members(result: GroupExplanation) -> Table:
     """The layers as they fire."""
+    tiled = result.tiles is not None
     rows = tuple(
         (
             member.name + (" (asked for)" if member.name == result.layer else ""),
@@ -99,11 +118,17 @@ def _members(result: GroupExplanation) -> Table:
             "x".join(map(str, member.output_shape[1:])),
             f"{member.firings:,}",
             _kernel(member),
+            *([_again(member)] if tiled else []),
         )
         for member in result.members
     )
-    columns = ("layer", "op", "output", "firings", "kernel")
-    return Table("Layers as they fire in a stripe", columns, rows)
+    columns = ("layer", "op", "output", "firings", "kernel", *(["MACs again"] if tiled else []))
+    return Table(f"Layers as they fire in a {'tile' if tiled else 'stripe'}", columns, rows)
+
+
+def _again(member: Member) -> str:
+    more = member.macs_executed - member.macs
+    return f"{more:,} ({more / member.macs:.1%})" if more > 0 else "-"
 
 
 def _kernel(member: Member) -> str:
@@ -119,25 +144,58 @@ def _kernel(member: Member) -> str:
 # ------------------------------------------------------------ local memory
 
 
-def _memory(result: GroupExplanation, rows: Rows) -> Table:
-    """Line buffers and weights, and what lives when most does."""
-    shown = [_buffer_row(buffer) for buffer in rows.line_buffers]
-    for held in rows.weights:
+def _memory(result: GroupExplanation) -> Table:
+    """Line buffers or cells and weights, and what lives when most does."""
+    rows, tiles = result.rows, result.tiles
+    if rows is not None:
+        shown = [_buffer_row(buffer) for buffer in rows.line_buffers]
+        made = _range("row", (rows.peak.first_row, rows.peak.last_row))
+        columns = ("line buffer, or weights", "rows", "bytes", "at the peak", "")
+    else:
+        assert tiles is not None
+        shown = [_cell_row(buffer) for buffer in tiles.cells]
+        made = f"{_range('row', tiles.peak.rows)} of {_range('column', tiles.peak.columns)}"
+        columns = ("map, or weights", "halo", "bytes", "at the peak", "")
+    found = rows or tiles
+    assert found is not None
+    for held in found.weights:
         name = f"{held.what} of {held.layer}"
         shown.append((name, "-", f"{held.size_bytes:,}", f"{held.peak_bytes:,}", ""))
-    shown.append(("live set", "", "", f"{rows.peak.live_bytes:,}", ""))
-    how = _PACKINGS[rows.packing]
+    peak = found.peak
+    shown.append(("live set", "", "", f"{peak.live_bytes:,}", ""))
+    how = _PACKINGS[found.packing]
     shown.append(("allocated", "", "", f"{result.own_bytes:,}", how))
-    peak = rows.peak
-    made = f"row {peak.first_row:,}"
-    if peak.last_row > peak.first_row:
-        made = f"rows {peak.first_row:,} to {peak.last_row:,}"
     title = (
         f"Own local memory; most lives at firing {peak.firing:,} of {peak.firings:,} of "
         f"{peak.layer}, which makes {made}"
     )
-    columns = ("line buffer, or weights", "rows", "bytes", "at the peak", "")
     return Table(title, columns, tuple(shown))
+
+
+def _range(what: str, span: tuple[int, int]) -> str:
+    first, last = span
+    return f"{what} {first:,}" if first == last else f"{what}s {first:,} to {last:,}"
+
+
+_HALOS = {
+    "cache": "kept",
+    "cache-x": "columns kept",
+    "recompute": "made again",
+}
+
+
+def _cell_row(buffer: CellBuffer) -> tuple[str, ...]:
+    made = "read" if not buffer.made_by else "made"
+    text = "" if buffer.made_by else "comes from DRAM; "
+    if buffer.read_by:
+        text += f"{buffer.most_bytes:,} while computing, {buffer.between_bytes:,} between firings"
+    else:
+        text += "goes to DRAM" if buffer.stored else "nobody reads it"
+    more = buffer.made_elements - buffer.elements
+    if more > 0:
+        text += f"; {more / buffer.elements:.1%} of it {made} again"
+    halo = _HALOS[buffer.halo] if buffer.read_by else "-"
+    return (buffer.tensor, halo, f"{buffer.most_bytes:,}", f"{buffer.peak_bytes:,}", text)
 
 
 def _buffer_row(buffer: LineBuffer) -> tuple[str, ...]:
@@ -224,7 +282,7 @@ def _joined(neighbour: Neighbour, capacity_bytes: int) -> tuple[str, str, str, s
     if found is None:
         text = _OBSTACLES.get(neighbour.obstacle, neighbour.obstacle)
         return ("-", "-", "-", f"impossible: {neighbour.blocked} {text}")
-    way = _counted(found.stripe_rows or 1, "row")
+    way = _tile(found.tile) if found.tile else _counted(found.stripe_rows or 1, "row")
     if found.streamed:
         way += f", {_counted(len(found.streamed), 'kernel')} streamed"
     if found.short_bytes:
@@ -243,20 +301,23 @@ def _more(found: Otherwise) -> str:
     return "moves as much"
 
 
-def _variants(result: GroupExplanation, rows: Rows | None) -> Table:
+def _variants(result: GroupExplanation) -> Table:
     """Other ways to run the group's layers."""
-    assert rows is not None
+    found = result.rows or result.tiles
+    assert found is not None
+    tile = result.tiles
+    runs = _tile((tile.rows, tile.columns)) if tile else _stripe(result.rows) if result.rows else ""
     streamed = tuple(m.name for m in result.members if m.kernel == "streams")
-    need = rows.peak.live_bytes + result.held_bytes
+    need = found.peak.live_bytes + result.held_bytes
     chosen = (
-        *("the group as it is", _stripe(rows), _streamed(streamed)),
+        *("the group as it is", runs, _streamed(streamed)),
         *(f"{result.dram_bytes:,}", "chosen", f"{need:,}", ""),
     )
     shown = [chosen, *(row for row in _variant_rows(result.variants[:_VARIANTS]))]
     left = len(result.variants) - _VARIANTS
     title = "Other ways for its layers: DRAM of the whole network, live set with resident maps"
     title += f"; {left:,} more in --json" if left > 0 else ""
-    columns = ("", "stripes of", "kernels that stream", "DRAM", "more", "local", "")
+    columns = ("", "runs by", "kernels that stream", "DRAM", "more", "local", "")
     return Table(title, columns, tuple(shown))
 
 
@@ -267,11 +328,12 @@ def _variant_rows(variants: tuple[Variant, ...]) -> Iterator[tuple[str, ...]]:
             "alone": "each layer by itself",
             "cut": f"cut behind {each.behind}",
             "stripe": "another stripe",
+            "tile": "bands of columns",
             "kernels": "another set of kernels",
         }[each.what]
         height, kernels = "-", "-"
-        if each.what in ("stripe", "kernels"):
-            height = _counted(found.stripe_rows or 1, "row")
+        if each.what in ("stripe", "tile", "kernels"):
+            height = _tile(found.tile) if found.tile else _counted(found.stripe_rows or 1, "row")
             kernels = _streamed(found.streamed)
         short = f"{found.short_bytes:,} B short" if found.short_bytes else ""
         more = f"{found.more_bytes:+,}" if found.more_bytes else "0"

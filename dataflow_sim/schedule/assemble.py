@@ -232,8 +232,9 @@ class Assembler:
 
     def placed(self, run: GroupRun, room: int) -> GroupRun:
         """A merged group with no more effort in its addresses than some room asks for."""
-        run = replace(run, packing=Packing.RINGS)
-        for packing in (Packing.GAPS, Packing.SEARCHED):
+        least, *others = run.packings
+        run = replace(run, packing=least)
+        for packing in others:
             if self.height(run) > room:
                 other = replace(run, packing=packing)
                 if self.height(other) < self.height(run):

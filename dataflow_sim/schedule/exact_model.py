@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from dataflow_sim.schedule.exact_program import IntegerProgram
 from dataflow_sim.schedule.exact_space import Arc, ExactSpace
 from dataflow_sim.schedule.lives import DRAM, LOCAL
-from dataflow_sim.schedule.merging import FINEST
-from dataflow_sim.schedule.options import resident_of
-from dataflow_sim.schedule.plans import Decision, Plan, replaced
+from dataflow_sim.schedule.plans import Decision, Plan, decided
 
 
 @dataclass(slots=True, eq=False)
@@ -144,20 +142,7 @@ class ExactModel:
                 name for (name, _), variable in self.held[number].items() if variable in chosen
             )
             kept = [n for n in self.space.keepable(cut) if self.loaded[cut, n] in chosen]
-            way = option.ways[int(option.places[choice.place])] if option.merged else FINEST
-            found.append(
-                Decision(
-                    option.members,
-                    option.merged,
-                    way.stripe_rows,
-                    tuple(option.members[place] for place in way.streamed),
-                    option.outputs,
-                    resident | resident_of(option.outputs),
-                    (*kept, *lives.pinned_by(option.members)),
-                    option.takes if way.in_place else replaced(lives, option, resident),
-                    way.running,
-                )
-            )
+            found.append(decided(lives, option, choice.place, resident, kept))
         return tuple(found)
 
 

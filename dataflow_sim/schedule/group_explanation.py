@@ -24,6 +24,7 @@ from collections import Counter
 
 import numpy as np
 
+from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.results_of_groups import (
@@ -40,7 +41,7 @@ from dataflow_sim.schedule.lives import MapLives, layer_reads
 from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.rows import Ints, LayerRows
 from dataflow_sim.schedule.timetable import LAYERS, RowTables
-from dataflow_sim.schedule.types import Group, RowTiling, Schedule
+from dataflow_sim.schedule.types import Group, LayerTiling, Schedule
 from dataflow_sim.traffic import TrafficKey
 
 
@@ -69,7 +70,7 @@ def group_members(graph: NetworkGraph, group: Group) -> tuple[Member, ...]:
             fetches = -(-moved // (kernel.elements * kernel.bits))
         channels = layer.output_shape[1]
         held, tile, firings = "nest" if size else "none", channels, 1
-        if isinstance(tiling, RowTiling):
+        if not isinstance(tiling, LayerTiling):
             tile, firings = tiling.output_channel_tile, tiling.firings
             if size:
                 held = "streams" if tiling.streamed else "stays"
@@ -86,6 +87,8 @@ def group_members(graph: NetworkGraph, group: Group) -> tuple[Member, ...]:
                 fetches=fetches,
                 firings=firings,
                 steps=tiling.steps,
+                macs=layer_macs(layer),
+                macs_executed=chosen.macs_executed,
             )
         )
     return tuple(found)
@@ -175,7 +178,7 @@ def group_rows(tables: RowTables, group: Group, run: GroupRun, layout: GroupLayo
         stripes=stripes,
         packing=group.packing.value,
         line_buffers=_line_buffers(tables, run, layout, moment),
-        weights=_weights(tables.graph, run, layout, moment),
+        weights=held_weights(tables.graph, run, layout, moment),
         peak=peak,
     )
 
@@ -247,7 +250,7 @@ def _window(layer: Layer, rows: LayerRows, name: str) -> tuple[int, int | None]:
     return most, stride
 
 
-def _weights(
+def held_weights(
     graph: NetworkGraph, run: GroupRun, layout: GroupLayout, moment: int
 ) -> tuple[HeldWeights, ...]:
     """Kernels, kernel tiles and constants, layer by layer in the order in which they fire."""
@@ -272,8 +275,9 @@ def _weights(
 def _first_firing(layout: GroupLayout, held: tuple[str, int, int, int]) -> bool:
     """Whether a slot of a kernel's tile belongs to the first firing of its layer."""
     _, layer, _, moment = held
-    place = layout.timetable.members.index(layer)
-    return layout.firings[moment] == int(layout.timetable.firings[place][0])
+    walk = layout.buffers.walk
+    place = walk.members.index(layer)
+    return layout.firings[moment] == int(walk.firings[place][0])
 
 
 def _what(layer: Layer, name: str, streamed: bool) -> str:

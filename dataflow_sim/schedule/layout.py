@@ -4,8 +4,8 @@ The buffers are kernels and constants that stay, tiles of kernels that stream, s
 rows of maps, and running results; `allocation` gives them addresses from zero upwards, in
 rings or, where memory is short, in gaps, and `packing` searches where it is shorter still; not for
 groups with sweeps, whose whole maps hide the pattern that it looks for, and fill gaps well.
-Cells, whose sizes differ, lie in gaps.  The closed form of `merging` is the largest live set of
-the same buffers; the height is what counts.
+Cells lie in gaps, or where lines have none in common are searched for line by line.  The closed
+form of `merging` is the largest live set of the same buffers; the height is what counts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from dataflow_sim.schedule.types import (
     PlaneTile,
     RowTiling,
 )
+
+# which are many, and whose groups are many
+_PLACEMENTS_OF_CELLS = 1_000
 
 
 class Held(NamedTuple):
@@ -62,6 +65,15 @@ class GroupRun:
     running: bool = False
     tile: PlaneTile | None = None
     halos: tuple[tuple[str, Halo], ...] = ()
+
+    @property
+    def packings(self) -> tuple[Packing, ...]:
+        """The ways to lay it out, with the least effort first."""
+        if self.tile is None:
+            return (Packing.RINGS, Packing.GAPS, Packing.SEARCHED)
+        if any(halo is Halo.CACHE for _, halo in self.halos):
+            return (Packing.GAPS,)
+        return (Packing.GAPS, Packing.SEARCHED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +172,7 @@ def laid_out(
     """Addresses for a group's buffers; `packed` is the layout in gaps, if it is known."""
     lives, held = buffers.lives, buffers.held
     if isinstance(buffers.walk, TiledGroup):
-        addresses, height = _line_by_line(buffers, buffers.walk)
+        addresses, height = _line_by_line(buffers, buffers.walk, packing is Packing.SEARCHED)
         return GroupLayout(buffers, tuple(addresses), height)
     owners = [(h.tensor, h.layer, h.number if h.layer >= 0 else 0) for h in held]
     if packing is Packing.RINGS:
@@ -173,7 +185,7 @@ def laid_out(
     return GroupLayout(buffers, tuple(addresses), height)
 
 
-def _line_by_line(buffers: GroupBuffers, group: TiledGroup) -> tuple[list[int], int]:
+def _line_by_line(buffers: GroupBuffers, group: TiledGroup, closely: bool) -> tuple[list[int], int]:
     """Addresses of cells in gaps above what stays; lines of tiles that are alike have the same."""
     kinds, lives = group.kinds, buffers.lives
     if kinds is None:
@@ -187,15 +199,20 @@ def _line_by_line(buffers: GroupBuffers, group: TiledGroup) -> tuple[list[int], 
             base += life.size_bytes
         else:
             lines[buffers.firings[life.first] // LAYERS // group.width].append(number)
-    height = base
-    packed: dict[int, list[int]] = {}
+    some = dict(zip(reversed(kinds), reversed(lines), strict=True))  # the first line of each kind
+    packed = {kind: pack([lives[number] for number in mine]) for kind, mine in some.items()}
+    lowest = 0
+    for kind in sorted(some, key=lambda kind: (-packed[kind][1], kind)) if closely else ():
+        if packed[kind][1] > lowest:  # else another is above it anyhow
+            cells = [lives[number] for number in some[kind]]
+            owners = [buffers.held[number].tensor for number in some[kind]]
+            packed[kind] = pack_closely(cells, owners, packed[kind], _PLACEMENTS_OF_CELLS)
+            lowest = max(lowest, packed[kind][1])
+    height = max(top for _, top in packed.values())
     for kind, mine in zip(kinds, lines, strict=True):
-        if kind not in packed:
-            packed[kind], top = pack([lives[number] for number in mine])
-            height = max(height, base + top)
-        for number, address in zip(mine, packed[kind], strict=True):
+        for number, address in zip(mine, packed[kind][0], strict=True):
             addresses[number] = base + address
-    return addresses, height
+    return addresses, base + height
 
 
 def group_height(tables: RowTables, run: GroupRun) -> int:

@@ -20,9 +20,10 @@ from dataflow_sim.schedule.merging import Groups, MergedGroup, Way
 from dataflow_sim.schedule.pieces import Run, find_pieces
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.shapes import GroupShape, Shapes
+from dataflow_sim.schedule.tile_regions import layer_obstacle
 from dataflow_sim.schedule.timetable import Height, RowTables
 from dataflow_sim.schedule.trials import Found, Trials
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import Halo, MemoryOptions
 
 # sets of resident maps that are many to tell apart
 _MANY_SETS = 16
@@ -106,16 +107,16 @@ class Options:
         if self.may_merge:
             found = find_pieces(self)
             self.runs = found.runs
-            counts_bits = self.baseline.objective.counts_bits
             if (
                 self.demand is None
-                and counts_bits
+                and self.baseline.objective.follows_bits
                 and found.floor_bits <= compulsory_bytes(self.graph) * 8
             ):
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
         sizes, ceiling = self.lives.size_bytes, self.ceiling_bytes
         self.trials = Trials(
             *(self.tables, self.kernels, sizes, self.baseline, ceiling, self.memory.doubled),
+            by_tiles=[layer_obstacle(self.tables, index) is None for index in range(len(layers))],
             demand=self.demand,
         )
 
@@ -165,6 +166,15 @@ class Options:
             options = self._run(groups, members, shape, run, residents)
             if options:
                 yield outside, options
+
+    def _maps(self, members: tuple[int, ...]) -> tuple[str, ...]:
+        """Maps of a group from outside and inner ones, as the halos of a way go."""
+        inner = (self.graph.layers[index].output for index in members[:-1])
+        return (*self.shapes.of(members).outside, *inner)
+
+    def halos_of(self, members: tuple[int, ...], way: Way) -> tuple[tuple[str, Halo], ...]:
+        """The halos of a group that runs by tiles of the plane, with the names of its maps."""
+        return tuple(zip(self._maps(members), way.halos, strict=True)) if way.tile else ()
 
     def _runs(self, start: int) -> Iterator[tuple[tuple[int, ...], Run]]:
         """The runs that begin at a cut with their layers; of what is demanded all or nothing."""
@@ -238,7 +248,7 @@ class Options:
         outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
         sizes = self.lives.size_bytes
         stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
-        maps = (*shape.outside, *(self.graph.layers[index].output for index in members[:-1]))
+        maps = self._maps(members)
         pair = known.takes and (shape.outside[known.takes[0]], shape.outgoing[known.takes[1]])
         return {
             pattern: [

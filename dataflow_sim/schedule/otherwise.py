@@ -9,8 +9,8 @@ planned and assembled (`rearranged`), so that what it needs and moves is that of
                .. y        |   a  b  c     |   x ..
     joined           ..    |  y a b c | x ..       or  .. y | a b c x | ..
 
-Other stripes and one kernel more or less that streams leave the plan as it is: the group is laid
-out anew, kernels that stream one channel at a time.
+Other stripes, bands of another height and one kernel more or less that streams leave the plan as it
+is: the group is laid out anew, kernels that stream one channel at a time.
 
 Source: the space of `options`.
 """
@@ -28,11 +28,13 @@ from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_tiles import group_schedules
 from dataflow_sim.schedule.group_explanation import held_bytes, live_set
 from dataflow_sim.schedule.layout import GroupRun, run_of, walk_of
+from dataflow_sim.schedule.merging import MergedGroup
 from dataflow_sim.schedule.order import Precedence
 from dataflow_sim.schedule.plans import Plan
 from dataflow_sim.schedule.rearranged import Members, Rearranged, Rearranger
 from dataflow_sim.schedule.rows import obstacle
-from dataflow_sim.schedule.types import Group, LayerTiling, RowTiling, Schedule
+from dataflow_sim.schedule.tile_regions import TiledGroup
+from dataflow_sim.schedule.types import Group, Halo, LayerTiling, Schedule
 from dataflow_sim.schedule.ways import grown
 
 # layers that may come next are asked, up to so many, in the order of the schedule
@@ -160,7 +162,7 @@ class Alternatives:
                 yield Variant(what, behind, self._told(found, each[0]))
 
     def _stripes_and_kernels(self) -> Iterator[Variant]:
-        """The next stripe heights, and one streamed kernel more or less."""
+        """The next stripe heights, the next bands, and one streamed kernel more or less."""
         run = run_of(self.group, self.schedule.memory.doubled)
         run = replace(run, tiles=tuple((index, 1) for index, _ in run.tiles))
         kernels = self.assembler.options.kernels
@@ -170,7 +172,14 @@ class Alternatives:
         more = [index for index in order if index not in streamed][:1]
         fewer = [index for index in order if index in streamed][-1:]
         for height in self._next_heights(run):
-            yield self._laid_out("stripe", replace(run, stripe_rows=height))
+            by_rows = replace(run, stripe_rows=height, tile=None, halos=())
+            yield self._laid_out("stripe", by_rows)
+        for tile in self._next_bands(run):
+            by_tiles = replace(run, stripe_rows=None, running=False, tiles=(), tile=tile.tile)
+            halos = tuple((name, Halo.CACHE_X) for name in (*tile.frame.outside, *tile.frame.inner))
+            yield self._laid_out("tile", replace(by_tiles, halos=halos))
+        if run.tile is not None:
+            return
         if more:
             tiles = tuple((index, 1) for index in sorted((*streamed, *more)))
             yield self._laid_out("kernels", replace(run, tiles=tiles))
@@ -180,11 +189,27 @@ class Alternatives:
 
     def _next_heights(self, run: GroupRun) -> list[int | None]:
         """The next smaller and the next larger stripe that the search tries."""
-        tried = (group.stripe_rows for group, _ in grown(self.assembler.options, run.members))
-        heights = sorted({height or 1 for height in tried} | {run.stripe_rows or 1})
+        if run.tile is not None:
+            return [None]
+        tried = self._grown(run)
+        rows = (group.stripe_rows for group in tried if isinstance(group, MergedGroup))
+        heights = sorted({height or 1 for height in rows} | {run.stripe_rows or 1})
         place = heights.index(run.stripe_rows or 1)
         near = heights[max(place - 1, 0) : place] + heights[place + 1 : place + 2]
         return [None if height == 1 else height for height in near]
+
+    def _next_bands(self, run: GroupRun) -> list[TiledGroup]:
+        """The next lower and the next higher bands; of a group by rows the highest."""
+        found = [group for group in self._grown(run) if isinstance(group, TiledGroup)]
+        if run.tile is None:
+            return found[:1]
+        own = run.tile.rows
+        higher = [group for group in found if group.tile.rows > own]
+        lower = [group for group in found if group.tile.rows < own]
+        return [*higher[-1:], *lower[:1]]
+
+    def _grown(self, run: GroupRun) -> list[MergedGroup | TiledGroup]:
+        return [group for group, _ in grown(self.assembler.options, run.members)]
 
     def _laid_out(self, what: str, run: GroupRun) -> Variant:
         """The same group, stripes and kernels apart."""
@@ -209,6 +234,8 @@ class Alternatives:
         group = replace(
             self.group,
             stripe_rows=run.stripe_rows,
+            tile=run.tile,
+            halos=run.halos,
             packing=run.packing,
             layers=layers,
             local_bytes=chosen.height,
@@ -258,7 +285,7 @@ class Alternatives:
         streamed = tuple(
             layer.layer
             for layer in group.layers
-            if isinstance(layer.tiling, RowTiling) and layer.tiling.streamed
+            if not isinstance(layer.tiling, LayerTiling) and layer.tiling.streamed
         )
         own = group.local_bytes
         if group.merged:
@@ -276,5 +303,6 @@ class Alternatives:
             dram_bytes=found.dram_bytes,
             more_bytes=found.dram_bytes - self.dram_bytes,
             stripe_rows=group.stripe_rows,
+            tile=group.tile and (group.tile.rows, group.tile.columns),
             streamed=streamed,
         )

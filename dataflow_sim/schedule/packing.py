@@ -41,7 +41,7 @@ import numpy as np
 
 from dataflow_sim.schedule.allocation import MOST_UNITS, Life, peak_bytes, starts_of
 
-_PLACEMENTS = 4_000  # for each height aimed at
+_PLACEMENTS = 4_000  # for each height aimed at, where nobody asks for fewer
 _TRIES = 20  # at one spell before others are taken back, and as many for each of its buffers as
 _TRIES_EACH = 2
 _WAYS = 6  # that are remembered
@@ -58,11 +58,15 @@ _Way = tuple[float, list[float], list[int]]
 
 
 def pack_closely(
-    lives: Sequence[Life], owners: Sequence[Hashable], packed: tuple[list[int], int]
+    lives: Sequence[Life],
+    owners: Sequence[Hashable],
+    packed: tuple[list[int], int],
+    placements: int = _PLACEMENTS,
 ) -> tuple[list[int], int]:
     """An address for each buffer, and the height: those `packed` by `pack`, or lower ones.
 
-    `owners` tells whose a buffer is; buffers of one owner have like roles in the pattern.
+    `owners` tells whose a buffer is; buffers of one owner have like roles in the pattern.  For
+    each height aimed at no more than so many `placements` are tried.
     """
     addresses, height = packed
     if height <= peak_bytes(lives):
@@ -74,7 +78,7 @@ def pack_closely(
         aim = least + int(share * (most - least))
         if not failed < share < done or aim >= height:
             continue
-        found = search.below(aim)
+        found = search.below(aim, placements)
         if found is None:
             failed = share
             continue
@@ -149,7 +153,7 @@ class _Search:
             cuts.append(cuts[-1] + int(window.argmax()) + 1 + period // 16)
         return [cut for cut in cuts if cut < moments]
 
-    def below(self, aim: int) -> tuple[list[int], int] | None:
+    def below(self, aim: int, placements: int) -> tuple[list[int], int] | None:
         """Addresses below `aim` and the height, None where the search finds none."""
         room = aim - self.base
         unit = _unit([self.sizes[index] for index in self.passing], room)
@@ -161,7 +165,7 @@ class _Search:
             len(self.live),
         )
         tight = [most - self.base > _TIGHT * room for most in self.most]
-        if not _Filling(memory, self.spells, self.roles, tight).fill():
+        if not _Filling(memory, self.spells, self.roles, tight, placements).fill():
             return None
         addresses = [0] * self.count
         height = 0
@@ -243,14 +247,19 @@ class _Filling:
     """The search below one height."""
 
     def __init__(
-        self, memory: _Memory, spells: list[list[int]], roles: list[int], tight: list[bool]
+        self,
+        memory: _Memory,
+        spells: list[list[int]],
+        roles: list[int],
+        tight: list[bool],
+        placements: int,
     ) -> None:
         self.memory = memory
         self.spells = spells
         self.roles = roles
         self.tight = tight
         self.random = Random(1).random
-        self.work = _PLACEMENTS
+        self.work = placements
         self.hopeless: set[tuple[int, ...]] = set()
         self.spans = [
             slice(min(memory.first[i] for i in spell), max(memory.behind[i] for i in spell))

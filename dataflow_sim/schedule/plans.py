@@ -7,7 +7,7 @@ that they are replayed forwards with the actual maps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -121,6 +121,27 @@ def replaced(lives: MapLives, option: Option, resident: frozenset[str]) -> tuple
     return None if taken is None else (taken, lives.graph.layers[option.members[0]].output)
 
 
+def decided(
+    lives: MapLives, option: Option, choice: int, resident: frozenset[str], kept: Sequence[str]
+) -> Decision:
+    """What a point of an option's front decides, where some maps are resident before it and some
+    are loaded whole for it."""
+    way = option.ways[int(option.places[choice])] if option.merged else FINEST
+    return Decision(
+        option.members,
+        option.merged,
+        way.stripe_rows,
+        tuple(option.members[place] for place in way.streamed),
+        option.outputs,
+        resident | resident_of(option.outputs),
+        (*kept, *lives.pinned_by(option.members)),
+        option.takes if way.in_place else replaced(lives, option, resident),
+        way.running,
+        way.tile,
+        tuple(zip(option.maps, way.halos, strict=True)) if way.tile else (),
+    )
+
+
 def initial_state(lives: MapLives, name: str) -> int:
     """The state of a tensor that no layer makes."""
     return BOTH if name in lives.pinned else DRAM
@@ -197,24 +218,10 @@ class Plans:
                         held[name] = after[place]
                 continue
             resident = frozenset(n for n in live if held[n] != DRAM)
-            way = option.ways[int(option.places[choice])] if option.merged else FINEST
-            outputs = option.outputs
-            yield Decision(
-                option.members,
-                option.merged,
-                way.stripe_rows,
-                tuple(option.members[place] for place in way.streamed),
-                outputs,
-                resident | resident_of(outputs),
-                (*kept, *self.lives.pinned_by(option.members)),
-                option.takes if way.in_place else replaced(self.lives, option, resident),
-                way.running,
-                way.tile,
-                tuple(zip(option.maps, way.halos, strict=True)) if way.tile else (),
-            )
+            yield decided(self.lives, option, choice, resident, kept)
             kept = []
             stands = dict(zip(live, actual, strict=True))
-            held.update(outputs)
+            held.update(option.outputs)
             raw = [stands.get(name, name) for name in self.lives.live[option.stop]]
             actual = [raw[i] for i in origin.swapped or range(len(raw))]
             held = {name: held.get(name, BOTH) for name in self.lives.live[option.stop]}

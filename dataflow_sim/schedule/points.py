@@ -27,7 +27,7 @@ from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, Packing
+from dataflow_sim.schedule.types import LayerSchedule, LayerTiling
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _REASONS = tuple(Reason)
@@ -174,9 +174,10 @@ class Pricer:
     def _merged_heights(self, decision: Decision, peaks: Ints) -> Ints:
         """What the layouts need that `assemble` takes: with no more effort than a peak asks for."""
         run = self.assembler.group_run(decision)
-        lowest = self.assembler.height(run)
+        least, *others = run.packings
+        lowest = self.assembler.height(replace(run, packing=least))
         heights = np.full(len(peaks), lowest)
-        for packing in (Packing.GAPS, Packing.SEARCHED):
+        for packing in others:
             if lowest > peaks.min():
                 height = self.assembler.height(replace(run, packing=packing))
                 lowest = min(lowest, height)

@@ -299,6 +299,8 @@ class Rearranger:
                         streamed=chosen.streamed,
                         running=chosen.running,
                         replaces=takes,
+                        tile=chosen.tile,
+                        halos=self.options.halos_of(decision.members, chosen),
                     )
                 choice = _Choice(bits + kept_bits, own + held, decision)
                 least = limit is None

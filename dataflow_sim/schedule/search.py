@@ -160,7 +160,8 @@ class _Search:
             fronts, names = [], (policy,)
         ceiling = _EVERYTHING
         thinned: dict[str, None] = {}
-        floor_bits = compulsory_bytes(self.graph) * 8
+        floor = self.objective.transfer(compulsory_bytes(self.graph) * 8)
+        clips = self.demand is None and self.objective.follows_bits
         shared = shared_constants(self.graph)
         for name in names:
             for pinned in dict.fromkeys((_NOTHING, shared)):
@@ -171,7 +172,7 @@ class _Search:
                 front = planner.search(self.progress)
                 fronts.append(_Found(front.local_bytes, front.costs, planner.plans.of))
                 thinned.update(dict.fromkeys(planner.thinned if not pinned else ()))
-                if not self.demand and self.objective.counts_bits and front.costs[-1] <= floor_bits:
+                if clips and front.costs[-1] <= floor:
                     ceiling = int(front.local_bytes[-1])
         pricer = Pricer(assembler)
         points: tuple[CurvePoint, ...] = ()

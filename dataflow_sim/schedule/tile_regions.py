@@ -24,7 +24,7 @@ tiles.  With a halo kept in both directions these are four,
 
 each alive from the firing that makes it (of a map from outside: that reads it first) to the last
 one of the last tile that needs it.  Between tiles only halos live: the lower strips of a whole line
-of tiles, the right strip of one.
+of tiles, the right strip of one.  Of tiles one column wide, what is kept lies column by column.
 
 Every element of an inner map is made at least once, whether someone needs it or not, and of a map
 from outside no more is read than what is needed.
@@ -118,6 +118,21 @@ class CellLives:
     death: Ints
 
 
+def layer_obstacle(tables: RowTables, index: int) -> str | None:
+    """Why a layer does not run by tiles of the plane in any group; None where it does."""
+    layer = tables.graph.layers[index]
+    if not tables.mergeable[index] or layer.kind is LayerKind.STREAMED:
+        return f"'{layer.name}' does not run by rows"
+    if layer.window.plane is not None:
+        return f"'{layer.name}' is of a volume"
+    rows = tables.rows[index]
+    assert rows is not None
+    for needs in (*rows.views, *layer_columns(layer)):
+        if (needs.first[needs.low[0] : needs.high[-1]] < 0).any():
+            return f"the windows of '{layer.name}' leave gaps"
+    return None
+
+
 def tile_obstacle(graph: NetworkGraph, tables: RowTables, members: Sequence[int]) -> str | None:
     """Why some layers do not run by tiles of the plane; None where they do."""
     inside = set(members)
@@ -128,15 +143,9 @@ def tile_obstacle(graph: NetworkGraph, tables: RowTables, members: Sequence[int]
             readers.setdefault(segment.tensor, set()).add(index)
     for index in members:
         layer = graph.layers[index]
-        if not tables.mergeable[index] or layer.kind is LayerKind.STREAMED:
-            return f"'{layer.name}' does not run by rows"
-        if layer.window.plane is not None:
-            return f"'{layer.name}' is of a volume"
-        rows = tables.rows[index]
-        assert rows is not None
-        for needs in (*rows.views, *layer_columns(layer)):
-            if (needs.first[needs.low[0] : needs.high[-1]] < 0).any():
-                return f"the windows of '{layer.name}' leave gaps"
+        why = layer_obstacle(tables, index)
+        if why is not None:
+            return why
         outside = readers.get(layer.output, set()) - inside
         leaves = outside or graph.tensors[layer.output].kind is TensorKind.OUTPUT
         if index != last and (leaves or layer.output not in readers):
@@ -184,7 +193,7 @@ class TileFrame:
                 low, high = self._needed(axis, name, found, len(grid.made_low))
                 size = self.graph.tensors[name].shape[2 + axis]
                 side = _side(low, high, size, name in kept, name in self.producer)
-                found[name] = side, _cells(side, name in kept)
+                found[name] = side, _cells(side, name in kept, axis == 1 and tile == 1)
             self._axes[key] = found
         return self._axes[key]
 
@@ -335,8 +344,9 @@ def _side(low: Ints, high: Ints, size: int, kept: bool, inner: bool) -> Side:
     return Side(np.where(some, low, 0), np.where(some, high, 0), begin, end)
 
 
-def _cells(side: Side, kept: bool) -> CellSide:
-    """Cells along an axis: one for each tile, or cut where what is kept is last needed."""
+def _cells(side: Side, kept: bool, apart: bool = False) -> CellSide:
+    """Cells along an axis: one for each tile, or cut where what is kept is last needed, or where
+    they are to lie `apart` everywhere."""
     made = np.flatnonzero(side.makes)
     low, high = side.made_low[made], side.made_high[made]
     if not kept:
@@ -344,6 +354,8 @@ def _cells(side: Side, kept: bool) -> CellSide:
     needing = np.flatnonzero(side.need_low < side.need_high)
     needs = side.need_low[needing]
     edges = np.unique(np.concatenate([low, high, needs]))
+    if apart and len(edges):
+        edges = np.arange(edges[0], edges[-1] + 1)
     start, stop = edges[:-1], edges[1:]
     place = np.searchsorted(low, start, "right") - 1
     there = (place >= 0) & (start < high[np.maximum(place, 0)])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dataflow_sim.schedule.bands import LAYERS_OF_BANDS, bands, macs_again, more_bits
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.demands import Demand, Kernels
 from dataflow_sim.schedule.group_kernels import KernelSizes, streamed_sets
@@ -95,7 +96,8 @@ class Trials:
     """Tries groups of one network.
 
     A way pays where it costs less than the same layers one by one, through DRAM and in the
-    same memory; `ceiling_bytes` is the largest memory that is of any use.
+    same memory; `ceiling_bytes` is the largest memory that is of any use, `by_tiles` tells of
+    each layer whether it may run by tiles of the plane.
     """
 
     tables: RowTables
@@ -104,6 +106,7 @@ class Trials:
     baseline: Baseline
     ceiling_bytes: int
     doubled: Buffering
+    by_tiles: list[bool]
     demand: Demand | None = None
 
     def found(
@@ -131,6 +134,8 @@ class Trials:
             whole = []
         for running in whole:
             trial.by_rows(groups.group(members, None, running), [()], np.ones((1, 1), bool))
+        if whole and demand is None and self.has_bands(first):
+            trial.by_bands(weights)
         heights, sets, may = self._streamed(first, weights, pieces, trial.everything)
         if demand is not None:
             may[:, [some not in demand.sets(sets) for some in sets]] = False
@@ -182,6 +187,14 @@ class Trials:
         pays = (local <= self.ceiling_bytes) & (cost < self.baseline.at(pieces, local))
         pays[counts == 1, :-1] = False  # in one stripe all of them stream
         return tuple(heights.tolist()), sets, pays
+
+    def has_bands(self, group: MergedGroup) -> bool:
+        """Whether a group may run by bands of rows."""
+        members = group.members
+        if len(members) > LAYERS_OF_BANDS or not all(self.by_tiles[i] for i in members):
+            return False
+        last = group.timetable.layers[-1].output
+        return [found.name for found in group.outgoing] == [last]
 
     def _takes(self, group: MergedGroup, dies: tuple[bool, ...]) -> tuple[int, int] | None:
         """The first map that dies in a group, and an output of its size that may take its place."""
@@ -251,6 +264,30 @@ class _Trial:
             own = self._places(sets[streamed])
             running = group.timetable.running
             self.ways.append(Way(heights[one], own, running, bool(in_place[one])))
+
+    def by_bands(self, weights: tuple[Ints, Ints]) -> None:
+        """Note the ways of a group by bands of rows that pay; `weights` are the bytes and bits of
+        all weights."""
+        trials = self.trials
+        objective, bits = trials.baseline.objective, weights[1] + self.everything
+        frame = TileFrame(trials.tables, self.members)
+        for group in bands(frame):
+            table = tile_table(
+                *(group, trials.kernels, trials.doubled, self.outside, self.going, [()])
+            )
+            again = macs_again(group) if objective.counts_compute else ()
+            through = objective.cost(
+                self.members, bits + more_bits(group, self.outside)[:, None, None], again
+            )
+            need = table.local_bytes
+            pays = through < trials.baseline.at(self.pieces, need)
+            pays &= need <= trials.ceiling_bytes
+            if not pays.any():
+                continue
+            self._local.append(np.where(pays, need, _NEVER))
+            self._costs.append(objective.cost(self.members, table.dram_bits, again))
+            halos = tuple(group.maps[n].halo for n in (*frame.outside, *frame.inner))
+            self.ways.append(Way(None, (), False, tile=group.tile, halos=halos))
 
     def by_tiles(self, demand: Demand, tile: PlaneTile) -> None:
         """Note the ways of a group by tiles of the plane that are demanded."""

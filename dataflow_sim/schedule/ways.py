@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from dataflow_sim.schedule.bands import bands
 from dataflow_sim.schedule.group_kernels import streamed_sets
 from dataflow_sim.schedule.merging import MergedGroup, Way
 from dataflow_sim.schedule.options import Options
+from dataflow_sim.schedule.tile_costs import tile_table
+from dataflow_sim.schedule.tile_regions import TiledGroup, TileFrame
 from dataflow_sim.schedule.trials import stripe_counts
 
-# a merged group in one stripe height, and the sets of kernels that may stream in it
-Grown = tuple[MergedGroup, list[tuple[int, ...]]]
+# a merged group in one stripe height or by bands, and the sets of kernels that may stream in it
+Grown = tuple[MergedGroup | TiledGroup, list[tuple[int, ...]]]
 # local bytes, DRAM bits; of a merged group its way, and the map whose place an output takes
 Point = tuple[int, int, Way | None, tuple[str, str] | None]
 
 
 def grown(options: Options, members: tuple[int, ...]) -> list[Grown]:
-    """Some layers merged, ascending, in every stripe height and with all sets that stream there."""
+    """Some layers merged, ascending, in every stripe height and with all sets that stream there;
+    behind these by bands."""
     rows = options.graph.layers[members[0]].input.shape[2]
     sets = streamed_sets(options.kernels, members)
     tried: list[tuple[int | None, bool, list[tuple[int, ...]]]] = [(None, False, [()])]
@@ -30,12 +34,14 @@ def grown(options: Options, members: tuple[int, ...]) -> list[Grown]:
     heights = {-(-rows // count) for count in counts}
     # in one stripe all of them stream
     tried += [(height, False, sets if height < rows else sets[-1:]) for height in sorted(heights)]
-    found = []
+    found: list[Grown] = []
     for height, running, some in tried:
         group = options.group(height, running)
         for index in members:
             group = group.grown(index, keep=False)
         found.append((group, some))
+    if options.trials.has_bands(group):
+        found += [(each, [()]) for each in bands(TileFrame(options.tables, members))]
     return found
 
 
@@ -51,8 +57,13 @@ def ways(
     The maps are where `resident` and `stored` say; nobody reads `dying` behind the group.
     """
     found: list[Point] = []
-    takes = _takes(options, groups[0][0], resident, dying)
+    finest, _ = groups[0]
+    assert isinstance(finest, MergedGroup)
+    takes = _takes(options, finest, resident, dying)
     for group, sets in groups:
+        if isinstance(group, TiledGroup):
+            found.append(_tiled(options, group, resident, stored))
+            continue
         sources, targets = group.timetable.outside(), group.outgoing
         outside = np.array([[each.name in resident for each in sources]], bool)
         going = [(each.name in resident, each.name in stored) for each in targets]
@@ -65,6 +76,19 @@ def ways(
             way = Way(group.stripe_rows, streamed, group.timetable.running, in_place)
             found.append((local - less, bits, way, takes if in_place else None))
     return found
+
+
+def _tiled(
+    options: Options, group: TiledGroup, resident: frozenset[str], stored: frozenset[str]
+) -> Point:
+    """What a group costs by tiles of the plane, all its kernels kept."""
+    frame, double = group.frame, options.memory.doubled
+    outside = np.array([[name in resident for name in frame.outside]], bool)
+    going = np.array([[[frame.output in resident, frame.output in stored]]], bool)
+    table = tile_table(group, options.kernels, double, outside, going, [()])
+    halos = tuple(group.maps[name].halo for name in (*frame.outside, *frame.inner))
+    way = Way(None, (), False, tile=group.tile, halos=halos)
+    return int(table.local_bytes.item()), int(table.dram_bits.item()), way, None
 
 
 def _takes(

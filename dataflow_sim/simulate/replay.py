@@ -289,6 +289,7 @@ class _Machine:
         if layer.pool is not None:
             size = (layer.body_shape[2], layer.body_shape[3])
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
+        value = np.broadcast_to(value, result.shape)  # of no input a single zero
         ids = self._ids(layer.output, result)
         for part in (step.result, *step.more):
             spans = zip(part.box, result, strict=True)

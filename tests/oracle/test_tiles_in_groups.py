@@ -131,8 +131,8 @@ def test_replay_on_small_networks(seed: int) -> None:
     tile = PlaneTile(-(-height // random.randint(1, 4)), -(-width // random.randint(1, 4)))
     halo = random.choice([None, *Halo])
     schedule = demanded(graph, Demand(members, tile, halo), random.random() < 0.3)
-    (group,) = [each for each in schedule.groups if each.tile is not None]
-    assert (group.members, group.tile) == (members, tile)
+    (group,) = [each for each in schedule.groups if each.members == members]
+    assert group.tile == tile
     result = replay(proved(graph, schedule), graph, found.inputs)
     output = outputs_of(graph, result.tensors, found.expected)["output"]
     scale = np.abs(found.expected).max()

@@ -52,12 +52,12 @@ def test_layer_by_layer(pair: NetworkGraph) -> None:
 
 
 def test_merged(pair: NetworkGraph) -> None:
-    """Both kernels and two rows: of the map between, and of the input or of the output."""
-    found = pair_in(pair, KERNELS + 48 + 24, "merged")
+    """Both kernels and two places: of the map between, and of the input or of the output."""
+    found = pair_in(pair, KERNELS + 8 + 4, "merged")
     assert moved(found.warm) == INPUT + OUTPUT
     assert moved(found.cold) == INPUT + OUTPUT + KERNELS
     both_proved(pair, found)
-    assert moved(pair_in(pair, KERNELS + 48 + 23, "merged").warm) > moved(found.warm)
+    assert moved(pair_in(pair, KERNELS + 8 + 3, "merged").warm) > moved(found.warm)
 
 
 def test_what_stands_lies_still(pair: NetworkGraph) -> None:
