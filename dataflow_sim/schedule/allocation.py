@@ -11,13 +11,6 @@ buffers slip into the slots of larger ones while these are empty.
 `rings` gives each map a region of its own, with as many slots as rows of it ever live: next to no
 work, and good enough wherever memory is to spare.
 
-`place_residents` stacks maps that outlive their group from both ends of the memory, so
-that what the groups themselves need finds one gap in the middle:
-
-    address ▲   ├── map B ──┤            ├── map D ──┤
-            │      groups       groups       groups
-            │  ├── map A ──┤  ├── map C ──┤
-
 Source: first-fit decreasing for dynamic storage allocation, e.g. Gergov, SODA 1999;
 `tests/unit/test_allocation` holds it against the live set and an exhaustive search.
 """
@@ -25,8 +18,7 @@ Source: first-fit decreasing for dynamic storage allocation, e.g. Gergov, SODA 1
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
 from heapq import heappush, heapreplace
 from itertools import accumulate
 from math import gcd
@@ -112,7 +104,7 @@ def _pack_bytes(lives: Sequence[Life], order: Sequence[int]) -> tuple[list[int],
     for placed, index in enumerate(order):
         life = lives[index]
         there = (first[:placed] <= life.last) & (last[:placed] >= life.first)
-        address = _lowest_gap(low[:placed][there], high[:placed][there], life.size_bytes)
+        address = lowest_gap(low[:placed][there], high[:placed][there], life.size_bytes)
         addresses[index] = address
         first[placed], last[placed] = life.first, life.last
         low[placed], high[placed] = address, address + life.size_bytes
@@ -142,7 +134,7 @@ def rings(lives: Sequence[Life], owners: Sequence[Hashable]) -> tuple[list[int],
     return addresses, base
 
 
-def _lowest_gap(low: np.ndarray, high: np.ndarray, size: int) -> int:
+def lowest_gap(low: np.ndarray, high: np.ndarray, size: int) -> int:
     """The lowest address with `size` bytes free between the ranges [low, high)."""
     if not len(low):
         return 0
@@ -150,120 +142,3 @@ def _lowest_gap(low: np.ndarray, high: np.ndarray, size: int) -> int:
     tops = np.concatenate([[0], np.maximum.accumulate(high[order])])
     gaps = np.append(low[order], np.iinfo(np.int64).max) - tops
     return int(tops[int(np.argmax(gaps >= size))])
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Addresses of residents and of the groups' own buffers, and the height of all."""
-
-    residents: tuple[int, ...]
-    groups: tuple[int, ...]
-    height: int
-
-
-def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
-    """Place maps that live from one group to another, and each group's own bytes in one piece.
-
-    Moments are indices of groups.  Stacks from both ends of the least memory that could
-    do; where that leaves some group without a gap, the lower of two ways from the bottom
-    alone: all together, the largest first, or the maps before the groups.
-    """
-    own = np.array(groups, np.int64)[:, None]
-    targets = _targets(residents, own)
-    ((_, stacks),) = _stacked(residents, targets - own)
-    if stacks is not None:
-        target = int(targets[0])
-        addresses = [at if at >= 0 else target + at for at in stacks.addresses]
-        return Placed(tuple(addresses), tuple(stacks.bottom), target)
-    pieces = [Life(size, group, group) for group, size in enumerate(groups)]
-    together, height = pack([*residents, *pieces])
-    addresses, _ = pack(residents)
-    bases = [_base(residents, addresses, index, own) for index, own in enumerate(groups)]
-    ends = [
-        a + life.size_bytes
-        for a, life in zip([*addresses, *bases], [*residents, *pieces], strict=True)
-    ]
-    if height <= max(ends):
-        addresses, bases = together[: len(residents)], together[len(residents) :]
-    return Placed(tuple(addresses), tuple(bases), min(height, max(ends)))
-
-
-def resident_heights(residents: Sequence[Life], groups: Ints) -> Ints:
-    """The heights of `place_residents` for many sizes of the groups (groups, cases)."""
-    heights = _targets(residents, groups)
-    if residents:
-        for cases, stacks in _stacked(residents, heights - groups):
-            for case in cases.tolist() if stacks is None else ():
-                heights[case] = place_residents(residents, groups[:, case].tolist()).height
-    return heights
-
-
-def _targets(residents: Sequence[Life], groups: Ints) -> Ints:
-    """The least memories that could hold residents and groups (groups, cases)."""
-    held = np.zeros(len(groups) + 1, np.int64)
-    for size, first, last in residents:
-        held[first] += size
-        held[last + 1] -= size
-    needs = groups + np.cumsum(held)[:-1, None]
-    return np.asarray(needs.max(axis=0), np.int64)
-
-
-@dataclass(slots=True)
-class _Stacks:
-    """Bytes taken from the bottom and from the top in each group; addresses from the top are
-    negative, less the target."""
-
-    addresses: list[int]
-    bottom: list[int]
-    top: list[int]
-
-
-def _stacked(residents: Sequence[Life], room: Ints) -> Iterator[tuple[Ints, _Stacks | None]]:
-    """Stack maps from both ends where each group has some room (groups, cases) in between.
-
-    Cases that come to the same stacks come together; None where something does not fit.
-    """
-    order = sorted(range(len(residents)), key=lambda i: (residents[i].first, -residents[i].last, i))
-    groups, cases = room.shape
-    start = _Stacks([0] * len(residents), [0] * groups, [0] * groups)
-    work = [(0, np.arange(cases), start)]
-    while work:
-        number, mine, stacks = work.pop()
-        if number == len(order):
-            yield mine, stacks
-            continue
-        index = order[number]
-        size, first, last = residents[index]
-        bottom, top = stacks.bottom[first : last + 1], stacks.top[first : last + 1]
-        from_bottom, from_top = max(bottom), max(top)
-        wasted_below = from_bottom * len(bottom) - sum(bottom)
-        wasted_above = from_top * len(top) - sum(top)
-        # what the groups leave beside what is stacked at the other end
-        there = room[first : last + 1, mine]
-        below = from_bottom + size <= (there - np.array(top)[:, None]).min(axis=0)
-        above = from_top + size <= (there - np.array(bottom)[:, None]).min(axis=0)
-        low = below & (wasted_below <= wasted_above or ~above)
-        for chosen, at_bottom in ((low, True), (above & ~low, False)):
-            if chosen.any():
-                other = stacks
-                if not chosen.all():
-                    other = _Stacks([*stacks.addresses], [*stacks.bottom], [*stacks.top])
-                ends = other.bottom if at_bottom else other.top
-                filled = (from_bottom if at_bottom else from_top) + size
-                other.addresses[index] = from_bottom if at_bottom else -filled
-                ends[first : last + 1] = [filled] * (last + 1 - first)
-                work.append((number + 1, mine[chosen], other))
-        neither = ~(low | above)
-        if neither.any():
-            yield mine[neither], None
-
-
-def _base(residents: Sequence[Life], addresses: Sequence[int], group: int, size: int) -> int:
-    """The lowest gap for a group's own buffers."""
-    ranges = [
-        (address, address + life.size_bytes)
-        for life, address in zip(residents, addresses, strict=True)
-        if life.first <= group <= life.last
-    ]
-    low, high = (np.array([r[side] for r in ranges], np.int64) for side in (0, 1))
-    return _lowest_gap(low, high, size)

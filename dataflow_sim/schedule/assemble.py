@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.schedule.allocation import Life, place_residents
+from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.amounts import Amounts
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_tiles import group_schedules
@@ -30,6 +30,7 @@ from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.options import Options, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.residents import place_residents
 from dataflow_sim.schedule.types import (
     Group,
     LayerSchedule,

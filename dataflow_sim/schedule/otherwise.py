@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.results_of_groups import Neighbour, Otherwise, Variant
-from dataflow_sim.schedule.allocation import Life, place_residents
+from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_tiles import group_schedules
@@ -32,6 +32,7 @@ from dataflow_sim.schedule.merging import MergedGroup
 from dataflow_sim.schedule.order import Precedence
 from dataflow_sim.schedule.plans import Plan
 from dataflow_sim.schedule.rearranged import Members, Rearranged, Rearranger
+from dataflow_sim.schedule.residents import place_residents
 from dataflow_sim.schedule.rows import obstacle
 from dataflow_sim.schedule.tile_regions import TiledGroup
 from dataflow_sim.schedule.types import Group, Halo, LayerTiling, Schedule

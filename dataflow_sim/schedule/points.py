@@ -19,13 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataflow_sim.schedule.allocation import Life, resident_heights
+from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.amounts import Amounts, tiling_amounts
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
+from dataflow_sim.schedule.residents import resident_heights
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import LayerSchedule, LayerTiling
 from dataflow_sim.traffic import Reason, TrafficKey
