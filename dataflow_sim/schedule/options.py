@@ -22,7 +22,7 @@ from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.shapes import GroupShape, Shapes
 from dataflow_sim.schedule.tile_regions import layer_obstacle
 from dataflow_sim.schedule.timetable import Height, RowTables
-from dataflow_sim.schedule.trials import Found, Trials
+from dataflow_sim.schedule.trials import Found, Trial, Trials
 from dataflow_sim.schedule.types import Halo, MemoryOptions
 
 # sets of resident maps that are many to tell apart
@@ -73,7 +73,8 @@ def stored_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
 class Options:
     """Finds the options of one network; equal questions are answered once.
 
-    `reads` are the maps and weights that each layer reads.
+    `reads` are the maps and weights that each layer reads.  Without `bands` groups run by rows;
+    what does not depend on that is taken from options that are `like` these but for it.
     """
 
     graph: NetworkGraph
@@ -83,12 +84,15 @@ class Options:
     ceiling_bytes: int
     may_merge: bool
     demand: Demand | None = None
+    bands: bool = True
+    like: Options | None = None
     tables: RowTables = field(init=False)
     kernels: list[KernelSizes] = field(init=False)
     runs: list[list[Run]] = field(init=False)
     reads: list[frozenset[str]] = field(init=False)
     shapes: Shapes = field(init=False)
     trials: Trials = field(init=False)
+    tried: dict[Hashable, Trial] = field(default_factory=dict)
     _known: dict[Hashable, Found] = field(default_factory=dict)
     _alone: dict[tuple[int, int, frozenset[str], tuple[int, ...]], Option] = field(
         default_factory=dict
@@ -96,6 +100,27 @@ class Options:
 
     def __post_init__(self) -> None:
         """Look at every layer once."""
+        if self.like is None:
+            self._look()
+        else:
+            self.tables, self.kernels = self.like.tables, self.like.kernels
+            self.reads, self.shapes = self.like.reads, self.like.shapes
+            self.runs, self._alone = self.like.runs, self.like._alone
+            self.tried = self.like.tried
+            self.ceiling_bytes = min(self.ceiling_bytes, self.like.ceiling_bytes)
+        count = len(self.graph.layers)
+        self.trials = Trials(
+            self.tables,
+            self.kernels,
+            self.lives.size_bytes,
+            self.baseline,
+            self.ceiling_bytes,
+            self.memory.doubled,
+            [layer_obstacle(self.tables, index) is None for index in range(count)],
+            self.demand,
+        )
+
+    def _look(self) -> None:
         self.tables = RowTables(self.graph, self.memory)
         layers = self.graph.layers
         double = self.memory.doubled.weights
@@ -113,12 +138,6 @@ class Options:
                 and found.floor_bits <= compulsory_bytes(self.graph) * 8
             ):
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
-        sizes, ceiling = self.lives.size_bytes, self.ceiling_bytes
-        self.trials = Trials(
-            *(self.tables, self.kernels, sizes, self.baseline, ceiling, self.memory.doubled),
-            by_tiles=[layer_obstacle(self.tables, index) is None for index in range(len(layers))],
-            demand=self.demand,
-        )
 
     def group(self, height: Height, running: bool = False) -> MergedGroup:
         """A merged group that is yet empty."""
@@ -241,9 +260,12 @@ class Options:
         arrays = (outside.tobytes(), going.tobytes(), run.pieces.tobytes())
         key = (shape.key, dies, len(patterns), *arrays)
         if key not in self._known:
-            self._known[key] = self.trials.found(
-                groups, members, run.pieces, (outside, going), dies
-            )
+            tried = self.tried.get(key)
+            if tried is None:
+                there = (outside, going)
+                tried = self.trials.tried(groups, members, run.pieces, there, dies)
+                self.tried[key] = tried
+            self._known[key] = (tried.with_bands() if self.bands else tried).found()
         known = self._known[key]
         outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
         sizes = self.lives.size_bytes

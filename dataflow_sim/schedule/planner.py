@@ -52,7 +52,10 @@ _NOTHING = np.zeros(1, np.int64)
 
 
 class Planner:
-    """Plans of one network for every budget; `merged` is False where layers stay alone."""
+    """Plans of one network for every budget; `merged` is False where layers stay alone.
+
+    `bands` and `like` are those of `Options`.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Planner:
         ceiling_bytes: int,
         pinned: frozenset[str] = frozenset(),
         demand: Demand | None = None,
+        bands: bool = True,
+        like: Options | None = None,
     ) -> None:
         self.graph = graph
         # what is pinned is so from one place of the network's own order to another
@@ -70,7 +75,9 @@ class Planner:
         self.lives = MapLives(graph, pinned, self.cuts)
         self.merged = merged
         self.objective = baseline.objective
-        self.options = Options(graph, memory, self.lives, baseline, ceiling_bytes, merged, demand)
+        self.options = Options(
+            *(graph, memory, self.lives, baseline, ceiling_bytes, merged, demand, bands, like)
+        )
         self.ceiling_bytes = self.options.ceiling_bytes
         # by cut: states as they are come to, and after maps were dropped or kept
         count = len(self.cuts.done)

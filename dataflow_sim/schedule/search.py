@@ -164,16 +164,21 @@ class _Search:
         clips = self.demand is None and self.objective.follows_bits
         shared = shared_constants(self.graph)
         for name in names:
+            merge = name == "merged"
             for pinned in dict.fromkeys((_NOTHING, shared)):
-                merge = name == "merged"
-                planner = Planner(
-                    *(self.graph, self.memory, baseline, merge, ceiling, pinned), self.demand
-                )
-                front = planner.search(self.progress)
-                fronts.append(_Found(front.local_bytes, front.costs, planner.plans.of))
-                thinned.update(dict.fromkeys(planner.thinned if not pinned else ()))
-                if clips and front.costs[-1] <= floor:
-                    ceiling = int(front.local_bytes[-1])
+                like: Options | None = None
+                # groups by rows for themselves, whose addresses may come closer together
+                for bands in (False, True) if merge and self.demand is None else (False,):
+                    planner = Planner(
+                        *(self.graph, self.memory, baseline, merge, ceiling, pinned, self.demand),
+                        *(bands, like),
+                    )
+                    like = planner.options
+                    front = planner.search(self.progress)
+                    fronts.append(_Found(front.local_bytes, front.costs, planner.plans.of))
+                    thinned.update(dict.fromkeys(planner.thinned if not pinned else ()))
+                    if clips and front.costs[-1] <= floor:
+                        ceiling = int(front.local_bytes[-1])
         pricer = Pricer(assembler)
         points: tuple[CurvePoint, ...] = ()
         for found in reversed(fronts):

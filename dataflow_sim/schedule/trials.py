@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -96,7 +97,7 @@ class Trials:
     """Tries groups of one network.
 
     A way pays where it costs less than the same layers one by one, through DRAM and in the
-    same memory; `ceiling_bytes` is the largest memory that is of any use, `by_tiles` tells of
+    same memory; `ceiling_bytes` is the largest memory that is of any use, `able` tells of
     each layer whether it may run by tiles of the plane.
     """
 
@@ -106,36 +107,36 @@ class Trials:
     baseline: Baseline
     ceiling_bytes: int
     doubled: Buffering
-    by_tiles: list[bool]
+    able: list[bool]
     demand: Demand | None = None
 
-    def found(
+    def tried(
         self,
         groups: Groups,
         members: tuple[int, ...],
         pieces: Ints,
         maps: tuple[Bools, Bools],
         dies: tuple[bool, ...],
-    ) -> Found:
-        """What groups of one shape can do; ways name layers by their places in the group.
+    ) -> Trial:
+        """What groups of one shape can do by rows, or in the way that is demanded; ways name layers
+        by their places in the group.
 
         `pieces` are the costs that a group must beat, by budget; `maps` tell by choice which maps
         from outside are resident, and which outgoing ones are resident and which are stored.
         """
         first = groups.group(members, None, False)
-        trial = _Trial(self, first, pieces, maps, self._takes(first, dies))
+        trial = Trial(self, first, pieces, maps, self._takes(first, dies))
         demand = self.demand if self.demand and self.demand.members == members else None
         if demand is not None and demand.tile is not None:
             trial.by_tiles(demand, demand.tile)
-            return trial.found()
+            return trial
         weights = first.weight_costs([()])[:2]
         whole = self._whole(first, weights, pieces, trial.everything)
+        trial.may_have_bands = bool(whole) and demand is None and self.has_bands(first)
         if demand is not None and demand.kernels is Kernels.REFETCH:
             whole = []
         for running in whole:
             trial.by_rows(groups.group(members, None, running), [()], np.ones((1, 1), bool))
-        if whole and demand is None and self.has_bands(first):
-            trial.by_bands(weights)
         heights, sets, may = self._streamed(first, weights, pieces, trial.everything)
         if demand is not None:
             may[:, [some not in demand.sets(sets) for some in sets]] = False
@@ -146,7 +147,7 @@ class Trials:
                 trial.by_rows(group, sets, may[one : one + 1])
         elif chosen.any():
             trial.by_rows(groups.group(members, heights, False).at(chosen), sets, may[chosen])
-        return trial.found()
+        return trial
 
     def _whole(
         self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
@@ -191,7 +192,7 @@ class Trials:
     def has_bands(self, group: MergedGroup) -> bool:
         """Whether a group may run by bands of rows."""
         members = group.members
-        if len(members) > LAYERS_OF_BANDS or not all(self.by_tiles[i] for i in members):
+        if len(members) > LAYERS_OF_BANDS or not all(self.able[i] for i in members):
             return False
         last = group.timetable.layers[-1].output
         return [found.name for found in group.outgoing] == [last]
@@ -209,7 +210,7 @@ class Trials:
         return None
 
 
-class _Trial:
+class Trial:
     """The ways of one group that pay, as they are tried.
 
     `takes` are the places of a map from outside and of an outgoing one that may take its place.
@@ -234,6 +235,7 @@ class _Trial:
         if takes is not None:
             self.shares[:, :, 0] = self.outside[:, takes[0]][:, None] & self.going[:, takes[1], 0]
             self.taken_bytes = trials.size_bytes[first.timetable.outside()[takes[0]].name]
+        self.may_have_bands = False
         self.ways: list[Way] = []
         self._local: list[Ints] = []
         self._costs: list[Ints] = []
@@ -265,12 +267,21 @@ class _Trial:
             running = group.timetable.running
             self.ways.append(Way(heights[one], own, running, bool(in_place[one])))
 
-    def by_bands(self, weights: tuple[Ints, Ints]) -> None:
-        """Note the ways of a group by bands of rows that pay; `weights` are the bytes and bits of
-        all weights."""
+    def with_bands(self) -> Trial:
+        """Besides, the ways of the group by bands of rows that pay."""
+        if not self.may_have_bands:
+            return self
+        other = copy(self)
+        other.ways, other._local, other._costs = [*self.ways], [*self._local], [*self._costs]
+        other._by_bands()
+        return other
+
+    def _by_bands(self) -> None:
         trials = self.trials
-        objective, bits = trials.baseline.objective, weights[1] + self.everything
+        objective = trials.baseline.objective
         frame = TileFrame(trials.tables, self.members)
+        sizes = [trials.kernels[index] for index in self.members]
+        bits = sum(size.kernel_bits + size.vector_bits for size in sizes) + self.everything
         for group in bands(frame):
             table = tile_table(
                 *(group, trials.kernels, trials.doubled, self.outside, self.going, [()])
