@@ -21,7 +21,8 @@ class Member:
     """A layer of the group; `number` counts from 1 in the order of `inspect`.
 
     `kernel` tells how a merged group holds it: `stays`, fetched once; `streams`, fetched in each
-    of its `firings` by tiles of `tile_channels` of its `channels`; `none`, there is none; `nest`
+    of its `firings` by tiles of `tile_channels` of its `channels`, of which the first
+    `pinned_channels` stay; `none`, there is none; `nest`
     of a layer alone, whose loops decide.  `kernel_bytes` are those of the whole kernel, `fetches`
     how often it is fetched.  Where `macs_executed` are more than `macs`, some are computed again.
     """
@@ -34,6 +35,7 @@ class Member:
     kernel_bytes: int
     channels: int
     tile_channels: int
+    pinned_channels: int
     fetches: int
     firings: int
     steps: int
@@ -103,7 +105,8 @@ class LineBuffer:
 
 @dataclass(frozen=True, slots=True)
 class HeldWeights:
-    """Weights in local memory: a `kernel` or `constants` that stay, a `kernel tile` that streams;
+    """Weights in local memory: a `kernel` or `constants` that stay, a `kernel tile` that streams, a
+    `pinned kernel`, its channels that stay;
     or what is carried: a `running result`, `statistics`.
 
     `peak_bytes` are those at the peak firing, 0 of a tile of another layer.

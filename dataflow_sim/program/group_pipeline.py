@@ -16,7 +16,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.emitter import ORIGIN, Emitter
 from dataflow_sim.program.instructions import Free, Load, Slice
-from dataflow_sim.schedule.layout import GroupLayout, Held
+from dataflow_sim.schedule.layout import PINNED, GroupLayout, Held
 from dataflow_sim.schedule.timetable import LAYERS
 from dataflow_sim.schedule.types import Group, LayerTiling, PlaneTiling, RowTiling
 
@@ -71,7 +71,10 @@ class GroupPipeline(ABC):
         shape = tensor.shape
         tiling = self.tiling(held.layer)
         streamed = tiling.streamed and held.tensor == layer.weight
-        if streamed:
+        if held.number == PINNED:
+            assert isinstance(tiling, RowTiling)
+            streamed, shape = False, (tiling.pinned_channels, *shape[1:])
+        elif streamed:
             shape = (tiling.output_channel_tile, *shape[1:])
         role = "kernel" if held.tensor == layer.weight else "constants"
         label = f"{layer.name}: {role}"
@@ -100,8 +103,14 @@ class GroupPipeline(ABC):
             return
         turns = [self.buffers.get(Held(layer.weight, index, slot, moment)) for slot in (0, 1)]
         slots = [buffer for buffer in turns if buffer is not None]
-        size = tiling.output_channel_tile
-        for number, first in enumerate(range(0, shape[0], size)):
+        size, pinned = tiling.output_channel_tile, 0
+        stays = self.buffers.get(Held(layer.weight, index, PINNED, 0))
+        if stays is not None:
+            assert isinstance(tiling, RowTiling)
+            pinned = tiling.pinned_channels
+            channels = Span(0, pinned)
+            yield channels, Slice(stays, ORIGIN, whole(shape)._replace(batch=channels))
+        for number, first in enumerate(range(pinned, shape[0], size)):
             channels = Span(first, min(first + size, shape[0]))
             box = whole(shape)._replace(batch=channels)
             buffer = slots[number % len(slots)]

@@ -138,6 +138,8 @@ def _kernel(member: Member) -> str:
     if member.kernel == "stays":
         return f"{size} stay"
     tile = f"{member.tile_channels:,} of {member.channels:,} channels at a time"
+    if member.pinned_channels:
+        tile += f", {member.pinned_channels:,} stay"
     return f"{size} fetched {member.fetches:,} times, {tile}"
 
 

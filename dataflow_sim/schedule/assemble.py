@@ -222,7 +222,10 @@ class Assembler:
 
     def _larger_tiles(self, run: GroupRun, room: int) -> GroupRun:
         """Streamed kernels by as many channels at a time as there is room for, without a search."""
-        channels = {i: self.graph.layers[i].output_shape[1] for i, _ in run.tiles}
+        pinned = dict(run.pinned)
+        channels = {
+            i: self.graph.layers[i].output_shape[1] - pinned.get(i, 0) for i, _ in run.tiles
+        }
         for share in (2, 4, 8, 16, 32) if run.tiles else ():
             tiles = tuple((i, -(-channels[i] // share)) for i, _ in run.tiles)
             easy = Packing.GAPS if run.packing is Packing.SEARCHED else run.packing
@@ -251,7 +254,8 @@ class Assembler:
             tuple(name in run.resident for name in (*shape.outside, *shape.outgoing)),
             tuple(name in run.resident for i in run.members for name in self._weights[i]),
             tuple(name in run.stored for name in shape.outgoing),
-            tuple((places[index], channels) for index, channels in run.tiles),
+            tuple((places[index], channels) for index, channels in (*run.tiles, *run.pinned)),
+            len(run.pinned),
             (run.stripe_rows, run.running, run.packing, run.tile),
             tuple(halo for _, halo in run.halos),
         )
@@ -281,7 +285,7 @@ class Assembler:
             decision.stripe_rows,
             tuple(
                 (index, 1)
-                for index in decision.streamed
+                for index, _ in decision.streamed
                 if self.graph.layers[index].weight not in decision.resident
             ),
             decision.resident & touched,
@@ -291,6 +295,11 @@ class Assembler:
             running=decision.running,
             tile=decision.tile,
             halos=decision.halos,
+            pinned=tuple(
+                (index, pinned)
+                for index, pinned in decision.streamed
+                if pinned and self.graph.layers[index].weight not in decision.resident
+            ),
         )
 
 

@@ -134,10 +134,20 @@ def _kernel_faults(layer: Layer, tiling: RowTiling | PlaneTiling) -> Iterator[st
         yield f"output_channel_tile is {tiling.output_channel_tile}, legal is 1 to {channels}"
     elif not tiling.streamed and tiling.output_channel_tile != channels:
         yield "its kernel stays, but a step makes only some of the channels"
+    pinned = _pinned(tiling)
+    if pinned and not (tiling.streamed and 0 < pinned <= channels - tiling.output_channel_tile):
+        yield f"pinned_channels is {pinned} of {channels}, those of a streamed tile come besides"
+
+
+def _pinned(tiling: RowTiling | PlaneTiling) -> int:
+    return tiling.pinned_channels if isinstance(tiling, RowTiling) else 0
 
 
 def _channel_tiles(layer: Layer, tiling: RowTiling | PlaneTiling) -> int:
-    return ceil(layer.output_shape[1] / max(1, tiling.output_channel_tile))
+    pinned = _pinned(tiling)
+    return ceil((layer.output_shape[1] - pinned) / max(1, tiling.output_channel_tile)) + bool(
+        pinned
+    )
 
 
 def _row_faults(layer: Layer, tiling: RowTiling) -> Iterator[str]:

@@ -13,6 +13,7 @@ from itertools import product
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.part import ends_of
+from dataflow_sim.schedule.group_kernels import Streams
 from dataflow_sim.schedule.rows import obstacle
 from dataflow_sim.schedule.tile_regions import tile_obstacle
 from dataflow_sim.schedule.timetable import RowTables
@@ -61,7 +62,7 @@ class Demand:
             )
         )
 
-    def sets(self, sets: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    def sets(self, sets: list[Streams]) -> list[Streams]:
         """Of sets of streamed kernels, the largest last, those that are asked for."""
         if self.kernels is Kernels.RESIDENT:
             return [()]

@@ -176,14 +176,18 @@ class LayerTraffic:
         self.add(name, Reason.WEIGHT_FETCH, elements)
         self.add(name, Reason.WEIGHT_REFETCH, fetched - elements)
 
-    def weight(self, name: str | None, passes: int) -> None:
-        """A weight tensor fetched whole a number of times."""
+    def weight(self, name: str | None, passes: int, once: int = 0) -> None:
+        """A weight tensor fetched a number of times, but for the first places of its first axis,
+        which are fetched `once`."""
         if name is not None:
-            self.fetch(name, passes * self.graph.tensors[name].elements)
+            tensor = self.graph.tensors[name]
+            pinned = once * (tensor.elements // tensor.shape[0])
+            self.fetch(name, passes * (tensor.elements - pinned) + pinned)
 
-    def weights(self, kernel_passes: int) -> None:
-        """All weights of the layer: constants once, the kernel a number of times."""
-        self.weight(self.layer.weight, kernel_passes)
+    def weights(self, kernel_passes: int, pinned_channels: int = 0) -> None:
+        """All weights of the layer: constants once, the kernel a number of times, of it the pinned
+        output channels once."""
+        self.weight(self.layer.weight, kernel_passes, pinned_channels)
         self.weight(self.layer.input_vectors, 1)
         self.weight(self.layer.output_vectors, 1)
 

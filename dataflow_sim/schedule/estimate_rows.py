@@ -34,7 +34,7 @@ def merged_schedules(
 ) -> tuple[LayerSchedule, ...]:
     """The schedules of a merged group's layers, in order."""
     graph = tables.graph
-    tiles = dict(run.tiles)
+    tiles, pinned = dict(run.tiles), dict(run.pinned)
     traffic = [
         LayerTraffic(graph, layer, history, run.resident, run.stored) for layer in table.layers
     ]
@@ -47,8 +47,8 @@ def merged_schedules(
     for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
         rows, carried = table.rows[place], table.carried.get(place)
         firings = len(table.firings[place])
-        streamed = tiles.get(index)
-        traffic[place].weights(firings if streamed else 1)
+        streamed, stay = tiles.get(index), pinned.get(index, 0)
+        traffic[place].weights(firings if streamed else 1, stay)
         bits = traffic[place].settle()
         if layer.sweep is not None:
             moved = dma_bits(graph, bits) + _sweep_bits(graph, layer, rows, table.row_firing[place])
@@ -58,10 +58,10 @@ def merged_schedules(
             schedules.append(LayerSchedule(layer.name, tiling, bits, layer.stated_macs, moved))
             continue
         channels = layer.output_shape[1]
-        steps_a_row = -(-channels // streamed) if streamed else 1
+        steps_a_row = -(-(channels - stay) // streamed) + bool(stay) if streamed else 1
         steps = rows.rows * steps_a_row
         running = carried is not None
-        tiling = RowTiling(bool(streamed), streamed or channels, firings, steps, running)
+        tiling = RowTiling(bool(streamed), streamed or channels, firings, steps, running, stay)
         moved = dma_bits(graph, bits) + _step_bits(graph, layer, rows, steps_a_row)
         apart = 0
         if carried is not None and carried.address is not None:

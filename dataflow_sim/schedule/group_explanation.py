@@ -36,12 +36,12 @@ from dataflow_sim.results_of_groups import (
     ResidentMap,
     Rows,
 )
-from dataflow_sim.schedule.layout import GroupLayout, GroupRun
+from dataflow_sim.schedule.layout import PINNED, GroupLayout, GroupRun
 from dataflow_sim.schedule.lives import MapLives, layer_reads
 from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.rows import Ints, LayerRows
 from dataflow_sim.schedule.timetable import LAYERS, RowTables
-from dataflow_sim.schedule.types import Group, LayerTiling, Schedule
+from dataflow_sim.schedule.types import Group, LayerTiling, RowTiling, Schedule
 from dataflow_sim.traffic import TrafficKey
 
 
@@ -62,12 +62,15 @@ def group_members(graph: NetworkGraph, group: Group) -> tuple[Member, ...]:
     found = []
     for index, chosen in zip(group.members, group.layers, strict=True):
         layer, tiling = graph.layers[index], chosen.tiling
-        size = fetches = 0
+        size = fetches = pinned = 0
         if layer.weight is not None:
             kernel = graph.tensors[layer.weight]
             size = -(-kernel.elements * kernel.local_bits // 8)
             moved = sum(v for k, v in chosen.traffic_bits.items() if k.tensor == layer.weight)
-            fetches = -(-moved // (kernel.elements * kernel.bits))
+            pinned = tiling.pinned_channels if isinstance(tiling, RowTiling) else 0
+            channel = kernel.elements // kernel.shape[0] * kernel.bits
+            again = (kernel.shape[0] - pinned) * channel
+            fetches = -(-(moved - pinned * channel) // again)
         channels = layer.output_shape[1]
         held, tile, firings = "nest" if size else "none", channels, 1
         if not isinstance(tiling, LayerTiling):
@@ -84,6 +87,7 @@ def group_members(graph: NetworkGraph, group: Group) -> tuple[Member, ...]:
                 kernel_bytes=size,
                 channels=channels,
                 tile_channels=tile,
+                pinned_channels=pinned,
                 fetches=fetches,
                 firings=firings,
                 steps=tiling.steps,
@@ -255,19 +259,20 @@ def held_weights(
 ) -> tuple[HeldWeights, ...]:
     """Kernels, kernel tiles and constants, layer by layer in the order in which they fire."""
     streamed = dict(run.tiles)
-    found: dict[tuple[int, str], HeldWeights] = {}
+    found: dict[tuple[int, str, bool], HeldWeights] = {}
     for held, life in zip(layout.held, layout.lives, strict=True):
         if held.layer < 0:
             continue
         layer = graph.layers[held.layer]
-        key = (held.layer, held.tensor)
+        pinned = held.number == PINNED
+        key = (held.layer, held.tensor, pinned)
         here = life.size_bytes if life.first <= moment <= life.last else 0
         before = found.get(key)
         size = life.size_bytes
         if before is not None:  # a second slot of the tile, or another firing's
             size = before.size_bytes + (life.size_bytes if _first_firing(layout, held) else 0)
             here += before.peak_bytes
-        what = _what(layer, held.tensor, held.layer in streamed)
+        what = "pinned kernel" if pinned else _what(layer, held.tensor, held.layer in streamed)
         found[key] = HeldWeights(held.tensor, layer.name, what, size, here)
     return tuple(found.values())
 

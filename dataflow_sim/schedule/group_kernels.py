@@ -2,9 +2,10 @@
 
 A kernel either stays for the whole group and is fetched once, or is *streamed*: fetched
 again in every firing, one output channel at a time, which needs next to no room.  Where
-the whole map is one stripe that costs no byte more.  Since all layers fire about equally often,
-bytes saved and bytes fetched again trade one for one whichever kernels are chosen
-(`streamed_sets`).
+the whole map is one stripe that costs no byte more.  Of a streamed kernel the first output
+channels may be *pinned*: these stay, where memory is left over.  Since all layers fire about
+equally often, bytes saved and bytes fetched again trade one for one whichever kernels are
+chosen (`streamed_sets`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,20 @@ from dataflow_sim.schedule.rows import Ints, streams_by_channel
 # every set of so many kernels may stream; of more kernels so many sets
 EVERY_SET_OF = 3
 SETS = 8
+# evenly spaced amounts of memory that kernels free to the channel, one of them in part
+PARTS = 8
+
+# layers whose kernels stream, ascending, each with its output channels that are pinned
+Streams = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class KernelSizes:
-    """A layer's weights in a group: bytes kept, bytes of a streamed tile, bits fetched."""
+    """A layer's weights in a group: bytes kept, bytes of a streamed tile, bits fetched.
+
+    An output channel of the kernel has `channel_bits` in DRAM and `channel_local_bits` in local
+    memory.
+    """
 
     kernel_bytes: int
     kernel_bits: int
@@ -34,17 +44,25 @@ class KernelSizes:
     vector_bytes: int
     vector_bits: int
     can_stream: bool
+    channel_bits: int = 0
+    channel_local_bits: int = 0
+
+    def pinned_bytes(self, channels: int) -> int:
+        """Bytes of so many channels that stay."""
+        return -(-channels * self.channel_local_bits // 8)
 
 
 def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> KernelSizes:
     """Sizes of a layer's weights."""
     vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
-    bits = bytes_ = tile = 0
+    bits = bytes_ = tile = channel = local = 0
     if layer.weight is not None:
         kernel = graph.tensors[layer.weight]
         bits = kernel.elements * kernel.bits
         bytes_ = -(-kernel.elements * kernel.local_bits // 8)
-        tile = -(-(kernel.elements // kernel.shape[0]) * kernel.local_bits // 8)
+        channel = kernel.elements // kernel.shape[0] * kernel.bits
+        local = kernel.elements // kernel.shape[0] * kernel.local_bits
+        tile = -(-local // 8)
         tile *= 2 if weights_doubled and kernel.shape[0] > 1 else 1
     return KernelSizes(
         kernel_bytes=bytes_,
@@ -53,14 +71,20 @@ def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> Ke
         vector_bytes=sum(-(-v.elements * v.bits // 8) for v in vectors),
         vector_bits=sum(v.elements * v.bits for v in vectors),
         can_stream=streams_by_channel(layer) and tile < bytes_,
+        channel_bits=channel,
+        channel_local_bits=local,
     )
 
 
-def streamed_sets(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[tuple[int, ...]]:
+def streamed_sets(
+    kernels: list[KernelSizes], members: tuple[int, ...], pinned: bool = True
+) -> list[Streams]:
     """Sets of layers of a group whose kernels may be streamed together, none of them empty.
 
     All sets of up to `EVERY_SET_OF` kernels.  Of more, for `SETS` evenly spaced amounts of memory
-    the set that frees so much, the largest kernels first and none that is not needed.
+    the set that frees so much, the largest kernels first and none that is not needed.  Before
+    these, with channels `pinned`, those that free `PARTS` amounts and no channel more.  The last is
+    that of all kernels.
     """
     able = sorted(
         (i for i in members if kernels[i].can_stream), key=lambda i: (-kernels[i].kernel_bytes, i)
@@ -74,7 +98,27 @@ def streamed_sets(kernels: list[KernelSizes], members: tuple[int, ...]) -> list[
     else:
         total = sum(kernels[i].kernel_bytes for i in able)
         found = [_freeing(kernels, able, -(-total * part // SETS)) for part in range(1, SETS + 1)]
-    return list(dict.fromkeys(found))
+    parts = [_in_part(kernels, able, part) for part in range(1, PARTS)] if pinned else []
+    plain = [tuple((index, 0) for index in some) for some in found]
+    return list(dict.fromkeys([*(some for some in parts if some), *plain]))
+
+
+def _in_part(kernels: list[KernelSizes], able: list[int], part: int) -> Streams:
+    """The largest kernels that free some of `PARTS` amounts, of the last of them only what is
+    wanted; nothing where that leaves no channel of it to stay."""
+    wanted = -(-sum(kernels[index].kernel_bytes for index in able) * part // PARTS)
+    chosen: list[tuple[int, int]] = []
+    for index in able:
+        size, channel = kernels[index].kernel_bytes, kernels[index].channel_local_bits
+        if size > wanted:
+            # two channels stream at the least, so that they may take turns
+            pinned = min((size - wanted) * 8 // channel, size * 8 // channel - 2)
+            return tuple(sorted([*chosen, (index, pinned)])) if pinned > 0 else ()
+        chosen.append((index, 0))
+        wanted -= size
+        if not wanted:
+            break
+    return ()
 
 
 def _freeing(kernels: list[KernelSizes], able: list[int], wanted: int) -> tuple[int, ...]:
@@ -93,7 +137,7 @@ def weight_costs(
     kernels: Sequence[KernelSizes],
     members: tuple[int, ...],
     fired: Ints,
-    sets: Sequence[tuple[int, ...]],
+    sets: Sequence[Streams],
 ) -> tuple[Ints, Ints, Ints]:
     """For each set of streamed kernels: bytes kept, DRAM bits, tile bytes by layer.
 
@@ -101,7 +145,14 @@ def weight_costs(
     its other axes before that of the sets.
     """
     mine = [kernels[index] for index in members]
-    streamed = np.array([[index in some for index in members] for some in sets], bool)
+    place = {index: number for number, index in enumerate(members)}
+    streamed = np.zeros((len(sets), len(members)), bool)
+    stay, once = np.zeros((2, len(sets), len(members)), np.int64)  # bytes, bits that are pinned
+    for number, some in enumerate(sets):
+        for index, channels in some:
+            streamed[number, place[index]] = True
+            stay[number, place[index]] = kernels[index].pinned_bytes(channels)
+            once[number, place[index]] = channels * kernels[index].channel_bits
     bytes_, bits, tiles, kept, fetched = np.array(
         [
             (
@@ -111,5 +162,5 @@ def weight_costs(
             for k in mine
         ]
     ).T
-    more = (fired - 1) * bits @ streamed.T
-    return kept.sum() - streamed @ bytes_, fetched.sum() + more, streamed * tiles
+    more = (fired - 1) @ (streamed * bits - once).T
+    return kept.sum() - streamed @ bytes_ + stay.sum(axis=1), fetched.sum() + more, streamed * tiles

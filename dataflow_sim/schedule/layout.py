@@ -31,6 +31,8 @@ from dataflow_sim.schedule.types import (
     RowTiling,
 )
 
+# in the place of a slot: the channels of a streamed kernel that stay
+PINNED = -1
 # which are many, and whose groups are many
 _PLACEMENTS_OF_CELLS = 1_000
 
@@ -38,8 +40,8 @@ _PLACEMENTS_OF_CELLS = 1_000
 class Held(NamedTuple):
     """What a buffer holds: a weight tensor, a streamed kernel's slot, a row or a cell of a map.
 
-    `number` is the slot of a streamed kernel (with the firing in `moment`), the row, or the
-    cell's place along the rows (with that along the columns in `moment`).  The
+    `number` is the slot of a streamed kernel (with the firing in `moment`) or `PINNED`, the row,
+    or the cell's place along the rows (with that along the columns in `moment`).  The
     running result of a layer goes by the layer's output.
     """
 
@@ -52,7 +54,8 @@ class Held(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class GroupRun:
     """A merged group as the layout needs it; `tiles` holds the channels of a step of each
-    layer whose kernel streams, by the layer's index; `running` as in the timetable.  With a
+    layer whose kernel streams, by the layer's index, `pinned` the channels that stay, where
+    there are any; `running` as in the timetable.  With a
     `tile` it runs by tiles of the plane with these `halos`."""
 
     members: tuple[int, ...]
@@ -65,6 +68,7 @@ class GroupRun:
     running: bool = False
     tile: PlaneTile | None = None
     halos: tuple[tuple[str, Halo], ...] = ()
+    pinned: tuple[tuple[int, int], ...] = ()
 
     @property
     def packings(self) -> tuple[Packing, ...]:
@@ -148,6 +152,11 @@ def run_of(group: Group, doubled: Buffering) -> GroupRun:
         any(isinstance(each.tiling, RowTiling) and each.tiling.running for each in group.layers),
         group.tile,
         group.halos,
+        tuple(
+            (index, layer.tiling.pinned_channels)
+            for index, layer in zip(group.members, group.layers, strict=True)
+            if isinstance(layer.tiling, RowTiling) and layer.tiling.pinned_channels
+        ),
     )
 
 
@@ -232,7 +241,7 @@ def _buffers(tables: RowTables, run: GroupRun, table: Timetable | TiledGroup) ->
     firings = np.sort(np.concatenate(table.firings))
     held: list[Held] = []
     lives: list[Life] = []
-    streamed = dict(run.tiles)
+    streamed, pinned = dict(run.tiles), dict(run.pinned)
     end = len(firings) - 1
     for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
         for name in layer.weights:
@@ -242,9 +251,13 @@ def _buffers(tables: RowTables, run: GroupRun, table: Timetable | TiledGroup) ->
             lives.append(Life(_weight_bytes(graph, name), 0, end))
         if layer.weight is not None and index in streamed:
             kernel = graph.tensors[layer.weight]
-            channels = streamed[index]
+            channels, stay = streamed[index], pinned.get(index, 0)
             size = -(-(kernel.elements // kernel.shape[0]) * channels * kernel.local_bits // 8)
-            slots = 2 if run.doubled.weights and channels < kernel.shape[0] else 1
+            if stay:
+                whole = -(-(kernel.elements // kernel.shape[0]) * stay * kernel.local_bits // 8)
+                held.append(Held(layer.weight, index, PINNED, 0))
+                lives.append(Life(whole, 0, end))
+            slots = 2 if run.doubled.weights and channels < kernel.shape[0] - stay else 1
             for moment in np.searchsorted(firings, table.firings[place]).tolist():
                 for slot in range(slots):
                     held.append(Held(layer.weight, index, slot, moment))

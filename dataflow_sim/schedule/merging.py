@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.graph.layer import LayerKind, TensorKind, Window
-from dataflow_sim.schedule.group_kernels import KernelSizes, weight_costs
+from dataflow_sim.schedule.group_kernels import KernelSizes, Streams, weight_costs
 from dataflow_sim.schedule.map_rows import MapRows, live_sums
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import LAYERS, Height, RowTables, Timetable
@@ -46,12 +46,12 @@ Lives = npt.NDArray[np.float64] | Ints
 
 class Way(NamedTuple):
     """How a group runs: input rows in a stripe (None: the finest timetable), the layers whose
-    kernels are fetched again in every firing, whether layers carry their reductions, whether a
-    resident output takes the place of a resident input; or a tile of the plane with the halos of
-    maps from outside and of inner maps, in order."""
+    kernels are fetched again in every firing, but for the channels that are pinned, whether
+    layers carry their reductions, whether a resident output takes the place of a resident input;
+    or a tile of the plane with the halos of maps from outside and of inner maps, in order."""
 
     stripe_rows: int | None
-    streamed: tuple[int, ...]
+    streamed: Streams
     running: bool
     in_place: bool = False
     tile: PlaneTile | None = None
@@ -186,7 +186,7 @@ class MergedGroup:
         elements = len(found.needed) * found.channels.length * found.columns.length
         return elements * tensor.shape[0] * tensor.bits
 
-    def weight_costs(self, sets: Sequence[tuple[int, ...]]) -> tuple[Ints, Ints, Ints]:
+    def weight_costs(self, sets: Sequence[Streams]) -> tuple[Ints, Ints, Ints]:
         """`weight_costs` of the group; of several heights the DRAM bits are those at each."""
         return weight_costs(self._kernels, self.members, self.timetable.fired(), sets)
 
@@ -197,7 +197,7 @@ class MergedGroup:
         other._outgoing = None
         return other
 
-    def table(self, outside: Bools, going: Bools, sets: Sequence[tuple[int, ...]]) -> GroupTable:
+    def table(self, outside: Bools, going: Bools, sets: Sequence[Streams]) -> GroupTable:
         """Costs where the rows of `outside` say which maps from outside are resident, in the
         order of `timetable.outside()`, those of `going` (choices, maps, 2) which of the
         `outgoing` maps are resident and which are stored, and `sets` the layers whose kernels

@@ -176,7 +176,8 @@ class Alternatives:
             by_rows = replace(run, stripe_rows=height, tile=None, halos=())
             yield self._laid_out("stripe", by_rows)
         for tile in self._next_bands(run):
-            by_tiles = replace(run, stripe_rows=None, running=False, tiles=(), tile=tile.tile)
+            by_tiles = replace(run, stripe_rows=None, running=False, tiles=(), pinned=())
+            by_tiles = replace(by_tiles, tile=tile.tile)
             halos = tuple((name, Halo.CACHE_X) for name in (*tile.frame.outside, *tile.frame.inner))
             yield self._laid_out("tile", replace(by_tiles, halos=halos))
         if run.tile is not None:
@@ -186,7 +187,8 @@ class Alternatives:
             yield self._laid_out("kernels", replace(run, tiles=tiles))
         if fewer:
             tiles = tuple((index, 1) for index in streamed if index not in fewer)
-            yield self._laid_out("kernels", replace(run, tiles=tiles))
+            pinned = tuple(each for each in run.pinned if each[0] not in fewer)
+            yield self._laid_out("kernels", replace(run, tiles=tiles, pinned=pinned))
 
     def _next_heights(self, run: GroupRun) -> list[int | None]:
         """The next smaller and the next larger stripe that the search tries."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dataflow_sim.schedule.fronts import Front, Fronts, Step
+from dataflow_sim.schedule.group_kernels import Streams
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.merging import FINEST
 from dataflow_sim.schedule.options import Option, resident_of
@@ -28,7 +29,8 @@ class Decision:
     `resident` are all maps, and weights that stand, local while the group runs, `outputs` the
     states in which it leaves what it makes, `kept` what is loaded whole before it; the first
     map of `replaces` gives its place to the second, an output.  Of a merged group `streamed`
-    are the layers whose kernels are fetched again in every firing; `running` says whether
+    are the layers whose kernels are fetched again in every firing, each with the channels that are
+    pinned; `running` says whether
     layers carry their reductions that may; with a `tile` it runs by tiles of the plane, with
     `halos` of maps from outside and of inner maps, in order.
     """
@@ -36,7 +38,7 @@ class Decision:
     members: tuple[int, ...]
     merged: bool
     stripe_rows: int | None
-    streamed: tuple[int, ...]
+    streamed: Streams
     outputs: tuple[tuple[str, int], ...]
     resident: frozenset[str]
     kept: tuple[str, ...]
@@ -131,7 +133,7 @@ def decided(
         option.members,
         option.merged,
         way.stripe_rows,
-        tuple(option.members[place] for place in way.streamed),
+        tuple((option.members[place], pinned) for place, pinned in way.streamed),
         option.outputs,
         resident | resident_of(option.outputs),
         (*kept, *lives.pinned_by(option.members)),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.schedule.group_kernels import KernelSizes, weight_costs
+from dataflow_sim.schedule.group_kernels import KernelSizes, Streams, weight_costs
 from dataflow_sim.schedule.merging import GroupTable, most_with_tiles
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.tile_regions import TiledGroup, TiledMap
@@ -29,7 +29,7 @@ def tile_table(
     doubled: Buffering,
     outside: Bools,
     going: Bools,
-    sets: Sequence[tuple[int, ...]],
+    sets: Sequence[Streams],
 ) -> GroupTable:
     """Costs of a group, axes as in `MergedGroup.table`.
 

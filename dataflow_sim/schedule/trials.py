@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from dataflow_sim.schedule.bands import LAYERS_OF_BANDS, bands, macs_again, more_bits
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.demands import Demand, Kernels
-from dataflow_sim.schedule.group_kernels import KernelSizes, streamed_sets
+from dataflow_sim.schedule.group_kernels import KernelSizes, Streams, streamed_sets, weight_costs
 from dataflow_sim.schedule.merging import Groups, MergedGroup, Way, most_firings, rows_at_once
 from dataflow_sim.schedule.pieces import floor_bits
 from dataflow_sim.schedule.rows import Ints
@@ -137,7 +138,7 @@ class Trials:
             whole = []
         for running in whole:
             trial.by_rows(groups.group(members, None, running), [()], np.ones((1, 1), bool))
-        heights, sets, may = self._streamed(first, weights, pieces, trial.everything)
+        heights, sets, may = self._streamed(first, pieces, trial.everything)
         if demand is not None:
             may[:, [some not in demand.sets(sets) for some in sets]] = False
         chosen: Bools = np.any(may, axis=1)
@@ -164,8 +165,8 @@ class Trials:
         return [False, True] if runs else [False]
 
     def _streamed(
-        self, finest: MergedGroup, weights: tuple[Ints, Ints], pieces: Ints, everything: int
-    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], Bools]:
+        self, finest: MergedGroup, pieces: Ints, everything: int
+    ) -> tuple[tuple[int, ...], list[Streams], Bools]:
         """Stripe heights, sets of streamed kernels, and which of them together may pay.
 
         Nothing streams in the finest timetable.
@@ -177,14 +178,10 @@ class Trials:
         rows = self.tables.graph.layers[members[0]].input.shape[2]
         counts = stripe_counts(rows, len(members))
         heights = -(-rows // counts)
-        kept, fetched = weights
-        kernels = [self.kernels[index] for index in members]
-        chosen = np.array([[index in streamed for index in members] for streamed in sets])
-        again = most_firings(finest, counts, heights) - 1
-        more = (again * np.array([k.kernel_bits for k in kernels])) @ chosen.T
-        held = kept - chosen @ np.array([k.kernel_bytes for k in kernels])
+        firings = most_firings(finest, counts, heights)
+        held, bits, _ = weight_costs(self.kernels, members, firings, sets)
         local = held + rows_at_once(finest, counts)[:, None]
-        cost = self.baseline.objective.cost(members, fetched + more + everything)
+        cost = self.baseline.objective.cost(members, bits + everything)
         pays = (local <= self.ceiling_bytes) & (cost < self.baseline.at(pieces, local))
         pays[counts == 1, :-1] = False  # in one stripe all of them stream
         return tuple(heights.tolist()), sets, pays
@@ -240,7 +237,7 @@ class Trial:
         self._local: list[Ints] = []
         self._costs: list[Ints] = []
 
-    def by_rows(self, group: MergedGroup, sets: list[tuple[int, ...]], may: Bools) -> None:
+    def by_rows(self, group: MergedGroup, sets: Sequence[Streams], may: Bools) -> None:
         """Note the ways of a group by rows, by height and set, that pay where they may."""
         trials, takes = self.trials, self.takes
         cost = trials.baseline.objective.cost
@@ -305,7 +302,7 @@ class Trial:
         trials = self.trials
         frame = TileFrame(trials.tables, self.members)
         names = (*frame.outside, *frame.inner)
-        sets = demand.sets(streamed_sets(trials.kernels, self.members))
+        sets = demand.sets(streamed_sets(trials.kernels, self.members, pinned=False))
         for halos in demand.halos(len(names)):
             group = TiledGroup(frame, tile, dict(zip(names, halos, strict=True)))
             table = tile_table(
@@ -317,8 +314,8 @@ class Trial:
                 Way(None, self._places(some), False, tile=tile, halos=halos) for some in sets
             ]
 
-    def _places(self, streamed: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self.members.index(index) for index in streamed)
+    def _places(self, streamed: Streams) -> Streams:
+        return tuple((self.members.index(index), pinned) for index, pinned in streamed)
 
     def found(self) -> Found:
         """The fronts of all ways noted."""

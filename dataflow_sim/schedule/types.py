@@ -81,9 +81,10 @@ class RowTiling:
     """How a layer runs inside a merged group: row by row, whole rows.
 
     `streamed` says that the kernel is fetched again in each of `firings`, by tiles of
-    `output_channel_tile` channels; otherwise it stays and a step makes a whole row.  `running`
-    says that the layer carries its pooling from row to row: a step then takes one row of its
-    body.  A sweep makes all rows of a firing in one step.
+    `output_channel_tile` channels, but for the first `pinned_channels`, which stay and are a tile
+    of their own; otherwise it stays and a step makes a whole row.  `running` says that the
+    layer carries its pooling from row to row: a step then takes one row of its body.  A sweep
+    makes all rows of a firing in one step.
     """
 
     streamed: bool
@@ -91,6 +92,7 @@ class RowTiling:
     firings: int
     steps: int
     running: bool = False
+    pinned_channels: int = 0
 
 
 class Halo(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow_sim.schedule.bands import bands
-from dataflow_sim.schedule.group_kernels import streamed_sets
+from dataflow_sim.schedule.group_kernels import Streams, streamed_sets
 from dataflow_sim.schedule.merging import MergedGroup, Way
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.tile_costs import tile_table
@@ -17,7 +17,7 @@ from dataflow_sim.schedule.tile_regions import TiledGroup, TileFrame
 from dataflow_sim.schedule.trials import stripe_counts
 
 # a merged group in one stripe height or by bands, and the sets of kernels that may stream in it
-Grown = tuple[MergedGroup | TiledGroup, list[tuple[int, ...]]]
+Grown = tuple[MergedGroup | TiledGroup, list[Streams]]
 # local bytes, DRAM bits; of a merged group its way, and the map whose place an output takes
 Point = tuple[int, int, Way | None, tuple[str, str] | None]
 
@@ -27,7 +27,7 @@ def grown(options: Options, members: tuple[int, ...]) -> list[Grown]:
     behind these by bands."""
     rows = options.graph.layers[members[0]].input.shape[2]
     sets = streamed_sets(options.kernels, members)
-    tried: list[tuple[int | None, bool, list[tuple[int, ...]]]] = [(None, False, [()])]
+    tried: list[tuple[int | None, bool, list[Streams]]] = [(None, False, [()])]
     if any(options.tables.running[index] is not None for index in members):
         tried.append((None, True, [()]))
     counts = stripe_counts(rows, len(members)).tolist() if sets else []

@@ -43,7 +43,8 @@ nothing, but must find room there: behind those that are still held when it begi
 A sweep with statistics over rows that fires more than once holds them from its first firing to its
 last, in accumulator bits each, in local memory.
 
-Kernels may be wider in local memory than in DRAM.
+Kernels may be wider in local memory than in DRAM.  Of a streamed kernel some output channels may
+stay: they are loaded once, and the others in every firing.
 """
 
 from __future__ import annotations
@@ -78,11 +79,12 @@ class Double:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is free to choose: maps resident or stored, layers whose kernel streams."""
+    """What is free to choose: maps resident or stored, layers whose kernel streams and how many of
+    its output channels stay."""
 
     resident: frozenset[str] = frozenset()
     stored: frozenset[str] = frozenset()
-    streamed: frozenset[int] = frozenset()
+    streamed: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -424,6 +426,7 @@ def measure(group: Group, choice: Choice) -> Totals:
             dead[last] = dead.get(last, 0) + running.size
     tiles: dict[int, int] = {}
     kept = 0
+    streamed = dict(choice.streamed)
     for index in range(group.start, group.stop):
         layer = graph.layers[index]
         for name in (layer.weight, layer.input_vectors, layer.output_vectors):
@@ -432,11 +435,13 @@ def measure(group: Group, choice: Choice) -> Totals:
             tensor = graph.tensors[name]
             bits = tensor.elements * tensor.bits
             local_bits = tensor.elements * tensor.local_bits
-            if name == layer.weight and index in choice.streamed:
-                channels = tensor.shape[0]
+            if name == layer.weight and index in streamed:
+                channels, stay = tensor.shape[0], streamed[index]
                 halves = 2 if group.double.weights and channels > 1 else 1
                 tiles[index] = halves * whole_bytes(local_bits // channels)
-                bits *= sum(1 for _, fired in group.firings if fired == index)
+                kept += whole_bytes(stay * local_bits // channels)
+                fired = sum(1 for _, fired in group.firings if fired == index)
+                bits = (stay + (channels - stay) * fired) * bits // channels
             else:
                 kept += whole_bytes(local_bits)
             dram_bits += bits

@@ -99,7 +99,8 @@ def check_group(
         )
         assert found == counted, (run, choice)
         if number == laid_out:
-            tiles = tuple((index, 1) for index in sorted(streamed))
+            tiles = tuple((index, 1) for index, _ in sorted(streamed))
+            pinned = tuple((index, stay) for index, stay in sorted(streamed) if stay)
             chosen = GroupRun(
                 run.members,
                 run.stripe_rows,
@@ -108,6 +109,7 @@ def check_group(
                 choice.stored,
                 run.doubled,
                 running=run.running,
+                pinned=pinned,
             )
             check_layout(tables, chosen, counted.local_bytes)
 

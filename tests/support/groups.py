@@ -58,7 +58,7 @@ def grouped(
         (i for i in members if options.kernels[i].can_stream),
         key=lambda i: -options.kernels[i].kernel_bytes,
     )
-    some = tuple(sorted(largest[:streamed]))
+    some = tuple((index, 0) for index in sorted(largest[:streamed]))
     group = Decision(members, True, height, some, (), nothing, (), running=running)
     plan = _plan(graph, options, first, group)
     assembler = Assembler(graph, "merged", memory, options)

@@ -64,7 +64,8 @@ def test_groups_of_one_shape_cost_the_same(seed: int) -> None:
             outside = np.zeros((1, len(shape.outside)), bool)
             going = np.zeros((1, len(shape.outgoing), 2), bool)
             going[:, :, 1] = True
-            sets = [(), tuple(index for index in members if options.kernels[index].can_stream)]
+            able = [index for index in members if options.kernels[index].can_stream]
+            sets = [(), tuple((index, 0) for index in able)]
             table = group.table(outside, going, sets)
             costs = (table.local_bytes.tolist(), table.dram_bits.tolist())
             shared += shape.key in known
