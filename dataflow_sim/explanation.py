@@ -48,7 +48,6 @@ from dataflow_sim.schedule.group_explanation import (
     group_members,
     group_rows,
     group_traffic,
-    held_bytes,
     resident_maps,
 )
 from dataflow_sim.schedule.layout import run_of
@@ -64,6 +63,7 @@ from dataflow_sim.schedule.nest import (
 )
 from dataflow_sim.schedule.otherwise import Alternatives
 from dataflow_sim.schedule.problem import StreamProblem
+from dataflow_sim.schedule.residents import held_in
 from dataflow_sim.schedule.search import Curve, budget_curve, schedule_on
 from dataflow_sim.schedule.sweep import SweepProblem
 from dataflow_sim.schedule.sweep_nest import (
@@ -185,7 +185,7 @@ def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) 
     point = curve.point(memory.capacity_bytes)
     assert point is not None, "a schedule fits"
     number = next(n for n, group in enumerate(schedule.groups) if index in group.members)
-    group, held = schedule.groups[number], held_bytes(schedule, number)
+    group, held = schedule.groups[number], held_in(schedule)[number]
     assembler = curve.assembler
     merge = curve.policy == "merged"
     otherwise = Alternatives(assembler, point.plan, point.peak_bytes, schedule, number, merge)

@@ -45,6 +45,7 @@ from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
+from dataflow_sim.schedule.residents import held_in
 from dataflow_sim.schedule.search import budget_curve
 from dataflow_sim.schedule.types import Buffering, Group, LayerTiling, MemoryOptions, Schedule
 
@@ -201,6 +202,7 @@ def _group_result(group: Group, held_bytes: int, standing: frozenset[str]) -> Gr
         resident_bytes=held_bytes,
         tile=group.tile,
         halos={name: halo.value for name, halo in group.halos},
+        handover=group.hands and (group.hands.taken, group.hands.made, group.hands.distance_bytes),
     )
 
 
@@ -228,10 +230,7 @@ def _frame(
     counts = counts_of(graph, schedule, progress)
     maps = [home for home in schedule.residents if home.tensors[0] not in schedule.standing]
     standing_bytes = sum(home.size_bytes for home in schedule.residents if home not in maps)
-    held = [
-        sum(home.size_bytes for home in maps if home.first <= g <= home.last)
-        for g in range(len(schedule.groups))
-    ]
+    held = held_in(schedule, maps)
     own = iter(counts.layers)
     found: dict[int, LayerResult] = {}
     for number, group in enumerate(schedule.groups):

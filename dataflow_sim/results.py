@@ -136,7 +136,8 @@ class GroupResult:
     None where it is as few as possible or the group is a single layer alone.  `local_bytes`
     are its own, `resident_bytes` those of the maps that stay in local memory.  A group that
     runs by tiles of the plane has a `tile`, rows and columns of its last layer's output, and
-    `halos` of all other maps: `cache`, `cache-x` or `recompute`.
+    `halos` of all other maps: `cache`, `cache-x` or `recompute`.  In a `handover` rows of a
+    resident map give way to those of one that is made: their names, and how far apart they begin.
     """
 
     layers: tuple[str, ...]
@@ -148,6 +149,7 @@ class GroupResult:
     resident_bytes: int
     tile: tuple[int, int] | None
     halos: Mapping[str, str]
+    handover: tuple[str, str, int] | None = None
 
     def to_json(self) -> dict[str, object]:
         """One entry of `group_list` in the JSON result."""
@@ -161,6 +163,9 @@ class GroupResult:
             "resident_bytes": self.resident_bytes,
             "tile": None if self.tile is None else list(self.tile),
             "halos": dict(self.halos),
+            "handover": None
+            if self.handover is None
+            else dict(zip(("taken", "made", "distance_bytes"), self.handover, strict=True)),
         }
 
 

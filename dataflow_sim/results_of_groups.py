@@ -50,12 +50,14 @@ class ResidentMap:
     `role` tells what they are to the group: `read`, `made`, `read and made`, or `waits` for
     `next_reader`, the next layer behind the group that reads it (empty: none).  They are there from
     group `first` to group `last`; `loaded` names those that the group loads whole before it.
+    Where rows give way to those of a map that the group makes, `gives_to` names that.
     """
 
     tensors: tuple[str, ...]
     size_bytes: int
     role: str
     loaded: tuple[str, ...]
+    gives_to: str
     made_by: str
     next_reader: str
     first: int

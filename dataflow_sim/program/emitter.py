@@ -50,12 +50,24 @@ class Emitter:
         memory: Memory = Memory.LOCAL,
     ) -> int:
         """Allocate a buffer at a given address; whoever asks for it frees it."""
+        found = self.reserved(label, shape, bits, address, memory)
+        self.instructions.append(found)
+        return found.buffer
+
+    def reserved(
+        self,
+        label: str,
+        shape: Shape4,
+        bits: int,
+        address: int,
+        memory: Memory = Memory.LOCAL,
+    ) -> Alloc:
+        """A buffer at a given address that is yet to be allocated."""
         n, c, h, w = shape
         size = -(-n * c * h * w * bits // 8)
-        buffer = self.next_buffer
-        self.instructions.append(Alloc(buffer, address, size, shape, bits, label, memory))
+        found = Alloc(self.next_buffer, address, size, shape, bits, label, memory)
         self.next_buffer += 1
-        return buffer
+        return found
 
     def alloc(
         self,

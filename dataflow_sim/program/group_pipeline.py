@@ -15,7 +15,7 @@ from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.emitter import ORIGIN, Emitter
-from dataflow_sim.program.instructions import Free, Load, Slice
+from dataflow_sim.program.instructions import Free, Instruction, Load, Slice
 from dataflow_sim.schedule.layout import PINNED, GroupLayout, Held
 from dataflow_sim.schedule.timetable import LAYERS
 from dataflow_sim.schedule.types import Group, LayerTiling, PlaneTiling, RowTiling
@@ -36,6 +36,9 @@ class GroupPipeline(ABC):
         self.buffers: dict[Held, int] = {}
         self.births: dict[int, list[int]] = defaultdict(list)
         self.deaths: dict[int, list[int]] = defaultdict(list)
+        # what else is due by moment, before the layer computes and when it has
+        self.due_before: dict[int, list[Instruction]] = defaultdict(list)
+        self.due_behind: dict[int, list[Instruction]] = defaultdict(list)
         for index, life in enumerate(layout.lives):
             self.births[life.first].append(index)
             self.deaths[life.last].append(index)
@@ -51,7 +54,9 @@ class GroupPipeline(ABC):
                 else:
                     self.begin_map(held, address)
             index = self.group.members[firing % LAYERS]
+            self.emit.instructions.extend(self.due_before[moment])
             self.fire(index, moment, firing)
+            self.emit.instructions.extend(self.due_behind[moment])
             for number in self.deaths[moment]:
                 self.emit.instructions.append(Free(self.buffers.pop(self.layout.held[number])))
 

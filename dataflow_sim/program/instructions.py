@@ -156,7 +156,25 @@ class Stream(NamedTuple):
     last: bool = True
 
 
-Instruction = Alloc | Free | Load | Store | Compute | Stream
+class Split(NamedTuple):
+    """A buffer that holds a whole map falls apart into buffers of its rows; nothing moves.
+
+    The `parts`, row 0 first, lie one behind the other from the buffer's address on.
+    """
+
+    buffer: int
+    parts: tuple[Alloc, ...]
+
+
+class Join(NamedTuple):
+    """Buffers of the rows of a map, row 0 first and one behind the other, become one buffer that
+    holds it; nothing moves."""
+
+    parts: tuple[int, ...]
+    whole: Alloc
+
+
+Instruction = Alloc | Free | Load | Store | Compute | Stream | Split | Join
 
 
 class Standing(NamedTuple):

@@ -134,7 +134,8 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         _move_in(graph, group, homes, emitter)
         emitter.base = group.address
         if group.merged:
-            _lower_merged(tables, group, memory.doubled, emitter)
+            addresses = {name: home.address for name, home in homes.items()}
+            _lower_merged(tables, group, memory.doubled, emitter, addresses)
         else:
             _lower_alone(graph, group, memory, emitter, tensors)
         emitter.free_all()
@@ -190,6 +191,8 @@ def _move_in(
         emitter.instructions.append(Load(name, box, emitter.resident[name], ORIGIN))
     # who holds a place first comes before those that take it over
     new = group.resident - emitter.resident.keys()
+    if group.hands is not None:  # comes row by row
+        new -= {group.hands.made}
     for name in sorted(new, key=lambda name: (homes[name].tensors.index(name), name)):
         home, tensor = homes[name], graph.tensors[name]
         sharing = [emitter.resident[other] for other in home.tensors if other in emitter.resident]
@@ -245,7 +248,13 @@ def _lower_alone(
         )
 
 
-def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: Emitter) -> None:
+def _lower_merged(
+    tables: RowTables,
+    group: Group,
+    doubled: Buffering,
+    emitter: Emitter,
+    homes: Mapping[str, int],
+) -> None:
     run = run_of(group, doubled)
     layout = group_layout(tables, run)
     if layout.height != group.local_bytes:
@@ -253,5 +262,7 @@ def _lower_merged(tables: RowTables, group: Group, doubled: Buffering, emitter: 
             f"group of '{group.layers[0].layer}': its buffers reach {layout.height:,} bytes, the "
             f"schedule says {group.local_bytes:,}"
         )
-    pipeline = RowPipeline if group.tile is None else TilePipeline
-    pipeline(tables.graph, group, layout, emitter).lower()
+    if group.tile is None:
+        RowPipeline(tables.graph, group, layout, emitter, homes).lower()
+    else:
+        TilePipeline(tables.graph, group, layout, emitter).lower()

@@ -8,13 +8,28 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
 from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.graph.sweep import Sweep
 from dataflow_sim.program.emitter import ORIGIN, Emitter, resident_slice, segments_of
 from dataflow_sim.program.group_pipeline import ONE, GroupPipeline
-from dataflow_sim.program.instructions import Compute, Free, Load, Memory, Slice, Store, Stream
+from dataflow_sim.program.instructions import (
+    Alloc,
+    Compute,
+    Free,
+    Join,
+    Load,
+    Memory,
+    Slice,
+    Split,
+    Store,
+    Stream,
+)
 from dataflow_sim.schedule.layout import GroupLayout, Held
 from dataflow_sim.schedule.rows import LayerRows, column_span, depthwise, stripe_spans
 from dataflow_sim.schedule.sweep import RUNNING_SUMS
@@ -30,10 +45,72 @@ class RowPipeline(GroupPipeline):
     """Lowers one merged group that runs by rows into an emitter."""
 
     def __init__(
-        self, graph: NetworkGraph, group: Group, layout: GroupLayout, emitter: Emitter
+        self,
+        graph: NetworkGraph,
+        group: Group,
+        layout: GroupLayout,
+        emitter: Emitter,
+        homes: Mapping[str, int],
     ) -> None:
         super().__init__(graph, group, layout, emitter)
         self.table = layout.timetable
+        self.homes = homes  # addresses of resident maps
+        self.rows: dict[str, dict[int, int]] = {}  # buffers of what is handed over, by row
+
+    # ------------------------------------------------------------ rows that are handed over
+
+    def lower(self) -> None:
+        """Fire all firings in order; a map that gives its rows away falls apart before, and the
+        rows that took their places become a map behind."""
+        hands = self.group.hands
+        if hands is None:
+            super().lower()
+            return
+        taken, made = self.table.maps[hands.taken], self.table.maps[hands.made]
+        given, taking = self._by_row(hands.taken), self._by_row(hands.made)
+        self.rows = {
+            hands.taken: {row: part.buffer for row, part in enumerate(given)},
+            hands.made: {row: part.buffer for row, part in enumerate(taking)},
+        }
+        self.emit.instructions.append(Split(self.emit.resident.pop(hands.taken), given))
+        firings = self.layout.firings
+        for row, moment in enumerate(np.searchsorted(firings, made.birth).tolist()):
+            self.due_before[moment].append(taking[row])
+        for row, (firing, moment) in enumerate(
+            zip(taken.death.tolist(), np.searchsorted(firings, taken.death).tolist(), strict=True)
+        ):
+            free = Free(given[row].buffer)
+            if firing < 0:  # nobody needs it
+                self.emit.instructions.append(free)
+            else:
+                self.due_behind[moment].append(free)
+        super().lower()
+        tensor = self.graph.tensors[hands.made]
+        address = self.homes[hands.made]
+        joined = self.emit.reserved(hands.made, tensor.shape, tensor.local_bits, address)
+        self.emit.instructions.append(Join(tuple(part.buffer for part in taking), joined))
+        self.emit.resident[hands.made] = joined.buffer
+
+    def _by_row(self, name: str) -> tuple[Alloc, ...]:
+        """A buffer for each row of a map, one behind the other from its address on."""
+        tensor = self.graph.tensors[name]
+        n, c, h, w = tensor.shape
+        bits, address = tensor.local_bits, self.homes[name]
+        size = n * c * w * bits // 8
+        return tuple(
+            self.emit.reserved(f"{name}: row", (n, c, 1, w), bits, address + row * size)
+            for row in range(h)
+        )
+
+    def _handed(self, name: str, shift: int, piece: Box) -> Iterator[Slice]:
+        """Rows of a map that is handed over, each in its own buffer."""
+        batch, channel, _, column = (span.start for span in piece)
+        for row in range(*piece.row):
+            one = piece._replace(row=Span(row, row + 1, piece.row.step))
+            at = (batch, channel + shift, 0, column)
+            yield Slice(self.rows[name][row], at, one, (1, piece.column.step))
+
+    # ------------------------------------------------------------ maps and weights
 
     def begin_map(self, held: Held, address: int) -> None:
         """Reserve a row's buffer, and load it if it comes from DRAM."""
@@ -166,6 +243,9 @@ class RowPipeline(GroupPipeline):
 
     def _row(self, name: str, box: Box) -> Slice:
         """One row of a map that the group makes, in its own buffer or in the resident map's."""
+        if name in self.rows:
+            (part,) = self._handed(name, 0, box)
+            return part
         there = self.emit.resident.get(name)
         if there is not None:
             return resident_slice(there, box)
@@ -176,6 +256,9 @@ class RowPipeline(GroupPipeline):
         """A box of a view: for each segment the resident map, or row by row."""
         parts: list[Slice] = []
         for tensor, shift, piece in segments_of(view, box):
+            if tensor in self.rows:
+                parts.extend(self._handed(tensor, shift, piece))
+                continue
             there = self.emit.resident.get(tensor)
             if there is not None:
                 parts.append(resident_slice(there, piece, shift))

@@ -244,6 +244,8 @@ def _matters(each: ResidentMap) -> str:
         "read and made": "read here, and overwritten by what is made",
         "waits": f"from {each.made_by}" if each.made_by else "from outside",
     }[each.role]
+    if each.gives_to:
+        text += f", row by row gives way to {each.gives_to}"
     if each.loaded:
         text += ", loaded whole before"
     if each.next_reader:

@@ -30,7 +30,7 @@ from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.options import Options, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
-from dataflow_sim.schedule.residents import place_residents
+from dataflow_sim.schedule.residents import held_bytes, place_residents, sharing_of
 from dataflow_sim.schedule.types import (
     Group,
     LayerSchedule,
@@ -90,9 +90,8 @@ class Assembler:
     def _assemble(self, plan: Plan, peak_bytes: int, room_bytes: int) -> Schedule:
         residents = self.residents(plan)
         lives = [Life(r.size_bytes, r.first, r.last) for r in residents]
-        held = [
-            sum(r.size_bytes for r in residents if r.first <= g <= r.last) for g in range(len(plan))
-        ]
+        sharing = sharing_of(residents, [decision.hands for decision in plan])
+        held = held_bytes(lives, len(plan), sharing).tolist()
         history = self.history()
         groups = []
         for decision, taken in zip(plan, held, strict=True):
@@ -101,7 +100,7 @@ class Assembler:
                 groups.append(self._merged(decision, peak, room, history))
             else:
                 groups.append(self._alone(decision, peak, room, history))
-        placed = place_residents(lives, [group.local_bytes for group in groups])
+        placed = place_residents(lives, [group.local_bytes for group in groups], sharing)
         return Schedule(
             network=self.graph.name,
             policy=self.policy,
@@ -115,6 +114,13 @@ class Assembler:
                 for resident, address in zip(residents, placed.residents, strict=True)
             ),
         )
+
+    def held(self, plan: Plan) -> list[int]:
+        """Bytes of the maps that are resident in each group of a plan."""
+        homes = self.residents(plan)
+        lives = [Life(home.size_bytes, home.first, home.last) for home in homes]
+        sharing = sharing_of(homes, [decision.hands for decision in plan])
+        return [int(each) for each in held_bytes(lives, len(plan), sharing)]
 
     def residents(self, plan: Plan) -> list[Resident]:
         """Maps that are local while some group runs, those that share a place as one."""
@@ -322,4 +328,5 @@ def _group(
         local_bytes=local_bytes,
         tile=decision.tile,
         halos=decision.halos,
+        hands=decision.hands,
     )

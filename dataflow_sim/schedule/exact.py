@@ -72,6 +72,7 @@ from dataflow_sim.schedule.exact_space import MAXIMUM_SETS, ExactSpace
 from dataflow_sim.schedule.lives import MapLives, shared_constants
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.plans import Plan
+from dataflow_sim.schedule.residents import sharing_of
 from dataflow_sim.schedule.search import (
     POLICIES,
     Curve,
@@ -255,7 +256,8 @@ def _placed(schedule: Schedule, capacity_bytes: int) -> Schedule:
         return schedule
     homes = [Life(home.size_bytes, home.first, home.last) for home in schedule.residents]
     groups = [Life(group.local_bytes, n, n) for n, group in enumerate(schedule.groups)]
-    found = addresses([*homes, *groups], capacity_bytes, _PLACING_WORK)
+    sharing = sharing_of(schedule.residents, [group.hands for group in schedule.groups])
+    found = addresses([*homes, *groups], capacity_bytes, _PLACING_WORK, sharing)
     if found is None:
         return schedule
     behind = len(homes)

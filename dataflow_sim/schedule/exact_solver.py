@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from dataflow_sim.errors import InputError
 from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.exact_program import IntegerProgram, bound_of, without
+from dataflow_sim.schedule.residents import Sharing
 
 INSTALL = (
     "the exact search needs OR-tools, which is not installed; "
@@ -125,19 +126,35 @@ def _up_to(
     return Solution(chosen, moved, moved if status == cp_model.OPTIMAL else bound, used)
 
 
-def addresses(buffers: Sequence[Life], capacity_bytes: int, work: float) -> list[int] | None:
-    """Addresses of buffers in a memory, none of them above it; None where none were found."""
+def addresses(
+    buffers: Sequence[Life], capacity_bytes: int, work: float, sharing: Sequence[Sharing] = ()
+) -> list[int] | None:
+    """Addresses of buffers in a memory, none of them above it; None where none were found.
+
+    Of two that are `sharing` the last moment of the one, the other may lie below at a distance.
+    """
     cp_model, _ = _modules()
     model = cp_model.CpModel()
     if any(buffer.size_bytes > capacity_bytes for buffer in buffers):
         return None
     starts = [model.new_int_var(0, capacity_bytes - each.size_bytes, "") for each in buffers]
     times, ranges = [], []
-    for start, (size, first, last) in zip(starts, buffers, strict=True):
-        if size:
+    giving = {each.taken for each in sharing}
+    for place, (start, (size, first, last)) in enumerate(zip(starts, buffers, strict=True)):
+        last -= place in giving
+        if size and first <= last:
             times.append(model.new_fixed_size_interval_var(first, last - first + 1, ""))
             ranges.append(model.new_fixed_size_interval_var(start, size, ""))
     model.add_no_overlap_2d(times, ranges)
+    for taken, made, distance in sharing:
+        moment = buffers[taken].last
+        for place, other in enumerate(buffers):
+            if place != taken and other.first <= moment <= other.last and other.size_bytes:
+                above = model.new_bool_var("")
+                ends = distance if place == made else other.size_bytes
+                model.add(starts[taken] >= starts[place] + ends).only_enforce_if(above)
+                below = starts[taken] + buffers[taken].size_bytes <= starts[place]
+                model.add(below).only_enforce_if(~above)
     solver = _solver(cp_model, work)
     if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None

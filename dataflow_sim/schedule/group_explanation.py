@@ -121,7 +121,7 @@ def resident_maps(
     made = {name for i in group.members for name in graph.layers[i].outputs}
     reads = frozenset().union(*(layer_reads(graph.layers[i]) for i in group.members))
     done = sum(1 << i for each in schedule.groups[: number + 1] for i in each.members)
-    order = schedule.order
+    order, hands = schedule.order, group.hands
     found = []
     for home in schedule.residents:
         if not home.first <= number <= home.last:
@@ -141,6 +141,7 @@ def resident_maps(
                 size_bytes=home.size_bytes,
                 role=" and ".join(roles) or "waits",
                 loaded=tuple(name for name in names if name in group.kept),
+                gives_to=hands.made if hands is not None and hands.taken in names else "",
                 made_by=maker[0] if maker else "",
                 next_reader=graph.layers[readers[0]].name if readers else "",
                 first=home.first,
@@ -148,12 +149,6 @@ def resident_maps(
             )
         )
     return tuple(sorted(found, key=lambda each: (-each.size_bytes, each.tensors)))
-
-
-def held_bytes(schedule: Schedule, number: int) -> int:
-    """Bytes of resident maps while a group runs."""
-    homes = schedule.residents
-    return sum(home.size_bytes for home in homes if home.first <= number <= home.last)
 
 
 # ------------------------------------------------------------ line buffers and peak

@@ -47,13 +47,15 @@ Lives = npt.NDArray[np.float64] | Ints
 class Way(NamedTuple):
     """How a group runs: input rows in a stripe (None: the finest timetable), the layers whose
     kernels are fetched again in every firing, but for the channels that are pinned, whether
-    layers carry their reductions, whether a resident output takes the place of a resident input;
-    or a tile of the plane with the halos of maps from outside and of inner maps, in order."""
+    layers carry their reductions, whether a resident output takes the place of a resident input,
+    or rows of it do at some distance; or a tile of the plane with the halos of maps from outside
+    and of inner maps, in order."""
 
     stripe_rows: int | None
     streamed: Streams
     running: bool
     in_place: bool = False
+    distance_bytes: int | None = None
     tile: PlaneTile | None = None
     halos: tuple[Halo, ...] = ()
 
@@ -88,7 +90,7 @@ class MergedGroup:
         running: bool = False,
     ) -> None:
         self.timetable = Timetable(tables, height, running)
-        self._graph = tables.graph
+        self.graph = tables.graph
         self._kernels = kernels
         self._readers = readers
         self._inside = 0
@@ -141,7 +143,7 @@ class MergedGroup:
             self._outgoing = []
             for made in self.timetable.produced():
                 readers = self._readers.get(made.name, 0)
-                goes = self._graph.tensors[made.name].kind is TensorKind.OUTPUT
+                goes = self.graph.tensors[made.name].kind is TensorKind.OUTPUT
                 if goes or not readers or readers & ~self._inside:
                     self._outgoing.append(made)
         return self._outgoing
@@ -182,7 +184,7 @@ class MergedGroup:
 
     def fetched_bits(self, found: MapRows) -> int:
         """DRAM bits of a map from outside that is not resident: each needed row once."""
-        tensor = self._graph.tensors[found.name]
+        tensor = self.graph.tensors[found.name]
         elements = len(found.needed) * found.channels.length * found.columns.length
         return elements * tensor.shape[0] * tensor.bits
 
@@ -227,7 +229,7 @@ class MergedGroup:
             local = kept + most_with_tiles(both, places, count, tiles)
             local = local if isinstance(table.height, tuple) else local[:, :, 0]
         in_bits = (~outside) @ np.array([self.fetched_bits(f) for f in sources], np.int64)
-        sizes = [self._graph.tensors[f.name] for f in targets]
+        sizes = [self.graph.tensors[f.name] for f in targets]
         out_bits = going[:, :, 1] @ np.array([t.elements * t.bits for t in sizes], np.int64)
         maps = in_bits[:, None] + out_bits
         return GroupTable(local, maps[..., *[None] * fetched.ndim] + fetched, fetched)

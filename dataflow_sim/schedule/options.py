@@ -22,7 +22,7 @@ from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.shapes import GroupShape, Shapes
 from dataflow_sim.schedule.tile_regions import layer_obstacle
 from dataflow_sim.schedule.timetable import Height, RowTables
-from dataflow_sim.schedule.trials import Found, Trial, Trials
+from dataflow_sim.schedule.trials import Found, Kinds, Trial, Trials
 from dataflow_sim.schedule.types import Halo, MemoryOptions
 
 # sets of resident maps that are many to tell apart
@@ -73,8 +73,8 @@ def stored_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
 class Options:
     """Finds the options of one network; equal questions are answered once.
 
-    `reads` are the maps and weights that each layer reads.  Without `bands` groups run by rows;
-    what does not depend on that is taken from options that are `like` these but for it.
+    `reads` are the maps and weights that each layer reads.  What does not depend on the `kinds` of
+    ways is taken from options that are `like` these but for them.
     """
 
     graph: NetworkGraph
@@ -84,7 +84,7 @@ class Options:
     ceiling_bytes: int
     may_merge: bool
     demand: Demand | None = None
-    bands: bool = True
+    kinds: Kinds = Kinds.HANDOVER
     like: Options | None = None
     tables: RowTables = field(init=False)
     kernels: list[KernelSizes] = field(init=False)
@@ -265,7 +265,7 @@ class Options:
                 there = (outside, going)
                 tried = self.trials.tried(groups, members, run.pieces, there, dies)
                 self.tried[key] = tried
-            self._known[key] = (tried.with_bands() if self.bands else tried).found()
+            self._known[key] = tried.also(self.kinds).found()
         known = self._known[key]
         outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
         sizes = self.lives.size_bytes

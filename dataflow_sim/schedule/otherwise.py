@@ -26,15 +26,17 @@ from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.estimate_tiles import group_schedules
-from dataflow_sim.schedule.group_explanation import held_bytes, live_set
+from dataflow_sim.schedule.group_explanation import live_set
+from dataflow_sim.schedule.handover import handed_over_again
 from dataflow_sim.schedule.layout import GroupRun, run_of, walk_of
 from dataflow_sim.schedule.merging import MergedGroup
 from dataflow_sim.schedule.order import Precedence
 from dataflow_sim.schedule.plans import Plan
 from dataflow_sim.schedule.rearranged import Members, Rearranged, Rearranger
-from dataflow_sim.schedule.residents import place_residents
+from dataflow_sim.schedule.residents import held_in, place_residents, sharing_of
 from dataflow_sim.schedule.rows import obstacle
 from dataflow_sim.schedule.tile_regions import TiledGroup
+from dataflow_sim.schedule.timetable import Timetable
 from dataflow_sim.schedule.types import Group, Halo, LayerTiling, Schedule
 from dataflow_sim.schedule.ways import grown
 
@@ -217,15 +219,18 @@ class Alternatives:
     def _laid_out(self, what: str, run: GroupRun) -> Variant:
         """The same group, stripes and kernels apart."""
         schedule, own = self.run_otherwise(run)
-        held = held_bytes(self.schedule, self.number)
+        held = held_in(schedule)[self.number]
         fits = schedule.local_bytes <= self.capacity_bytes
         found = Rearranged(schedule, own + held, fits)
         return Variant(what, "", self._told(found, run.members))
 
     def run_otherwise(self, run: GroupRun) -> tuple[Schedule, int]:
         """The schedule with the group run as given, and the group's live set."""
-        room = self.capacity_bytes - held_bytes(self.schedule, self.number)
-        run = self.assembler.placed(run, room)
+        hands = handed_over_again(self.graph, self.group.hands, self._walk(run))
+        groups = list(self.schedule.groups)
+        groups[self.number] = replace(self.group, hands=hands)
+        held = held_in(replace(self.schedule, groups=tuple(groups)))[self.number]
+        run = self.assembler.placed(run, self.capacity_bytes - held)
         chosen = self.assembler.layout(run)
         layers = group_schedules(
             self.assembler.options.tables,
@@ -239,16 +244,17 @@ class Alternatives:
             stripe_rows=run.stripe_rows,
             tile=run.tile,
             halos=run.halos,
+            hands=hands,
             packing=run.packing,
             layers=layers,
             local_bytes=chosen.height,
         )
-        groups = list(self.schedule.groups)
         groups[self.number] = group
         homes = self.schedule.residents
         placed = place_residents(
             [Life(home.size_bytes, home.first, home.last) for home in homes],
             [each.local_bytes for each in groups],
+            sharing_of(homes, [each.hands for each in groups]),
         )
         schedule = replace(
             self.schedule,
@@ -260,6 +266,9 @@ class Alternatives:
             ),
         )
         return schedule, int(live_set(chosen).max())
+
+    def _walk(self, run: GroupRun) -> Timetable | TiledGroup:
+        return walk_of(self.assembler.options.tables, run)
 
     def _history(self) -> TrafficHistory:
         """What the groups before this one have read."""

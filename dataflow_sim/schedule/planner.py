@@ -41,6 +41,7 @@ from dataflow_sim.schedule.fronts import Front, Fronts, Step, costs_at
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.options import Option, Options
 from dataflow_sim.schedule.plans import Node, Origin, Plans, initial_state, replaced
+from dataflow_sim.schedule.trials import Kinds
 from dataflow_sim.schedule.types import MemoryOptions
 
 Progress = Callable[[int, int], None]
@@ -54,7 +55,7 @@ _NOTHING = np.zeros(1, np.int64)
 class Planner:
     """Plans of one network for every budget; `merged` is False where layers stay alone.
 
-    `bands` and `like` are those of `Options`.
+    `kinds` and `like` are those of `Options`.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Planner:
         ceiling_bytes: int,
         pinned: frozenset[str] = frozenset(),
         demand: Demand | None = None,
-        bands: bool = True,
+        kinds: Kinds = Kinds.HANDOVER,
         like: Options | None = None,
     ) -> None:
         self.graph = graph
@@ -76,7 +77,7 @@ class Planner:
         self.merged = merged
         self.objective = baseline.objective
         self.options = Options(
-            *(graph, memory, self.lives, baseline, ceiling_bytes, merged, demand, bands, like)
+            *(graph, memory, self.lives, baseline, ceiling_bytes, merged, demand, kinds, like)
         )
         self.ceiling_bytes = self.options.ceiling_bytes
         # by cut: states as they are come to, and after maps were dropped or kept

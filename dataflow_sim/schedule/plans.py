@@ -8,18 +8,19 @@ that they are replayed forwards with the actual maps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dataflow_sim.schedule.fronts import Front, Fronts, Step
 from dataflow_sim.schedule.group_kernels import Streams
+from dataflow_sim.schedule.handover import handed_over
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
 from dataflow_sim.schedule.merging import FINEST
 from dataflow_sim.schedule.options import Option, resident_of
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.types import Halo, PlaneTile
+from dataflow_sim.schedule.types import Halo, Handover, PlaneTile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Decision:
     are the layers whose kernels are fetched again in every firing, each with the channels that are
     pinned; `running` says whether
     layers carry their reductions that may; with a `tile` it runs by tiles of the plane, with
-    `halos` of maps from outside and of inner maps, in order.
+    `halos` of maps from outside and of inner maps, in order; `hands` tells of a resident map that
+    gives its rows to one that is made.
     """
 
     members: tuple[int, ...]
@@ -46,6 +48,7 @@ class Decision:
     running: bool = False
     tile: PlaneTile | None = None
     halos: tuple[tuple[str, Halo], ...] = ()
+    hands: Handover | None = None
 
 
 Plan = tuple[Decision, ...]
@@ -141,6 +144,7 @@ def decided(
         way.running,
         way.tile,
         tuple(zip(option.maps, way.halos, strict=True)) if way.tile else (),
+        None if option.takes is None else handed_over(option.takes, way),
     )
 
 
@@ -220,9 +224,13 @@ class Plans:
                         held[name] = after[place]
                 continue
             resident = frozenset(n for n in live if held[n] != DRAM)
-            yield decided(self.lives, option, choice, resident, kept)
-            kept = []
             stands = dict(zip(live, actual, strict=True))
+            decision = decided(self.lives, option, choice, resident, kept)
+            if decision.hands is not None:  # its like may be the one that is resident
+                taken = stands[decision.hands.taken]
+                decision = replace(decision, hands=decision.hands._replace(taken=taken))
+            yield decision
+            kept = []
             held.update(option.outputs)
             raw = [stands.get(name, name) for name in self.lives.live[option.stop]]
             actual = [raw[i] for i in origin.swapped or range(len(raw))]

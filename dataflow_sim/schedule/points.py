@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.frontier import Frontier
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.problem import LayerProblem
-from dataflow_sim.schedule.residents import resident_heights
+from dataflow_sim.schedule.residents import Sharing, held_bytes, resident_heights, sharing_of
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import LayerSchedule, LayerTiling
 from dataflow_sim.traffic import Reason, TrafficKey
@@ -71,6 +70,7 @@ class _Case(NamedTuple):
     plan: Plan
     peaks: Ints
     lives: list[Life]
+    sharing: list[Sharing]
     held: list[int]
     groups: Ints
     total: Ints
@@ -111,18 +111,19 @@ class Pricer:
         for case in cases:
             if case.odd:
                 _add_odd(case.total, case.odd)
-        return [Priced(resident_heights(case.lives, case.groups), case.total) for case in cases]
+        return [
+            Priced(resident_heights(case.lives, case.groups, case.sharing), case.total)
+            for case in cases
+        ]
 
     def _case(self, plan: Plan, peaks: Ints) -> _Case:
         residents = self.assembler.residents(plan)
         lives = [Life(home.size_bytes, home.first, home.last) for home in residents]
-        change = [0] * (len(plan) + 1)
-        for size, first, last in lives:
-            change[first] += size
-            change[last + 1] -= size
+        sharing = sharing_of(residents, [decision.hands for decision in plan])
+        held = held_bytes(lives, len(plan), sharing).tolist()
         groups = np.zeros((len(plan), len(peaks)), np.int64)
         total = np.zeros((len(peaks), len(_REASONS)), np.int64)
-        return _Case(plan, peaks, lives, list(accumulate(change)), groups, total, [])
+        return _Case(plan, peaks, lives, sharing, held, groups, total, [])
 
     # ------------------------------------------------------------ layers alone
 

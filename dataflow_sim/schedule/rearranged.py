@@ -34,6 +34,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.cuts import cuts_along
 from dataflow_sim.schedule.frontier import Frontier
+from dataflow_sim.schedule.handover import handed_over
 from dataflow_sim.schedule.lives import BOTH, DRAM, LOCAL, MapLives
 from dataflow_sim.schedule.options import resident_of, stored_of
 from dataflow_sim.schedule.plans import Decision, Plan
@@ -298,7 +299,8 @@ class Rearranger:
                         stripe_rows=chosen.stripe_rows,
                         streamed=chosen.streamed,
                         running=chosen.running,
-                        replaces=takes,
+                        replaces=takes if chosen.in_place else None,
+                        hands=takes and handed_over(takes, chosen),
                         tile=chosen.tile,
                         halos=self.options.halos_of(decision.members, chosen),
                     )

@@ -22,15 +22,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
 from dataflow_sim.schedule.allocation import Ints, Life, lowest_gap, pack
+from dataflow_sim.schedule.handover import saved_bytes
+from dataflow_sim.schedule.types import Handover, Resident, Schedule
 
 _TRIES = 300  # at each height aimed at
 _SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)  # of what is needed without a search
 # how often another buffer, and the one that found no gap, changes its end
 _OTHER, _OWN = 0.2, 0.3
+
+
+class Sharing(NamedTuple):
+    """Places of two maps in a list, of which the first gives its rows to the second."""
+
+    taken: int
+    made: int
+    distance_bytes: int
+
+
+def sharing_of(homes: Sequence[Resident], hands: Sequence[Handover | None]) -> list[Sharing]:
+    """Which homes share a group, for what is handed over in each group."""
+    found = []
+    for number, each in enumerate(hands):
+        if each is not None:
+            here = [place for place, home in enumerate(homes) if home.first <= number <= home.last]
+            taken = next(place for place in here if each.taken in homes[place].tensors)
+            made = next(place for place in here if each.made in homes[place].tensors)
+            found.append(Sharing(taken, made, each.distance_bytes))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +65,16 @@ class Placed:
     height: int
 
 
-def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
-    """Place maps that live from one group to another, and each group's own bytes in one piece."""
+def place_residents(
+    residents: Sequence[Life], groups: Sequence[int], sharing: Sequence[Sharing] = ()
+) -> Placed:
+    """Place maps that live from one group to another, and each group's own bytes in one piece.
+
+    Of maps that are `sharing` a group, which is the last of one and the first of the other, the
+    latter may lie below the former at some distance.
+    """
     own = np.array(groups, np.int64)[:, None]
-    targets = _targets(residents, own)
+    targets = _targets(residents, own, sharing)
     ((_, stacks),) = _stacked(residents, targets - own)
     if stacks is not None:
         target = int(targets[0])
@@ -54,7 +83,7 @@ def place_residents(residents: Sequence[Life], groups: Sequence[int]) -> Placed:
     target = int(targets[0])
     plain = _from_the_bottom(residents, groups)
     pieces = [Life(size, group, group) for group, size in enumerate(groups)]
-    search = _Search([*residents, *pieces])
+    search = _Search([*residents, *pieces], sharing)
     for share in _SHARES:
         aim = target + int(share * (plain.height - target))
         if aim >= plain.height:
@@ -83,10 +112,19 @@ def _from_the_bottom(residents: Sequence[Life], groups: Sequence[int]) -> Placed
 
 
 class _Search:
-    """Buffers to place below some height."""
+    """Buffers to place below some height.
 
-    def __init__(self, lives: Sequence[Life]) -> None:
+    A map below another that gives it its rows begins at a distance from it at the least: what is
+    taken for it ends there, and for the other only so far.
+    """
+
+    def __init__(self, lives: Sequence[Life], sharing: Sequence[Sharing]) -> None:
         self.lives = list(lives)
+        self.ends = {}
+        for taken, made, distance in sharing:
+            above = lives[made].size_bytes - distance
+            self.ends[made, taken] = (above, lives[taken].size_bytes)
+            self.ends[taken, made] = (0, distance)
         self.beside = [
             [
                 j
@@ -125,9 +163,10 @@ class _Search:
         for index in order:
             size = self.lives[index].size_bytes
             taken = sorted(
-                (addresses[j], addresses[j] + self.lives[j].size_bytes)
+                (addresses[j] + low, addresses[j] + high)
                 for j in self.beside[index]
                 if addresses[j] >= 0
+                for low, high in [self.ends.get((index, j), (0, self.lives[j].size_bytes))]
             )
             found, at = -1, 0
             for low, high in (*taken, (height, height)):
@@ -142,23 +181,42 @@ class _Search:
         return addresses, None
 
 
-def resident_heights(residents: Sequence[Life], groups: Ints) -> Ints:
+def resident_heights(
+    residents: Sequence[Life], groups: Ints, sharing: Sequence[Sharing] = ()
+) -> Ints:
     """The heights of `place_residents` for many sizes of the groups (groups, cases)."""
-    heights = _targets(residents, groups)
+    heights = _targets(residents, groups, sharing)
     if residents:
         for cases, stacks in _stacked(residents, heights - groups):
             for case in cases.tolist() if stacks is None else ():
-                heights[case] = place_residents(residents, groups[:, case].tolist()).height
+                heights[case] = place_residents(residents, groups[:, case].tolist(), sharing).height
     return heights
 
 
-def _targets(residents: Sequence[Life], groups: Ints) -> Ints:
-    """The least memories that could hold residents and groups (groups, cases)."""
-    held = np.zeros(len(groups) + 1, np.int64)
+def held_bytes(residents: Sequence[Life], groups: int, sharing: Sequence[Sharing] = ()) -> Ints:
+    """Bytes of the maps that live in each of so many groups."""
+    held = np.zeros(groups + 1, np.int64)
     for size, first, last in residents:
         held[first] += size
         held[last + 1] -= size
-    needs = groups + np.cumsum(held)[:-1, None]
+    held = np.cumsum(held)[:-1]
+    for taken, made, distance in sharing:
+        sizes = residents[taken].size_bytes, residents[made].size_bytes
+        held[residents[made].first] -= saved_bytes(*sizes, distance)
+    return np.asarray(held, np.int64)
+
+
+def held_in(schedule: Schedule, homes: Sequence[Resident] | None = None) -> list[int]:
+    """Bytes of the maps that are resident in each group of a schedule, of all homes or of some."""
+    homes = schedule.residents if homes is None else homes
+    lives = [Life(home.size_bytes, home.first, home.last) for home in homes]
+    sharing = sharing_of(homes, [group.hands for group in schedule.groups])
+    return [int(each) for each in held_bytes(lives, len(schedule.groups), sharing)]
+
+
+def _targets(residents: Sequence[Life], groups: Ints, sharing: Sequence[Sharing]) -> Ints:
+    """The least memories that could hold residents and groups (groups, cases)."""
+    needs = groups + held_bytes(residents, len(groups), sharing)[:, None]
     return np.asarray(needs.max(axis=0), np.int64)
 
 

@@ -37,6 +37,7 @@ from dataflow_sim.schedule.planner import Planner
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.points import Pricer
 from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.trials import Kinds
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 from dataflow_sim.traffic import Reason
 
@@ -167,11 +168,11 @@ class _Search:
             merge = name == "merged"
             for pinned in dict.fromkeys((_NOTHING, shared)):
                 like: Options | None = None
-                # groups by rows for themselves, whose addresses may come closer together
-                for bands in (False, True) if merge and self.demand is None else (False,):
+                # fewer kinds for themselves, whose addresses may come closer together
+                for kinds in Kinds if merge and self.demand is None else (Kinds.PLAIN,):
                     planner = Planner(
                         *(self.graph, self.memory, baseline, merge, ceiling, pinned, self.demand),
-                        *(bands, like),
+                        *(kinds, like),
                     )
                     like = planner.options
                     front = planner.search(self.progress)

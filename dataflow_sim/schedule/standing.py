@@ -86,12 +86,12 @@ class PlanCosts:
         self.plan = plan
         self.items = items
         self.item_of = {name: i for i, item in enumerate(items) for name in item.tensors}
-        residents = assembler.residents(plan)
+        held = assembler.held(plan)
         self.kept_bits = 0
         self.alone: list[_Alone] = []
         self.merged: list[_Merged] = []
         for number, decision in enumerate(plan):
-            taken = sum(r.size_bytes for r in residents if r.first <= number <= r.last)
+            taken = held[number]
             if decision.merged:
                 self.merged.append(self._merged(decision, taken))
             else:
@@ -194,10 +194,10 @@ class PlanCosts:
     def breakpoints(self, standing: frozenset[str], capacity_bytes: int) -> Ints:
         """Memories, the largest within the capacity, at which something gets better."""
         plan = with_standing(self.plan, standing)
-        residents = self.assembler.residents(plan)
+        held = self.assembler.held(plan)
         least, found = 0, [np.array([capacity_bytes], np.int64)]
         for number, decision in enumerate(plan):
-            taken = sum(r.size_bytes for r in residents if r.first <= number <= r.last)
+            taken = held[number]
             if decision.merged:
                 height = self.assembler.layout(self.assembler.group_run(decision)).height
                 found.append(np.array([height + taken], np.int64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from dataflow_sim.schedule.bands import LAYERS_OF_BANDS, bands, macs_again, more
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.demands import Demand, Kernels
 from dataflow_sim.schedule.group_kernels import KernelSizes, Streams, streamed_sets, weight_costs
+from dataflow_sim.schedule.handover import pair_of, savings
 from dataflow_sim.schedule.merging import Groups, MergedGroup, Way, most_firings, rows_at_once
 from dataflow_sim.schedule.pieces import floor_bits
 from dataflow_sim.schedule.rows import Ints
@@ -67,6 +69,35 @@ class Found(NamedTuple):
     ways: list[Way]
     takes: tuple[int, int] | None
     options: list[list[tuple[int, Ints, Ints, Ints, bool]]]
+
+
+class _Noted(NamedTuple):
+    """Ways with their local bytes and costs; arrays (maps from outside, maps to outside, ways)."""
+
+    ways: list[Way]
+    local: list[Ints]
+    costs: list[Ints]
+
+    def and_these(self, others: _Noted) -> _Noted:
+        """These and others."""
+        return _Noted(
+            [*self.ways, *others.ways],
+            [*self.local, *others.local],
+            [*self.costs, *others.costs],
+        )
+
+
+class Kinds(IntEnum):
+    """Ways that are tried, each kind besides the smaller ones.
+
+    PLAIN     by rows, resident maps whole
+    BANDS     by bands of rows
+    HANDOVER  a resident map gives its rows to another
+    """
+
+    PLAIN = 0
+    BANDS = 1
+    HANDOVER = 2
 
 
 @lru_cache(maxsize=1024)
@@ -195,7 +226,8 @@ class Trials:
         return [found.name for found in group.outgoing] == [last]
 
     def _takes(self, group: MergedGroup, dies: tuple[bool, ...]) -> tuple[int, int] | None:
-        """The first map that dies in a group, and an output of its size that may take its place."""
+        """The first map that dies in a group, and an output of its size that may take its place;
+        else the pair whose rows may save most."""
         tensors = self.tables.graph.tensors
         for number, taken in enumerate(group.timetable.outside()):
             before = tensors[taken.name]
@@ -204,7 +236,11 @@ class Trials:
                 same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
                 if same and group.overwrites(made, taken):
                     return number, place
-        return None
+        sources = [found.name for found in group.timetable.outside()]
+        targets = [found.name for found in group.outgoing]
+        dying = [name for name, dead in zip(sources, dies, strict=True) if dead]
+        pair = pair_of(tensors, dying, targets)
+        return None if pair is None else (sources.index(pair[0]), targets.index(pair[1]))
 
 
 class Trial:
@@ -228,53 +264,64 @@ class Trial:
         self.takes = takes
         self.everything = floor_bits(trials.tables.graph, first)
         self.shares = np.zeros((len(self.outside), len(self.going), 1), bool)
-        self.taken_bytes = 0
         if takes is not None:
             self.shares[:, :, 0] = self.outside[:, takes[0]][:, None] & self.going[:, takes[1], 0]
-            self.taken_bytes = trials.size_bytes[first.timetable.outside()[takes[0]].name]
         self.may_have_bands = False
-        self.ways: list[Way] = []
-        self._local: list[Ints] = []
-        self._costs: list[Ints] = []
+        self.noted, self.handing = _Noted([], [], []), _Noted([], [], [])
+        self.bands: _Noted | None = None
 
     def by_rows(self, group: MergedGroup, sets: Sequence[Streams], may: Bools) -> None:
-        """Note the ways of a group by rows, by height and set, that pay where they may."""
+        """Note the ways of a group by rows, by height and set, that pay where they may; those
+        in which rows are handed over apart."""
         trials, takes = self.trials, self.takes
         cost = trials.baseline.objective.cost
         table = group.table(self.outside, self.going, sets)
         through = cost(self.members, table.weight_bits + self.everything)
-        in_place = np.zeros(len(may), bool)
-        if takes is not None:
-            made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
-            in_place |= group.overwrites(made, taken)
         shape = (len(self.outside), len(self.going), *may.shape)
         need = table.local_bytes.reshape(shape)
-        if in_place.any():
-            need = need - (self.shares * self.taken_bytes)[..., None] * in_place[:, None]
-        pays = (through < trials.baseline.at(self.pieces, need)) & may
-        pays &= need <= trials.ceiling_bytes
-        found = pays.any(axis=(0, 1))
-        if not found.any():
-            return
-        self._local.append(np.where(pays, need, _NEVER)[:, :, found])
-        self._costs.append(cost(self.members, table.dram_bits.reshape(shape)[:, :, found]))
+        costs = cost(self.members, table.dram_bits.reshape(shape))
+        saved = np.zeros(len(may), np.int64)
+        in_place, apart = saved > 0, saved
+        if takes is not None:
+            made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
+            in_place, apart, saved = savings(group, taken, made)
         heights = group.height if isinstance(group.height, tuple) else (group.height,)
-        for one, streamed in np.argwhere(found).tolist():
-            own = self._places(sets[streamed])
-            running = group.timetable.running
-            self.ways.append(Way(heights[one], own, running, bool(in_place[one])))
+        running = group.timetable.running
 
-    def with_bands(self) -> Trial:
-        """Besides, the ways of the group by bands of rows that pay."""
-        if not self.may_have_bands:
-            return self
+        def way(one: int, streamed: int, distance: int | None) -> Way:
+            own = self._places(sets[streamed])
+            return Way(heights[one], own, running, bool(in_place[one]), distance)
+
+        def note(need: Ints, may: Bools, into: _Noted, by_row: bool) -> None:
+            pays = (through < trials.baseline.at(self.pieces, need)) & may
+            pays &= need <= trials.ceiling_bytes
+            found = pays.any(axis=(0, 1))
+            if found.any():
+                into.local.append(np.where(pays, need, _NEVER)[:, :, found])
+                into.costs.append(costs[:, :, found])
+                for one, streamed in np.argwhere(found).tolist():
+                    into.ways.append(way(one, streamed, int(apart[one]) if by_row else None))
+
+        shared = self.shares[..., None]
+        note(need - shared * (saved * in_place)[:, None], may, self.noted, by_row=False)
+        rows = (saved > 0) & ~in_place
+        if rows.any() and self.shares.any():
+            mine = may & rows[:, None] & shared
+            note(need - shared * saved[:, None], mine, self.handing, by_row=True)
+
+    def also(self, kinds: Kinds) -> Trial:
+        """Besides what is plain, the ways of some kinds that pay."""
         other = copy(self)
-        other.ways, other._local, other._costs = [*self.ways], [*self._local], [*self._costs]
-        other._by_bands()
+        if kinds >= Kinds.HANDOVER:
+            other.noted = self.noted.and_these(self.handing)
+        if kinds >= Kinds.BANDS and self.may_have_bands:
+            if self.bands is None:
+                self.bands = self._by_bands()
+            other.noted = other.noted.and_these(self.bands)
         return other
 
-    def _by_bands(self) -> None:
-        trials = self.trials
+    def _by_bands(self) -> _Noted:
+        trials, noted = self.trials, _Noted([], [], [])
         objective = trials.baseline.objective
         frame = TileFrame(trials.tables, self.members)
         sizes = [trials.kernels[index] for index in self.members]
@@ -292,10 +339,11 @@ class Trial:
             pays &= need <= trials.ceiling_bytes
             if not pays.any():
                 continue
-            self._local.append(np.where(pays, need, _NEVER))
-            self._costs.append(objective.cost(self.members, table.dram_bits, again))
+            noted.local.append(np.where(pays, need, _NEVER))
+            noted.costs.append(objective.cost(self.members, table.dram_bits, again))
             halos = tuple(group.maps[n].halo for n in (*frame.outside, *frame.inner))
-            self.ways.append(Way(None, (), False, tile=group.tile, halos=halos))
+            noted.ways.append(Way(None, (), False, tile=group.tile, halos=halos))
+        return noted
 
     def by_tiles(self, demand: Demand, tile: PlaneTile) -> None:
         """Note the ways of a group by tiles of the plane that are demanded."""
@@ -308,20 +356,21 @@ class Trial:
             table = tile_table(
                 group, trials.kernels, trials.doubled, self.outside, self.going, sets
             )
-            self._local.append(table.local_bytes)
-            self._costs.append(trials.baseline.objective.cost(self.members, table.dram_bits))
-            self.ways += [
+            self.noted.local.append(table.local_bytes)
+            self.noted.costs.append(trials.baseline.objective.cost(self.members, table.dram_bits))
+            self.noted.ways.extend(
                 Way(None, self._places(some), False, tile=tile, halos=halos) for some in sets
-            ]
+            )
 
     def _places(self, streamed: Streams) -> Streams:
         return tuple((self.members.index(index), pinned) for index, pinned in streamed)
 
     def found(self) -> Found:
         """The fronts of all ways noted."""
-        if not self.ways:
+        if not self.noted.ways:
             return Found([], None, [[] for _ in self.outside])
-        local, costs = np.concatenate(self._local, axis=2), np.concatenate(self._costs, axis=2)
+        local = np.concatenate(self.noted.local, axis=2)
+        costs = np.concatenate(self.noted.costs, axis=2)
         order, kept = _best_ways(local, costs)
         p, q, rank = kept.nonzero()
         here = order[p, q, rank]
@@ -334,4 +383,4 @@ class Trial:
             shared = bool(self.shares[one, other, 0])
             options[one].append((other, local[mine], costs[mine], here[mine], shared))
             start = stop
-        return Found(self.ways, self.takes, options)
+        return Found(self.noted.ways, self.takes, options)

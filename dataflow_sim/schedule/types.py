@@ -160,6 +160,15 @@ class Packing(StrEnum):
     SEARCHED = "searched"
 
 
+class Handover(NamedTuple):
+    """A resident map that dies in a group, one that is made there, and how far their begins are
+    apart at the least, the latter below."""
+
+    taken: str
+    made: str
+    distance_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Layers executed together: indices in the network's order, as they fire within a stripe.
@@ -170,7 +179,8 @@ class Group:
     those in `resident` are whole in local memory while it runs, those in `stored` are
     written to DRAM, those in `kept` are loaded whole before it and stay; weights that stand are
     among the resident, and among the kept where they are brought.  Its own buffers lie in
-    [address, address + local_bytes), those of a merged group as `packing` says.
+    [address, address + local_bytes), those of a merged group as `packing` says; `hands` tells of a
+    resident map whose rows give way to those of one that is made (`handover`).
     """
 
     members: tuple[int, ...]
@@ -185,6 +195,7 @@ class Group:
     local_bytes: int
     tile: PlaneTile | None = None
     halos: tuple[tuple[str, Halo], ...] = ()
+    hands: Handover | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from dataflow_sim.schedule.bands import bands
 from dataflow_sim.schedule.group_kernels import Streams, streamed_sets
+from dataflow_sim.schedule.handover import pair_of, savings
 from dataflow_sim.schedule.merging import MergedGroup, Way
 from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.tile_costs import tile_table
@@ -69,12 +70,15 @@ def ways(
         going = [(each.name in resident, each.name in stored) for each in targets]
         table = group.table(outside, np.array([going], bool).reshape(1, -1, 2), sets)
         maps = group.timetable.maps
-        in_place = takes is not None and bool(group.overwrites(maps[takes[1]], maps[takes[0]]))
-        less = options.lives.size_bytes[takes[0]] if in_place and takes is not None else 0
+        in_place, distance, less = False, None, 0
+        if takes is not None:
+            same, apart, saved = savings(group, maps[takes[0]], maps[takes[1]])
+            in_place, less = bool(same[0]), int(saved[0])
+            distance = int(apart[0]) if less and not in_place else None
         columns = (table.local_bytes[0, 0].tolist(), table.dram_bits[0, 0].tolist(), sets)
         for local, bits, streamed in zip(*columns, strict=True):
-            way = Way(group.stripe_rows, streamed, group.timetable.running, in_place)
-            found.append((local - less, bits, way, takes if in_place else None))
+            way = Way(group.stripe_rows, streamed, group.timetable.running, in_place, distance)
+            found.append((local - less, bits, way, takes if less else None))
     return found
 
 
@@ -94,15 +98,19 @@ def _tiled(
 def _takes(
     options: Options, group: MergedGroup, resident: frozenset[str], dying: frozenset[str]
 ) -> tuple[str, str] | None:
-    """The first resident map that dies in a group, and a resident output that takes its place."""
+    """The first resident map that dies in a group, and a resident output that takes its place; else
+    the pair whose rows may save most, if both are resident."""
     tensors = options.graph.tensors
+    pinned = options.lives.pinned
     for taken in group.timetable.outside():
         before = tensors[taken.name]
-        if taken.name not in dying & resident or taken.name in options.lives.pinned:
+        if taken.name not in dying & resident or taken.name in pinned:
             continue
         for made in group.outgoing:
             after = tensors[made.name]
             same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
             if same and group.overwrites(made, taken):
                 return (taken.name, made.name) if made.name in resident else None
-    return None
+    names = [each.name for each in group.timetable.outside()]
+    gone = [name for name in names if name in dying & resident and name not in pinned]
+    return pair_of(tensors, gone, [each.name for each in group.outgoing if each.name in resident])

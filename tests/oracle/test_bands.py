@@ -19,7 +19,7 @@ from dataflow_sim.schedule.search import Curve, budget_curve, schedule_network
 from dataflow_sim.schedule.tile_costs import tile_table
 from dataflow_sim.schedule.tile_regions import TileFrame
 from dataflow_sim.schedule.timetable import RowTables
-from dataflow_sim.schedule.trials import Trials
+from dataflow_sim.schedule.trials import Trial
 from dataflow_sim.schedule.types import SINGLE, MemoryOptions
 from dataflow_sim.simulate.replay import replay
 from tests.oracle.test_tiles_in_groups import MEMORY, QUICK, chain, drawn_chain
@@ -86,16 +86,20 @@ def test_many_networks_have_them() -> None:
     assert sum(bool(by_bands(curve(case(name).graph, "merged"))) for name in QUICK) >= 8
 
 
-def without(monkeypatch: pytest.MonkeyPatch, graph: NetworkGraph, memory: MemoryOptions) -> Curve:
+def plain_curve(
+    monkeypatch: pytest.MonkeyPatch, graph: NetworkGraph, memory: MemoryOptions
+) -> Curve:
     with monkeypatch.context() as patch:
-        patch.setattr(Trials, "has_bands", lambda *_: False)
+        patch.setattr(Trial, "also", lambda trial, kinds: trial)
         return budget_curve(graph, memory, "merged")
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_they_never_cost(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_they_nor_rows_handed_over_ever_cost(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = case(name).graph
-    plain = without(monkeypatch, graph, MemoryOptions(0, buffering(False), 32))
+    plain = plain_curve(monkeypatch, graph, MemoryOptions(0, buffering(False), 32))
     found = curve(graph, "merged")
     assert not by_bands(plain)
     for point in plain.points:

@@ -1,0 +1,125 @@
+"""Rows handed over: where a resident map that dies gives its rows to one that is made.
+
+Model.  A map that is whole in local memory lies row by row.  While the merged group runs that reads
+a map X for the last time and makes a map M that stays, rows of X die one by one and rows of M are
+born.  M lies below X, so that its rows grow into the place of those that are dead:
+
+    address ▲  ┌ row H-1 of X ┐   ┌ row H-1 of X ┐
+            │  │     ...      │   │ row i  of X  │  <- the first row that still lives
+            │  │ row 0  of X  │   │ row j  of M  │  <- made while it lives
+            │  ├──────────────┤   │     ...      │
+            │  │  (distance)  │   │ row 0  of M  │
+            │  └──────────────┘   └──────────────┘
+               the group begins        later
+
+Row j of M may be made while row i of X still lives if it ends below it: with rows of m and x bytes
+the distance d between the begins of both maps is at least
+
+    d  =  max(0, max over j of (j + 1) m - i(j) x)        i(j): first row of X that lives in the
+                                                          firing that makes row j of M
+
+and the two take max(|M|, d + |X|) bytes instead of |M| + |X|.  Maps whose rows are no whole bytes
+stay apart.
+
+Assumed: the place of both maps is reserved for the whole group.  Ignored: more than one pair in a
+group; layers alone, and groups by tiles of the plane; M above X, which saves nothing, since rows
+are made and die in the same order.
+
+Source: overlapping a layer's input and output is common for microcontrollers, e.g. Blacker et al.,
+"Diagonal memory optimisation" (2020); distances by rows of a merged group are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dataflow_sim.graph.layer import Tensor
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.schedule.map_rows import MapRows
+from dataflow_sim.schedule.merging import Bools, MergedGroup, Way
+from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.timetable import Timetable
+from dataflow_sim.schedule.types import Handover
+
+
+def distances(taken: MapRows, made: MapRows, row_bytes: tuple[int, int]) -> Ints:
+    """How far the begins of two maps must be apart, at each height of a group.
+
+    `row_bytes` are those of whole rows of both.
+    """
+    dead, born = np.atleast_2d(taken.death), np.atleast_2d(made.birth)
+    there, new = row_bytes
+    ends = (np.arange(born.shape[1]) + 1) * new
+    found = []
+    for death, birth in zip(dead, born, strict=True):
+        first = np.searchsorted(np.maximum.accumulate(death), birth)
+        some = first < len(death)
+        found.append(max(0, int((ends - first * there)[some].max(initial=0))))
+    return np.array(found, np.int64)
+
+
+def savings(group: MergedGroup, taken: MapRows, made: MapRows) -> tuple[Bools, Ints, Ints]:
+    """At each height of a group whether a map takes the other's very place, else how far apart
+    they must be, and the bytes saved by that."""
+    tensors = group.graph.tensors
+    one, other = tensors[taken.name], tensors[made.name]
+    sizes = [-(-each.elements * each.local_bits // 8) for each in (one, other)]
+    count = len(np.atleast_2d(made.birth))
+    in_place = np.zeros(count, bool)
+    if (one.shape, one.local_bits) == (other.shape, other.local_bits):
+        in_place |= group.overwrites(made, taken)
+    there, new = row_bytes(one), row_bytes(other)
+    if there is None or new is None:
+        return in_place, np.zeros(count, np.int64), np.where(in_place, sizes[0], 0)
+    apart = distances(taken, made, (there, new))
+    saved = saved_bytes(sizes[0], sizes[1], apart)
+    return in_place, apart, np.where(in_place, sizes[0], saved)
+
+
+def saved_bytes(taken_bytes: int, made_bytes: int, distance_bytes: Ints | int) -> Ints:
+    """What two maps take less at a distance than apart."""
+    both = np.maximum(made_bytes, np.asarray(distance_bytes) + taken_bytes)
+    return np.asarray(np.maximum(taken_bytes + made_bytes - both, 0), np.int64)
+
+
+def row_bytes(tensor: Tensor) -> int | None:
+    """Bytes of a row of a map in local memory, None where they are no whole number."""
+    bits = tensor.elements // tensor.shape[2] * tensor.local_bits
+    return bits // 8 if bits % 8 == 0 else None
+
+
+def handed_over(pair: tuple[str, str], way: Way) -> Handover | None:
+    """What a way says of a map that dies and one that is made, if it is by rows."""
+    return None if way.distance_bytes is None else Handover(*pair, way.distance_bytes)
+
+
+def handed_over_again(graph: NetworkGraph, hands: Handover | None, walk: object) -> Handover | None:
+    """What a group hands over when it runs in another way: by rows at another distance, else
+    nothing."""
+    if hands is None or not isinstance(walk, Timetable):
+        return None
+    taken, made = walk.maps[hands.taken], walk.maps[hands.made]
+    sizes = row_bytes(graph.tensors[hands.taken]), row_bytes(graph.tensors[hands.made])
+    there, new = sizes
+    if there is None or new is None:
+        return None
+    return hands._replace(distance_bytes=int(distances(taken, made, (there, new))[0]))
+
+
+def pair_of(
+    tensors: Mapping[str, Tensor], taken: Sequence[str], made: Sequence[str]
+) -> tuple[str, str] | None:
+    """Of maps that die and maps that are made the pair that could save most, first of equals."""
+    pairs = [
+        (min(tensors[one].elements * tensors[one].local_bits, other_bits), one, other)
+        for one in taken
+        for other in made
+        for other_bits in [tensors[other].elements * tensors[other].local_bits]
+        if row_bytes(tensors[one]) is not None and row_bytes(tensors[other]) is not None
+    ]
+    if not pairs:
+        return None
+    _, one, other = max(pairs, key=lambda pair: pair[0])
+    return one, other
