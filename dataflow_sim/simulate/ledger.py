@@ -29,14 +29,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
-from dataflow_sim.graph.layer import TensorKind, Window
+from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.region import Box, Span
 from dataflow_sim.program.instructions import (
     Alloc,
@@ -50,6 +49,7 @@ from dataflow_sim.program.instructions import (
     Stream,
 )
 from dataflow_sim.simulate.grid import Grid
+from dataflow_sim.simulate.macs import macs_of
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _FIRST_AGAIN = {
@@ -94,22 +94,6 @@ class Ledger:
         for (_, key), bits in self.traffic_bits.items():
             totals[key] += bits
         return {key: -(-bits // 8) for key, bits in totals.items()}
-
-
-@lru_cache(maxsize=65536)
-def _multiplications(window: Window, axis: int, sizes: tuple[int, int], low: int, high: int) -> int:
-    """Multiplications along an axis for body elements [low, high); `sizes` of input and body."""
-    if not window.transposed:
-        return (high - low) * window.kernel[axis]
-    size, body = sizes
-    found = 0
-    for tap in range(window.kernel[axis]):
-        # the elements whose product with this tap falls to [low, high), borders taken in
-        shift = window.pad[axis] - tap * window.dilation[axis]
-        first = 0 if low == 0 else -((shift - low) // window.up[axis])
-        last = size if high == body else -((shift - high) // window.up[axis])
-        found += max(0, min(size, last) - max(0, first))
-    return found
 
 
 @dataclass(slots=True)
@@ -199,7 +183,7 @@ class _Counter:
                 spans.add(span)
         if step.body_rows is not None:
             self.pooled[layer] += step.result.box.elements * step.body_rows.length
-        self.macs[layer] += self._macs(step)
+        self.macs[layer] += macs_of(self.program.layers[layer], step)
         self.steps[layer] += 1
 
     def _stream(self, step: Stream) -> None:
@@ -306,32 +290,6 @@ class _Counter:
         self._add(layer, store.tensor, _STORE[tensor.kind], store.box.elements)
         if self._is_local(store.buffer):
             self.reads[layer] += store.box.elements * tensor.local_bits
-
-    def _macs(self, step: Compute) -> int:
-        """MACs of a step: one for each body element, input channel and kernel tap.
-
-        Of a transposed convolution one for each input element and tap whose product falls to
-        the body elements; what would fall beyond the map's border falls to the border.
-        """
-        layer = self.program.layers[step.layer]
-        if not step.kernel:
-            return 0
-        box = step.sums.box if step.sums is not None else step.made
-        pooled = layer.pool if step.sums is None or step.body_rows is not None else None
-        boxes = [part.box for part in step.kernel]
-        macs = box.batch.length * sum(b.batch.length * b.channel.length for b in boxes)
-        for axis, span in enumerate((box.row, box.column)):
-            low, high = span.start, span.stop
-            if axis == 0 and step.body_rows is not None:
-                low, high = step.body_rows.start, step.body_rows.stop
-            elif pooled is not None:
-                window = pooled.window
-                low = max(0, span.start * window.stride[axis] - window.pad[axis])
-                last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
-                high = min(last + window.extent(axis), layer.body_shape[2 + axis])
-            sizes = (layer.source_shape[2 + axis], layer.body_shape[2 + axis])
-            macs *= _multiplications(layer.window, axis, sizes, low, high)
-        return macs
 
     def _count_stated_macs(self) -> None:
         """A streamed layer executes its MACs in proportion to what it makes: once, all of them."""
