@@ -29,13 +29,15 @@ from dataflow_sim.program.instructions import (
     Alloc,
     Compute,
     Free,
+    Instruction,
+    Join,
     Load,
     Memory,
     Program,
     Slice,
+    Split,
     Standing,
     Store,
-    Stream,
 )
 from dataflow_sim.simulate.image import dram_image
 from dataflow_sim.simulate.kernels import (
@@ -120,7 +122,7 @@ class _Machine:
         local = bytes(self.chip.memory[Memory.LOCAL])
         return Replayed(self.dram, self.moved_bytes, local, shadows)
 
-    def _execute(self, instruction: Alloc | Free | Load | Store | Compute | Stream) -> None:
+    def _execute(self, instruction: Instruction) -> None:
         if isinstance(instruction, Load):
             source = self.dram[instruction.tensor][instruction.box.slices]
             part = Slice(instruction.buffer, instruction.origin, instruction.box)
@@ -147,6 +149,10 @@ class _Machine:
             self.chip.alloc(instruction)
         elif isinstance(instruction, Free):
             self.chip.free(instruction.buffer)
+        elif isinstance(instruction, Split):
+            self.chip.split(instruction)
+        elif isinstance(instruction, Join):
+            self.chip.join(instruction)
         else:
             layer = self.program.layers[instruction.layer]
             raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
@@ -184,7 +190,7 @@ class _Machine:
 
     def _read(self, part: Slice, ids: Ids) -> Array:
         self._expect(part, ids)
-        return self.chip.values(part).astype(np.float64)
+        return self.chip.values(part).astype(np.float64, order="C")
 
     def _gather(self, parts: tuple[Slice, ...], view: View) -> tuple[Array, Box]:
         """Read a box of a view from its parts.  Raises ProgramError unless they tile it."""
