@@ -3,10 +3,12 @@
 The machine has a DRAM of named tensors, a local memory of S bytes, and perhaps a second memory
 on chip for partial sums alone.  A buffer is an address range of one of the two that holds a
 dense (batch, channel, row, column) array; instructions address parts of it by an origin and
-the box of the tensor that lies there.
+the box of the tensor that lies there.  The array lies row by row, each row with all of its
+batch, channels and columns, so that a buffer and those of its rows can be the same bytes.
 
     Alloc   reserve a buffer                      Load    DRAM box -> buffer
     Free    give it back                          Store   buffer -> DRAM box
+    Split   one buffer -> those of its rows       Join    buffers of rows -> one buffer
     Compute one step of a layer: reads buffers, writes one
 
 Three readers execute a program, each in its own way: the ledger counts it, the timeline
@@ -53,6 +55,27 @@ class Free(NamedTuple):
     """Give a buffer back; its contents are lost."""
 
     buffer: int
+
+
+class Split(NamedTuple):
+    """A buffer that holds a whole map falls apart into buffers of its rows; nothing moves.
+
+    The `parts`, row 0 first, lie one behind the other from the address of the whole on: of a
+    whole (N, C, H, W) each is (N, C, 1, W), of the same width, in whole bytes.  The buffer is gone.
+    """
+
+    buffer: int
+    parts: tuple[Alloc, ...]
+
+
+class Join(NamedTuple):
+    """Buffers of the rows of a map become one buffer of the whole; nothing moves.
+
+    The `parts`, row 0 first, lie as those of a Split, and are gone.
+    """
+
+    parts: tuple[int, ...]
+    whole: Alloc
 
 
 class Load(NamedTuple):
@@ -156,25 +179,7 @@ class Stream(NamedTuple):
     last: bool = True
 
 
-class Split(NamedTuple):
-    """A buffer that holds a whole map falls apart into buffers of its rows; nothing moves.
-
-    The `parts`, row 0 first, lie one behind the other from the buffer's address on.
-    """
-
-    buffer: int
-    parts: tuple[Alloc, ...]
-
-
-class Join(NamedTuple):
-    """Buffers of the rows of a map, row 0 first and one behind the other, become one buffer that
-    holds it; nothing moves."""
-
-    parts: tuple[int, ...]
-    whole: Alloc
-
-
-Instruction = Alloc | Free | Load | Store | Compute | Stream | Split | Join
+Instruction = Alloc | Free | Split | Join | Load | Store | Compute | Stream
 
 
 class Standing(NamedTuple):

@@ -15,8 +15,9 @@ tensor has there.  Buffers in the accumulator memory hold partial sums and the r
 become; what passes through these is not local.
 
 The consuming layer of a load is that of the first later step which reads its buffer; the
-producing layer of a store is that of the last step which wrote it.  Elements are tracked
-on a grid of all region borders that occur (coordinate compression), exactly.
+producing layer of a store is that of the last step which wrote it.  Both go over, row by row,
+where a buffer becomes those of its rows or these become one; no bit moves there.  Elements are
+tracked on a grid of all region borders that occur (coordinate compression), exactly.
 
 Conservation, asserted on every run: what is loaded is consumed; a map is written before it
 is loaded; every layer makes each element of its outputs once, or where it may make some again
@@ -29,27 +30,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.garbage import without_collection
-from dataflow_sim.graph.layer import TensorKind, Window
+from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.region import Box, Span
 from dataflow_sim.program.instructions import (
     Alloc,
     Compute,
     Free,
+    Join,
     Load,
     Memory,
     Program,
     Slice,
+    Split,
     Store,
     Stream,
 )
+from dataflow_sim.simulate.buffers import Buffers, row_by_row
 from dataflow_sim.simulate.grid import Grid
+from dataflow_sim.simulate.macs import macs_of
 from dataflow_sim.traffic import Reason, TrafficKey
 
 _FIRST_AGAIN = {
@@ -96,22 +100,6 @@ class Ledger:
         return {key: -(-bits // 8) for key, bits in totals.items()}
 
 
-@lru_cache(maxsize=65536)
-def _multiplications(window: Window, axis: int, sizes: tuple[int, int], low: int, high: int) -> int:
-    """Multiplications along an axis for body elements [low, high); `sizes` of input and body."""
-    if not window.transposed:
-        return (high - low) * window.kernel[axis]
-    size, body = sizes
-    found = 0
-    for tap in range(window.kernel[axis]):
-        # the elements whose product with this tap falls to [low, high), borders taken in
-        shift = window.pad[axis] - tap * window.dilation[axis]
-        first = 0 if low == 0 else -((shift - low) // window.up[axis])
-        last = size if high == body else -((shift - high) // window.up[axis])
-        found += max(0, min(size, last) - max(0, first))
-    return found
-
-
 @dataclass(slots=True)
 class _Counter:
     program: Program
@@ -128,20 +116,27 @@ class _Counter:
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
     pending: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
-    buffers: dict[int, Alloc] = field(default_factory=dict)
-    writer: dict[int, int] = field(default_factory=dict)
+    buffers: Buffers = field(default_factory=Buffers)
+    # the last write to a buffer: its number among all writes, and the layer
+    writer: dict[int, tuple[int, int]] = field(default_factory=dict)
+    written_times: int = 0
 
     def __post_init__(self) -> None:
         layers = len(self.program.layers)
         self.reads, self.writes, self.macs = ([0] * layers for _ in range(3))
         self.steps, self.made, self.pooled = ([0] * layers for _ in range(3))
         self.spans = [(set(), set()) for _ in range(layers)]
+        instructions = self.program.instructions
+        falls_apart = {each.buffer for each in instructions if isinstance(each, Split)}
         boxes: dict[str, list[Box]] = defaultdict(list)
-        for instruction in self.program.instructions:
+        for instruction in instructions:
             if isinstance(instruction, Load | Store):
                 boxes[instruction.tensor].append(instruction.box)
+            if isinstance(instruction, Load) and instruction.buffer in falls_apart:
+                boxes[instruction.tensor].extend(load.box for _, load in row_by_row(instruction))
         self.grids = {name: Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
-        self.buffers = {each.alloc.buffer: each.alloc for each in self.program.stands}
+        for standing in self.program.stands:
+            self.buffers.open(standing.alloc)
 
     def run(self) -> Ledger:
         """Read all instructions in order."""
@@ -150,7 +145,7 @@ class _Counter:
             if number % _PROGRESS_EVERY == 0:
                 self.progress(number, total)
             if isinstance(instruction, Load):
-                self.pending[instruction.buffer].append(instruction)
+                self._load(instruction)
             elif isinstance(instruction, Compute):
                 self._compute(instruction)
             elif isinstance(instruction, Store):
@@ -158,9 +153,13 @@ class _Counter:
             elif isinstance(instruction, Stream):
                 self._stream(instruction)
             elif isinstance(instruction, Alloc):
-                self.buffers[instruction.buffer] = instruction
-            else:
+                self.buffers.open(instruction)
+            elif isinstance(instruction, Free):
                 self._free(instruction)
+            elif isinstance(instruction, Split):
+                self._split(instruction)
+            else:
+                self._join(instruction)
         self._check_outputs()
         self._count_stated_macs()
         return Ledger(
@@ -185,7 +184,7 @@ class _Counter:
                 self.writes[layer] += 0 if step.last else bits
         parts = (step.result, *step.more)
         for part in parts if sums is None or step.last else (sums,):
-            self.writer[part.buffer] = layer
+            self._note_writer(part.buffer, layer)
         output = self.program.tensors[self.program.layers[layer].output]
         if sum(part.box.elements for part in parts) != step.made.elements:
             raise ProgramError(f"the parts of a result of '{output.name}' make up no box")
@@ -199,7 +198,7 @@ class _Counter:
                 spans.add(span)
         if step.body_rows is not None:
             self.pooled[layer] += step.result.box.elements * step.body_rows.length
-        self.macs[layer] += self._macs(step)
+        self.macs[layer] += macs_of(self.program.layers[layer], step)
         self.steps[layer] += 1
 
     def _stream(self, step: Stream) -> None:
@@ -213,7 +212,7 @@ class _Counter:
             self.writes[step.layer] += 0 if step.last else bits
         for part in step.writes:
             self._check_local(part.buffer)
-            self.writer[part.buffer] = step.layer
+            self._note_writer(part.buffer, step.layer)
             self.writes[step.layer] += part.box.elements * self.buffers[part.buffer].bits
             self.made[step.layer] += part.box.elements
         self.steps[step.layer] += 1
@@ -255,10 +254,49 @@ class _Counter:
         if buffer.memory is Memory.LOCAL:
             self.writes[layer] += load.box.elements * tensor.local_bits
 
+    def _load(self, load: Load) -> None:
+        """A load waits in its buffer for the step that reads it."""
+        there = self.buffers[load.buffer]
+        self.pending[there.buffer].append(load)
+
+    def _note_writer(self, buffer: int, layer: int) -> None:
+        self.written_times += 1
+        self.writer[buffer] = (self.written_times, layer)
+
     def _free(self, instruction: Free) -> None:
         left = self.pending.pop(instruction.buffer, [])
         if left:
             raise ProgramError(f"'{left[0].tensor}' is loaded and freed without being read")
+        self.buffers.close(instruction.buffer)
+        self.writer.pop(instruction.buffer, None)
+
+    def _split(self, split: Split) -> None:
+        """Each row takes over what was loaded to it, and who wrote the whole last."""
+        whole = self.buffers.split(split)
+        for load in self.pending.pop(whole.buffer, ()):
+            for row, of_row in row_by_row(load):
+                if row >= len(split.parts):
+                    raise ProgramError(f"'{load.tensor}' is loaded below the rows of {whole.label}")
+                part = split.parts[row].buffer
+                self.pending[part].append(of_row._replace(buffer=part))
+        last = self.writer.pop(whole.buffer, None)
+        if last is not None:
+            self.writer.update((part.buffer, last) for part in split.parts)
+
+    def _join(self, join: Join) -> None:
+        """The whole takes over what was loaded to its rows, and who wrote to them last."""
+        whole, loads, writers = join.whole.buffer, [], []
+        for row, part in enumerate(self.buffers.join(join)):
+            for load in self.pending.pop(part.buffer, ()):
+                batch, channel, _, column = load.origin
+                origin = (batch, channel, row, column)
+                loads.append(load._replace(buffer=whole, origin=origin))
+            if part.buffer in self.writer:
+                writers.append(self.writer.pop(part.buffer))
+        if loads:
+            self.pending[whole] = loads
+        if writers:
+            self.writer[whole] = max(writers)
 
     def _add(self, layer: int, tensor: str, reason: Reason, elements: int) -> None:
         if elements:
@@ -302,36 +340,13 @@ class _Counter:
         if tensor.kind is not TensorKind.PARTIAL_SUM and written[cells].any():
             raise ProgramError(f"'{store.tensor}' is written twice: {store.box}")
         written[cells] = True
-        layer = self.writer[store.buffer]
+        if store.buffer not in self.writer:
+            label = self.buffers[store.buffer].label
+            raise ProgramError(f"'{store.tensor}' is stored from '{label}', which no step wrote")
+        _, layer = self.writer[store.buffer]
         self._add(layer, store.tensor, _STORE[tensor.kind], store.box.elements)
         if self._is_local(store.buffer):
             self.reads[layer] += store.box.elements * tensor.local_bits
-
-    def _macs(self, step: Compute) -> int:
-        """MACs of a step: one for each body element, input channel and kernel tap.
-
-        Of a transposed convolution one for each input element and tap whose product falls to
-        the body elements; what would fall beyond the map's border falls to the border.
-        """
-        layer = self.program.layers[step.layer]
-        if not step.kernel:
-            return 0
-        box = step.sums.box if step.sums is not None else step.made
-        pooled = layer.pool if step.sums is None or step.body_rows is not None else None
-        boxes = [part.box for part in step.kernel]
-        macs = box.batch.length * sum(b.batch.length * b.channel.length for b in boxes)
-        for axis, span in enumerate((box.row, box.column)):
-            low, high = span.start, span.stop
-            if axis == 0 and step.body_rows is not None:
-                low, high = step.body_rows.start, step.body_rows.stop
-            elif pooled is not None:
-                window = pooled.window
-                low = max(0, span.start * window.stride[axis] - window.pad[axis])
-                last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
-                high = min(last + window.extent(axis), layer.body_shape[2 + axis])
-            sizes = (layer.source_shape[2 + axis], layer.body_shape[2 + axis])
-            macs *= _multiplications(layer.window, axis, sizes, low, high)
-        return macs
 
     def _count_stated_macs(self) -> None:
         """A streamed layer executes its MACs in proportion to what it makes: once, all of them."""

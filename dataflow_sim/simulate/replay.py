@@ -1,12 +1,10 @@
 """The replay: a program executed with numpy on real tensors, in exactly S bytes.
 
-The local memory is a bytearray of the program's capacity, the accumulator memory another; a
-buffer is a window on the bytes of one at the address that the program gave it.  Loads and
-stores copy between it and a DRAM of named tensors, and steps compute from it alone.  Fresh and
-freed bytes hold NaN, so that reading what was never loaded poisons the result.  Beside every
-buffer stands a shadow that remembers which element of which tensor each place holds: reading
-or storing anything else than the instruction says is an error, even where stale bytes happen
-to be equal.  A step that lacks a row or column it needs says which.
+The memory on chip is one of bytes (`on_chip`), and a buffer a window on them at the address that
+the program gave it.  Loads and stores copy between it and a DRAM of named tensors, and steps
+compute from it alone.  Beside every buffer stands a shadow that remembers which element of which
+tensor each place holds: reading or storing anything else than the instruction says is an error,
+even where stale bytes happen to be equal.  A step that lacks a row or column it needs says which.
 
 Numbers are float32, so the program must have been made for 32-bit weights, maps and
 accumulators.  Per-channel constants travel as their channel number: what a step finds in
@@ -19,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +29,15 @@ from dataflow_sim.program.instructions import (
     Alloc,
     Compute,
     Free,
+    Instruction,
+    Join,
     Load,
     Memory,
     Program,
     Slice,
+    Split,
     Standing,
     Store,
-    Stream,
 )
 from dataflow_sim.simulate.image import dram_image
 from dataflow_sim.simulate.kernels import (
@@ -53,14 +52,10 @@ from dataflow_sim.simulate.kernels import (
     pooled_from,
     resample,
 )
+from dataflow_sim.simulate.on_chip import NOTHING, Ids, OnChip
 from dataflow_sim.simulate.pointwise import pointwise
 
-_BITS = 32
-_NOTHING = -1  # the shadow of a place that holds no element
-Window = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
-Number = TypeVar("Number", np.float32, np.int64)
 
 
 @dataclass(frozen=True)
@@ -87,24 +82,20 @@ class _Machine:
     program: Program
     constants: Mapping[str, npt.NDArray[np.generic]]
     dram: dict[str, npt.NDArray[np.float32]]
-    memory: dict[Memory, bytearray] = field(init=False)
-    buffers: dict[int, Window] = field(default_factory=dict)
-    shadows: dict[int, Ids] = field(default_factory=dict)
+    chip: OnChip = field(init=False)
     spilled: dict[str, Ids] = field(default_factory=dict)
     first_id: dict[str, int] = field(default_factory=dict)
     moved_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.memory = {
-            Memory.LOCAL: bytearray(self.program.capacity_bytes),
-            Memory.ACCUMULATORS: bytearray(self.program.accumulator_capacity_bytes),
-        }
+        capacities = (self.program.capacity_bytes, self.program.accumulator_capacity_bytes)
+        self.chip = OnChip(*capacities)
         start = 0
         for name, tensor in self.program.tensors.items():
             self.first_id[name] = start
             start += tensor.elements
             if tensor.kind is TensorKind.PARTIAL_SUM:
-                self.spilled[name] = np.full(tensor.shape, _NOTHING, np.int64)
+                self.spilled[name] = np.full(tensor.shape, NOTHING, np.int64)
         for index, layer in enumerate(self.program.layers):
             self.first_id[_sums_of(index)] = start
             n, c, h, w = layer.body_shape
@@ -114,21 +105,11 @@ class _Machine:
         """Begin with the local memory that another program left."""
         if len(before.local) != self.program.capacity_bytes:
             raise ProgramError(f"{len(before.local)} bytes of local memory were left")
-        self.memory[Memory.LOCAL][:] = before.local
+        self.chip.memory[Memory.LOCAL][:] = before.local
         for standing in self.program.stands:
             if standing not in before.shadows:
                 raise ProgramError(f"'{standing.tensor}' is to stand where nothing was left")
-            self._open(standing.alloc)
-            self.shadows[standing.alloc.buffer] = before.shadows[standing].copy()
-
-    def _open(self, alloc: Alloc) -> Window:
-        """The window of a buffer on the bytes of its memory."""
-        if alloc.bits != _BITS:
-            raise ProgramError(f"buffer of {alloc.bits} bits; a replay needs {_BITS}")
-        count = int(np.prod(alloc.shape))
-        flat = np.frombuffer(self.memory[alloc.memory], np.float32, count, alloc.address)
-        self.buffers[alloc.buffer] = flat.reshape(alloc.shape)
-        return self.buffers[alloc.buffer]
+            self.chip.stand(standing.alloc, before.shadows[standing])
 
     def run(self) -> Replayed:
         for number, instruction in enumerate(self.program.instructions):
@@ -137,59 +118,44 @@ class _Machine:
             except (ProgramError, IndexError, ValueError) as error:
                 kind = type(instruction).__name__
                 raise ProgramError(f"instruction {number} ({kind}): {error}") from error
-        shadows = {s: self.shadows[s.alloc.buffer] for s in self.program.leaves}
-        return Replayed(self.dram, self.moved_bytes, bytes(self.memory[Memory.LOCAL]), shadows)
+        shadows = {s: self.chip.shadows[s.alloc.buffer] for s in self.program.leaves}
+        local = bytes(self.chip.memory[Memory.LOCAL])
+        return Replayed(self.dram, self.moved_bytes, local, shadows)
 
-    def _execute(self, instruction: Alloc | Free | Load | Store | Compute | Stream) -> None:
+    def _execute(self, instruction: Instruction) -> None:
         if isinstance(instruction, Load):
             source = self.dram[instruction.tensor][instruction.box.slices]
             part = Slice(instruction.buffer, instruction.origin, instruction.box)
-            self._window(self.buffers, part)[...] = source
+            self.chip.values(part)[...] = source
             spilled = self.spilled.get(instruction.tensor)
             ids = self._ids(instruction.tensor, instruction.box)
             if spilled is not None:
                 ids = spilled[instruction.box.slices]
-            self._window(self.shadows, part)[...] = ids
+            self.chip.shadow(part)[...] = ids
             self.moved_bytes += source.nbytes
         elif isinstance(instruction, Store):
             target = self.dram[instruction.tensor][instruction.box.slices]
             part = Slice(instruction.buffer, instruction.origin, instruction.box)
             spilled = self.spilled.get(instruction.tensor)
             if spilled is not None:
-                spilled[instruction.box.slices] = self._window(self.shadows, part)
+                spilled[instruction.box.slices] = self.chip.shadow(part)
             else:
                 self._expect(part, self._ids(instruction.tensor, instruction.box))
-            target[...] = self._window(self.buffers, part)
+            target[...] = self.chip.values(part)
             self.moved_bytes += target.nbytes
         elif isinstance(instruction, Compute):
             self._compute(instruction)
         elif isinstance(instruction, Alloc):
-            self._open(instruction)[...] = np.nan
-            self.shadows[instruction.buffer] = np.full(instruction.shape, _NOTHING, np.int64)
+            self.chip.alloc(instruction)
         elif isinstance(instruction, Free):
-            self.buffers.pop(instruction.buffer)[...] = np.nan
-            del self.shadows[instruction.buffer]
+            self.chip.free(instruction.buffer)
+        elif isinstance(instruction, Split):
+            self.chip.split(instruction)
+        elif isinstance(instruction, Join):
+            self.chip.join(instruction)
         else:
             layer = self.program.layers[instruction.layer]
             raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
-
-    def _window(
-        self, arrays: Mapping[int, npt.NDArray[Number]], part: Slice
-    ) -> npt.NDArray[Number]:
-        """The part of a buffer, or of its shadow, that a slice names."""
-        held = arrays[part.buffer]
-        shape = part.box.shape
-        steps = (1, 1, *part.stride)
-        index = tuple(
-            slice(o, o + e * step, step)
-            for o, e, step in zip(part.origin, shape, steps, strict=True)
-        )
-        window = held[index]
-        if window.shape != shape:
-            raise ProgramError(
-                f"{shape} at {part.origin} leaves buffer {part.buffer} of shape {held.shape}"
-            )
-        return window
 
     def _ids(self, tensor: str, box: Box, shape: Shape4 | None = None) -> Ids:
         """The identities of a tensor's elements: a number for each element of the program."""
@@ -214,7 +180,7 @@ class _Machine:
 
     def _expect(self, part: Slice, ids: Ids) -> None:
         """Raise ProgramError unless the slice holds exactly these elements."""
-        wrong = self._window(self.shadows, part) != ids
+        wrong = self.chip.shadow(part) != ids
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise ProgramError(
@@ -224,7 +190,7 @@ class _Machine:
 
     def _read(self, part: Slice, ids: Ids) -> Array:
         self._expect(part, ids)
-        return self._window(self.buffers, part).astype(np.float64)
+        return self.chip.values(part).astype(np.float64, order="C")
 
     def _gather(self, parts: tuple[Slice, ...], view: View) -> tuple[Array, Box]:
         """Read a box of a view from its parts.  Raises ProgramError unless they tile it."""
@@ -251,8 +217,8 @@ class _Machine:
         return tile, box
 
     def _write(self, part: Slice, value: Array, ids: Ids) -> None:
-        self._window(self.buffers, part)[...] = value
-        self._window(self.shadows, part)[...] = ids
+        self.chip.values(part)[...] = value
+        self.chip.shadow(part)[...] = ids
 
     def _channels(
         self, vectors: Slice | None, tensor: str | None, start: int, stop: int
