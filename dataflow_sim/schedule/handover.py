@@ -90,9 +90,15 @@ def row_bytes(tensor: Tensor) -> int | None:
     return bits // 8 if bits % 8 == 0 else None
 
 
-def handed_over(pair: tuple[str, str], way: Way) -> Handover | None:
-    """What a way says of a map that dies and one that is made, if it is by rows."""
-    return None if way.distance_bytes is None else Handover(*pair, way.distance_bytes)
+def handed_over(pair: tuple[str, str], way: Way, kept: Sequence[str]) -> Handover | None:
+    """What a way says of a map that dies and one that is made, if it is by rows.
+
+    Maps that are `kept`, loaded whole for this group alone, stay whole: read row by row they
+    take less at the same cost, so that no more than a tie comes to this.
+    """
+    if way.distance_bytes is None or pair[0] in kept:
+        return None
+    return Handover(*pair, way.distance_bytes)
 
 
 def handed_over_again(graph: NetworkGraph, hands: Handover | None, walk: object) -> Handover | None:

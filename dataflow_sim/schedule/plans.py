@@ -17,7 +17,7 @@ from dataflow_sim.schedule.fronts import Front, Fronts, Step
 from dataflow_sim.schedule.group_kernels import Streams
 from dataflow_sim.schedule.handover import handed_over
 from dataflow_sim.schedule.lives import BOTH, DRAM, MapLives, State
-from dataflow_sim.schedule.merging import FINEST
+from dataflow_sim.schedule.merging import FINEST, Way
 from dataflow_sim.schedule.options import Option, resident_of
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.types import Halo, Handover, PlaneTile
@@ -144,7 +144,26 @@ def decided(
         way.running,
         way.tile,
         tuple(zip(option.maps, way.halos, strict=True)) if way.tile else (),
-        None if option.takes is None else handed_over(option.takes, way),
+        None if option.takes is None else handed_over(option.takes, way, kept),
+    )
+
+
+def in_way(
+    decision: Decision,
+    way: Way,
+    takes: tuple[str, str] | None,
+    halos: tuple[tuple[str, Halo], ...],
+) -> Decision:
+    """A merged group that runs in some way, whose streamed kernels go by layer."""
+    return replace(
+        decision,
+        stripe_rows=way.stripe_rows,
+        streamed=way.streamed,
+        running=way.running,
+        replaces=takes if way.in_place else None,
+        hands=takes and handed_over(takes, way, decision.kept),
+        tile=way.tile,
+        halos=halos,
     )
 
 

@@ -15,8 +15,8 @@ its bytes and its height are those of a schedule; where addresses cost more than
 limit is lowered by as much.
 
 Assumed: what the plan loads whole in the window is loaded whole there in any case.  Of many maps
-between two parts (dense blocks) not all ways to leave them are tried, and of many states
-the best are kept; what is found is then what some schedule moves, if not the best.
+between two parts and of many states not all are tried; what is found is then what some schedule
+moves, if not the best.
 
 Source: the options and fronts of `options`, the decisions of `plans`.
 """
@@ -24,7 +24,7 @@ Source: the options and fronts of `options`, the decisions of `plans`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
 from typing import NamedTuple
@@ -34,10 +34,9 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.assemble import Assembler
 from dataflow_sim.schedule.cuts import cuts_along
 from dataflow_sim.schedule.frontier import Frontier
-from dataflow_sim.schedule.handover import handed_over
 from dataflow_sim.schedule.lives import BOTH, DRAM, LOCAL, MapLives
 from dataflow_sim.schedule.options import resident_of, stored_of
-from dataflow_sim.schedule.plans import Decision, Plan
+from dataflow_sim.schedule.plans import Decision, Plan, in_way
 from dataflow_sim.schedule.types import Schedule
 from dataflow_sim.schedule.ways import Grown, Point, grown, ways
 
@@ -294,16 +293,8 @@ class Rearranger:
                     continue
                 own, bits, chosen, takes = found
                 if chosen is not None:
-                    decision = replace(
-                        decision,
-                        stripe_rows=chosen.stripe_rows,
-                        streamed=chosen.streamed,
-                        running=chosen.running,
-                        replaces=takes if chosen.in_place else None,
-                        hands=takes and handed_over(takes, chosen),
-                        tile=chosen.tile,
-                        halos=self.options.halos_of(decision.members, chosen),
-                    )
+                    halos = self.options.halos_of(decision.members, chosen)
+                    decision = in_way(decision, chosen, takes, halos)
                 choice = _Choice(bits + kept_bits, own + held, decision)
                 least = limit is None
                 if best is None or _rank(choice, least) < _rank(best, least):

@@ -122,7 +122,7 @@ def test_energy_weighs_macs_against_dram() -> None:
     tiled = []
     for mac in ("0.1pJ", "10000pJ"):
         hardware = load_hardware("bare", {"local_memory.capacity": "4KiB", "energy.mac": mac})
-        graph = prepare(load_network("mobilenet_v1@0.25-32"), hardware, RunOptions())
+        graph = prepare(load_network("mobilenet_v1@0.25-64"), hardware, RunOptions())
         memory = memory_options(hardware)
         (objective,) = OBJECTIVES["energy"](rates(graph, hardware))
         best = schedule_network(graph, memory, "merged", objective=objective)
