@@ -60,22 +60,15 @@ def distances(taken: MapRows, made: MapRows, row_bytes: tuple[int, int]) -> Ints
     return np.array(found, np.int64)
 
 
-def savings(group: MergedGroup, taken: MapRows, made: MapRows) -> tuple[Bools, Ints, Ints]:
-    """At each height of a group whether a map takes the other's very place, else how far apart
-    they must be, and the bytes saved by that."""
-    tensors = group.graph.tensors
-    one, other = tensors[taken.name], tensors[made.name]
-    sizes = [-(-each.elements * each.local_bits // 8) for each in (one, other)]
-    count = len(np.atleast_2d(made.birth))
-    in_place = np.zeros(count, bool)
-    if (one.shape, one.local_bits) == (other.shape, other.local_bits):
-        in_place |= group.overwrites(made, taken)
+def savings(group: MergedGroup, taken: MapRows, made: MapRows) -> tuple[Ints, Ints]:
+    """At each height of a group how far apart two maps must be, and the bytes saved by that."""
+    one, other = group.graph.tensors[taken.name], group.graph.tensors[made.name]
     there, new = row_bytes(one), row_bytes(other)
     if there is None or new is None:
-        return in_place, np.zeros(count, np.int64), np.where(in_place, sizes[0], 0)
+        nothing = np.zeros(len(np.atleast_2d(made.birth)), np.int64)
+        return nothing, nothing
     apart = distances(taken, made, (there, new))
-    saved = saved_bytes(sizes[0], sizes[1], apart)
-    return in_place, apart, np.where(in_place, sizes[0], saved)
+    return apart, saved_bytes(there * one.shape[2], new * other.shape[2], apart)
 
 
 def saved_bytes(taken_bytes: int, made_bytes: int, distance_bytes: Ints | int) -> Ints:
@@ -96,9 +89,9 @@ def handed_over(pair: tuple[str, str], way: Way, kept: Sequence[str]) -> Handove
     Maps that are `kept`, loaded whole for this group alone, stay whole: read row by row they
     take less at the same cost, so that no more than a tie comes to this.
     """
-    if way.distance_bytes is None or pair[0] in kept:
+    if way.hands is None or pair[0] in kept:
         return None
-    return Handover(*pair, way.distance_bytes)
+    return Handover(*pair, way.hands[2])
 
 
 def handed_over_again(graph: NetworkGraph, hands: Handover | None, walk: object) -> Handover | None:
@@ -129,3 +122,28 @@ def pair_of(
         return None
     _, one, other = max(pairs, key=lambda pair: pair[0])
     return one, other
+
+
+def pairs_by_choice(
+    tensors: Mapping[str, Tensor],
+    sources: Sequence[str],
+    targets: Sequence[str],
+    dies: Sequence[bool],
+    outside: Bools,
+    going: Bools,
+) -> dict[tuple[int, int], Bools]:
+    """Pairs of maps that may hand over rows, by their places among the maps from outside and the
+    outgoing ones of a group, each with the choices of resident maps for which it is they.
+
+    `outside` (choices, sources) and `going` (choices, targets, 2) tell what is resident, as in
+    `MergedGroup.table`; the choices of a pair are (choices, choices, 1).
+    """
+    found: dict[tuple[int, int], Bools] = {}
+    for p, q in np.ndindex(len(outside), len(going)):
+        taken = [n for n, here, dead in zip(sources, outside[p], dies, strict=True) if here & dead]
+        made = [name for name, here in zip(targets, going[q, :, 0], strict=True) if here]
+        pair = pair_of(tensors, taken, made)
+        if pair is not None:
+            key = (sources.index(pair[0]), targets.index(pair[1]))
+            found.setdefault(key, np.zeros((len(outside), len(going), 1), bool))[p, q] = True
+    return found

@@ -47,15 +47,16 @@ Lives = npt.NDArray[np.float64] | Ints
 class Way(NamedTuple):
     """How a group runs: input rows in a stripe (None: the finest timetable), the layers whose
     kernels are fetched again in every firing, but for the channels that are pinned, whether
-    layers carry their reductions, whether a resident output takes the place of a resident input,
-    or rows of it do at some distance; or a tile of the plane with the halos of maps from outside
-    and of inner maps, in order."""
+    layers carry their reductions, whether a resident output takes the place of a resident input;
+    which resident map from outside gives its rows to which outgoing one, by their places, and at
+    what distance in bytes; or a tile of the plane with the halos of maps from outside and of inner
+    maps, in order."""
 
     stripe_rows: int | None
     streamed: Streams
     running: bool
     in_place: bool = False
-    distance_bytes: int | None = None
+    hands: tuple[int, int, int] | None = None
     tile: PlaneTile | None = None
     halos: tuple[Halo, ...] = ()
 

@@ -132,6 +132,10 @@ def decided(
     """What a point of an option's front decides, where some maps are resident before it and some
     are loaded whole for it."""
     way = option.ways[int(option.places[choice])] if option.merged else FINEST
+    hands = None
+    if way.hands is not None:
+        taken, made, _ = way.hands
+        hands = handed_over((option.maps[taken], option.outputs[made][0]), way, kept)
     return Decision(
         option.members,
         option.merged,
@@ -144,7 +148,7 @@ def decided(
         way.running,
         way.tile,
         tuple(zip(option.maps, way.halos, strict=True)) if way.tile else (),
-        None if option.takes is None else handed_over(option.takes, way, kept),
+        hands,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from dataflow_sim.schedule.bands import LAYERS_OF_BANDS, bands, macs_again, more
 from dataflow_sim.schedule.baseline import Baseline
 from dataflow_sim.schedule.demands import Demand, Kernels
 from dataflow_sim.schedule.group_kernels import KernelSizes, Streams, streamed_sets, weight_costs
-from dataflow_sim.schedule.handover import pair_of, savings
+from dataflow_sim.schedule.handover import pairs_by_choice, savings
 from dataflow_sim.schedule.merging import Groups, MergedGroup, Way, most_firings, rows_at_once
 from dataflow_sim.schedule.pieces import floor_bits
 from dataflow_sim.schedule.rows import Ints
@@ -28,29 +28,8 @@ from dataflow_sim.schedule.types import Buffering, PlaneTile
 # stripes that a group is cut into where kernels are fetched again in each of them; fewer
 # choices for groups of more than SHORT_GROUP layers
 STRIPE_COUNTS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-    12,
-    14,
-    16,
-    20,
-    24,
-    28,
-    32,
-    40,
-    48,
-    56,
-    64,
-    80,
-    96,
-    112,
+    *(*range(1, 9), *range(10, 17, 2), *range(20, 33, 4)),
+    *(*range(40, 65, 8), *range(80, 113, 16)),
 )
 STRIPE_COUNTS_OF_LONG = (1, 2)
 SHORT_GROUP = 4
@@ -157,7 +136,10 @@ class Trials:
         from outside are resident, and which outgoing ones are resident and which are stored.
         """
         first = groups.group(members, None, False)
-        trial = Trial(self, first, pieces, maps, self._takes(first, dies))
+        sources = [found.name for found in first.timetable.outside()]
+        targets = [found.name for found in first.outgoing]
+        pairs = pairs_by_choice(self.tables.graph.tensors, sources, targets, dies, *maps)
+        trial = Trial(self, first, pieces, maps, self._takes(first, dies), pairs)
         demand = self.demand if self.demand and self.demand.members == members else None
         if demand is not None and demand.tile is not None:
             trial.by_tiles(demand, demand.tile)
@@ -226,8 +208,7 @@ class Trials:
         return [found.name for found in group.outgoing] == [last]
 
     def _takes(self, group: MergedGroup, dies: tuple[bool, ...]) -> tuple[int, int] | None:
-        """The first map that dies in a group, and an output of its size that may take its place;
-        else the pair whose rows may save most."""
+        """The first map that dies in a group, and an output of its size that may take its place."""
         tensors = self.tables.graph.tensors
         for number, taken in enumerate(group.timetable.outside()):
             before = tensors[taken.name]
@@ -236,17 +217,25 @@ class Trials:
                 same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
                 if same and group.overwrites(made, taken):
                     return number, place
-        sources = [found.name for found in group.timetable.outside()]
-        targets = [found.name for found in group.outgoing]
-        dying = [name for name, dead in zip(sources, dies, strict=True) if dead]
-        pair = pair_of(tensors, dying, targets)
-        return None if pair is None else (sources.index(pair[0]), targets.index(pair[1]))
+        return None
+
+
+def _handing(
+    heights: Sequence[int | None],
+    running: bool,
+    pair: tuple[int, int],
+    apart: Ints,
+    one: int,
+    streamed: Streams,
+) -> Way:
+    return Way(heights[one], streamed, running, hands=(*pair, int(apart[one])))
 
 
 class Trial:
     """The ways of one group that pay, as they are tried.
 
-    `takes` are the places of a map from outside and of an outgoing one that may take its place.
+    `takes` are the places of a map from outside and of an outgoing one that may take its place,
+    `pairs` those of maps that hand over rows, each with the choices of maps for which it does.
     """
 
     def __init__(
@@ -256,8 +245,10 @@ class Trial:
         pieces: Ints,
         maps: tuple[Bools, Bools],
         takes: tuple[int, int] | None,
+        pairs: dict[tuple[int, int], Bools],
     ) -> None:
         self.trials = trials
+        self.pairs = pairs
         self.members = first.members
         self.pieces = pieces
         self.outside, self.going = maps
@@ -280,19 +271,10 @@ class Trial:
         shape = (len(self.outside), len(self.going), *may.shape)
         need = table.local_bytes.reshape(shape)
         costs = cost(self.members, table.dram_bits.reshape(shape))
-        saved = np.zeros(len(may), np.int64)
-        in_place, apart = saved > 0, saved
-        if takes is not None:
-            made, taken = group.outgoing[takes[1]], group.timetable.outside()[takes[0]]
-            in_place, apart, saved = savings(group, taken, made)
         heights = group.height if isinstance(group.height, tuple) else (group.height,)
-        running = group.timetable.running
+        outside, running = group.timetable.outside(), group.timetable.running
 
-        def way(one: int, streamed: int, distance: int | None) -> Way:
-            own = self._places(sets[streamed])
-            return Way(heights[one], own, running, bool(in_place[one]), distance)
-
-        def note(need: Ints, may: Bools, into: _Noted, by_row: bool) -> None:
+        def note(need: Ints, may: Bools, into: _Noted, way: Callable[[int, Streams], Way]) -> None:
             pays = (through < trials.baseline.at(self.pieces, need)) & may
             pays &= need <= trials.ceiling_bytes
             found = pays.any(axis=(0, 1))
@@ -300,14 +282,25 @@ class Trial:
                 into.local.append(np.where(pays, need, _NEVER)[:, :, found])
                 into.costs.append(costs[:, :, found])
                 for one, streamed in np.argwhere(found).tolist():
-                    into.ways.append(way(one, streamed, int(apart[one]) if by_row else None))
+                    into.ways.append(way(one, self._places(sets[streamed])))
 
-        shared = self.shares[..., None]
-        note(need - shared * (saved * in_place)[:, None], may, self.noted, by_row=False)
-        rows = (saved > 0) & ~in_place
-        if rows.any() and self.shares.any():
-            mine = may & rows[:, None] & shared
-            note(need - shared * saved[:, None], mine, self.handing, by_row=True)
+        def plain(one: int, streamed: Streams) -> Way:
+            return Way(heights[one], streamed, running, bool(in_place[one]))
+
+        in_place = np.zeros(len(may), bool)
+        less = np.zeros(len(may), np.int64)
+        if takes is not None:
+            taken, made = outside[takes[0]], group.outgoing[takes[1]]
+            in_place |= group.overwrites(made, taken)
+            less = in_place * trials.size_bytes[taken.name]
+        note(need - self.shares[..., None] * less[:, None], may, self.noted, plain)
+        for pair, mine in self.pairs.items():
+            apart, saved = savings(group, outside[pair[0]], group.outgoing[pair[1]])
+            rows = (saved > 0) & ~(in_place & (pair == takes))
+            if rows.any():
+                by_row = partial(_handing, heights, running, pair, apart)
+                reduced = need - saved[:, None]
+                note(reduced, may & rows[:, None] & mine[..., None], self.handing, by_row)
 
     def also(self, kinds: Kinds) -> Trial:
         """Besides what is plain, the ways of some kinds that pay."""

@@ -70,15 +70,22 @@ def ways(
         going = [(each.name in resident, each.name in stored) for each in targets]
         table = group.table(outside, np.array([going], bool).reshape(1, -1, 2), sets)
         maps = group.timetable.maps
-        in_place, distance, less = False, None, 0
-        if takes is not None:
-            same, apart, saved = savings(group, maps[takes[0]], maps[takes[1]])
-            in_place, less = bool(same[0]), int(saved[0])
-            distance = int(apart[0]) if less and not in_place else None
+        in_place = takes is not None and bool(group.overwrites(maps[takes[1]], maps[takes[0]]))
+        less, hands, pair = 0, None, takes
+        if takes is not None and in_place:
+            less = options.lives.size_bytes[takes[0]]
+        else:
+            pair = _pair(options, group, resident, dying)
+        if pair is not None and not in_place:
+            apart, saved = savings(group, maps[pair[0]], maps[pair[1]])
+            less = int(saved[0])
+            places = ([each.name for each in some] for some in (sources, targets))
+            taken, made = (some.index(name) for some, name in zip(places, pair, strict=True))
+            hands = (taken, made, int(apart[0])) if less else None
         columns = (table.local_bytes[0, 0].tolist(), table.dram_bits[0, 0].tolist(), sets)
         for local, bits, streamed in zip(*columns, strict=True):
-            way = Way(group.stripe_rows, streamed, group.timetable.running, in_place, distance)
-            found.append((local - less, bits, way, takes if less else None))
+            way = Way(group.stripe_rows, streamed, group.timetable.running, in_place, hands)
+            found.append((local - less, bits, way, pair if less else None))
     return found
 
 
@@ -98,8 +105,7 @@ def _tiled(
 def _takes(
     options: Options, group: MergedGroup, resident: frozenset[str], dying: frozenset[str]
 ) -> tuple[str, str] | None:
-    """The first resident map that dies in a group, and a resident output that takes its place; else
-    the pair whose rows may save most, if both are resident."""
+    """The first resident map that dies in a group, and a resident output that takes its place."""
     tensors = options.graph.tensors
     pinned = options.lives.pinned
     for taken in group.timetable.outside():
@@ -111,6 +117,15 @@ def _takes(
             same = (before.shape, before.local_bits) == (after.shape, after.local_bits)
             if same and group.overwrites(made, taken):
                 return (taken.name, made.name) if made.name in resident else None
+    return None
+
+
+def _pair(
+    options: Options, group: MergedGroup, resident: frozenset[str], dying: frozenset[str]
+) -> tuple[str, str] | None:
+    """The resident maps of a group of which one may give its rows to the other."""
     names = [each.name for each in group.timetable.outside()]
+    pinned = options.lives.pinned
     gone = [name for name in names if name in dying & resident and name not in pinned]
-    return pair_of(tensors, gone, [each.name for each in group.outgoing if each.name in resident])
+    made = [each.name for each in group.outgoing if each.name in resident]
+    return pair_of(options.graph.tensors, gone, made)

@@ -12,26 +12,35 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.pipeline import RunOptions, load_network, memory_options, prepare
 from dataflow_sim.schedule.baseline import Baseline
+from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.exact import schedule_exactly
+from dataflow_sim.schedule.cuts import find_cuts
+from dataflow_sim.schedule.exact import schedule_exactly, solve
+from dataflow_sim.schedule.exact_space import ExactSpace
 from dataflow_sim.schedule.fronts import costs_at
+from dataflow_sim.schedule.lives import MapLives
+from dataflow_sim.schedule.options import Options
 from dataflow_sim.schedule.planner import Planner
-from dataflow_sim.schedule.search import budget_curve
+from dataflow_sim.schedule.search import Curve, budget_curve
+from dataflow_sim.schedule.trials import Kinds
+from dataflow_sim.schedule.types import MemoryOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "reports" / "comparisons" / "exact.md"
 NETWORKS = ("mobilenet_v2", "resnet50", "googlenet", "squeezenet1_1", "shufflenet_v2")
 KIB = (32, 64, 128, 256, 512)
 WORK = 60.0
 NUMBER = r" ([\d,]+) \|"
-ROW = re.compile(rf"\| (\w+) \| (\d+) \|{NUMBER * 4} \S+ \| (\w+) \|")
+ROW = re.compile(rf"\| (\w+) \| (\d+) \|{NUMBER * 5} \S+ \| (\w+) \|")
 
 
 class Line(NamedTuple):
     """One line of the table: DRAM bytes of the fast search, by the sum of what is held at once and
-    with addresses; of the schedule taken; and the bound."""
+    with addresses; of the schedule taken; the bound; and that of schedules in which no rows are
+    handed over, where that is not below the fast one."""
 
     network: str
     kib: int
@@ -39,6 +48,7 @@ class Line(NamedTuple):
     fast_bytes: int
     dram_bytes: int
     bound_bytes: int
+    whole_bytes: int
     status: str
 
 
@@ -58,16 +68,35 @@ def lines(name: str) -> Iterator[tuple[Line, float]]:
         schedule, proof = schedule_exactly(graph, here, "merged", WORK, known=curve)
         seconds = perf_counter() - start
         check_schedule(graph, schedule)
-        moved = proof.fast_bytes, proof.dram_bytes, proof.bound_bytes
+        whole = whole_bound_bytes(graph, here, curve)
+        moved = proof.fast_bytes, proof.dram_bytes, proof.bound_bytes, whole
         yield Line(name, kib, least, *moved, proof.status), seconds
+
+
+def whole_bound_bytes(graph: NetworkGraph, memory: MemoryOptions, curve: Curve) -> int:
+    """No schedule in which maps stay whole moves fewer bytes, or none moves fewer than the fast."""
+    anywhere = replace(memory, capacity_bytes=0)
+    lives, baseline = MapLives(graph, cuts=find_cuts(graph)), Baseline(graph, anywhere)
+    options = Options(graph, anywhere, lives, baseline, 1 << 60, True, kinds=Kinds.BANDS)
+    options.trials = replace(options.trials, ceiling_bytes=memory.capacity_bytes)
+    point, fast = curve.point(memory.capacity_bytes), curve.schedule(memory.capacity_bytes)
+    assert point is not None
+    assert fast is not None
+    bits = sum(sum(layer.traffic_bits.values()) for layer in fast.layers)
+    floor = compulsory_bytes(graph) * 8
+    if bits <= floor:
+        return -(-bits // 8)
+    space = ExactSpace(options)
+    found = solve(space, memory.capacity_bytes, (point.plan, bits), floor, WORK)
+    return -(-found.bound_bits // 8)
 
 
 def stated() -> list[Line]:
     found = (ROW.match(line) for line in PAGE.read_text().splitlines())
     table = []
     for m in filter(None, found):
-        least, fast, moved, bound = (int(m[n].replace(",", "")) for n in (3, 4, 5, 6))
-        table.append(Line(m[1], int(m[2]), least, fast, moved, bound, m[7]))
+        least, fast, moved, bound, whole = (int(m[n].replace(",", "")) for n in range(3, 8))
+        table.append(Line(m[1], int(m[2]), least, fast, moved, bound, whole, m[8]))
     return table
 
 
@@ -77,6 +106,7 @@ def test_every_network_is_there_at_every_memory() -> None:
     for line in table:
         assert line.bound_bytes <= line.dram_bytes <= line.fast_bytes
         assert line.bound_bytes <= line.sum_bytes <= 1.001 * line.bound_bytes
+        assert line.bound_bytes <= line.whole_bytes <= line.fast_bytes <= 1.01 * line.whole_bytes
         assert (line.status == "optimal") == (line.dram_bytes == line.bound_bytes)
     proved = [line for line in table if line.status == "optimal"]
     assert f"{len(proved)} of {len(table)} points are proved" in PAGE.read_text()
