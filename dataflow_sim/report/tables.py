@@ -129,7 +129,9 @@ def group_table(result: RunResult) -> Table:
                 kept = "/".join(dict.fromkeys(group.halos.values()))
                 stripe = f"tiles {wide} wide x {high} high, halo {kept}"
             streamed = len(group.streamed_kernels)
-            how = stripe + (f", {streamed:,} kernels streamed" if streamed else "")
+            kernels = "1 kernel" if streamed == 1 else f"{streamed:,} kernels"
+            how = stripe + (f", {kernels} streamed" if streamed else "")
+            how += ", rows handed over" if group.handover is not None else ""
         rows.append(
             (
                 str(number),
