@@ -16,8 +16,7 @@ NETWORKS = ("mobilenet_v1", "mobilenet_v2", "resnet50", "densenet121")
 
 # what the search does not reach yet, and by how much it misses the program
 MISSED = {
-    ("resnet50", 1024): "one run of 31 layers in one stripe is not grown: 1.6 % more",
-    ("densenet121", 128): "layers with resident maps do not split reductions: 5.5 % more",
+    ("densenet121", 128): "layers with resident maps do not split reductions: 1.5 % more",
 }
 
 
