@@ -3,7 +3,8 @@
 In every firing the layer computes its rows, with a kernel that stays in one step each, with one
 that streams in a step for each tile of channels and row, a sweep in one step.  A layer that
 carries a running reduction computes rows of its body, and makes its output row with the last of
-them.
+them.  Of a resident map that hands its rows over each is freed behind the firing that needs it
+last, and each row of the map that takes their places is reserved before the one that makes it.
 """
 
 from __future__ import annotations
