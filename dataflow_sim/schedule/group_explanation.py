@@ -48,9 +48,9 @@ from dataflow_sim.traffic import TrafficKey
 def live_set(layout: GroupLayout) -> Ints:
     """Bytes that live at each moment of a group."""
     change = np.zeros(len(layout.firings) + 1, np.int64)
-    sizes = np.array([life.size_bytes for life in layout.lives], np.int64)
-    np.add.at(change, [life.first for life in layout.lives], sizes)
-    np.subtract.at(change, [life.last + 1 for life in layout.lives], sizes)
+    sizes, first, last = np.array(layout.lives, np.int64).reshape(-1, 3).T
+    np.add.at(change, first, sizes)
+    np.subtract.at(change, last + 1, sizes)
     return np.asarray(np.cumsum(change)[:-1], np.int64)
 
 

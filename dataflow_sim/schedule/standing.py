@@ -218,7 +218,7 @@ def sums(values: Ints) -> Ints:
 def _live_peak(layout: GroupLayout) -> int:
     """The most bytes of a group that live at one time."""
     change = np.zeros(len(layout.firings) + 1, np.int64)
-    sizes, first, last = np.array(layout.lives, np.int64).T
+    sizes, first, last = np.array(layout.lives, np.int64).reshape(-1, 3).T
     np.add.at(change, first, sizes)
     np.add.at(change, last + 1, -sizes)
     return int(np.cumsum(change).max())

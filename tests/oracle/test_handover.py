@@ -11,15 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflow_sim.errors import ProgramError, ScheduleError
+from dataflow_sim.explanation import group_on
 from dataflow_sim.graph.region import Span
+from dataflow_sim.hardware import load_hardware
 from dataflow_sim.program.instructions import Join, Split
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.check import check_schedule
+from dataflow_sim.schedule.frames import schedule_frames
 from dataflow_sim.schedule.handover import distances, saved_bytes
 from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.residents import Sharing, held_bytes, place_residents
-from dataflow_sim.schedule.types import Schedule
+from dataflow_sim.schedule.types import SINGLE, MemoryOptions, Schedule
 from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.replay import replay
 from tests.oracle.test_tiles_in_groups import QUICK
@@ -185,3 +188,31 @@ def test_the_solver_finds_addresses_where_the_search_does(seed: int) -> None:
         int(e) + each.size_bytes for e, each in zip(held_bytes(homes, 5, sharing), own, strict=True)
     )
     assert solver.addresses([*homes, *own], least - 1, 5.0, sharing) is None
+
+
+@pytest.mark.parametrize("name", ["concatenated"])
+def test_a_group_may_have_no_buffer_of_its_own(name: str) -> None:
+    """A pooling whose input gives its rows to its output: told, and asked for several frames."""
+    graph, found = case(name).graph, curve(case(name).graph, "merged")
+    assembler = found.assembler
+    number = 0
+    for point in found.points:
+        for place, decision in enumerate(point.plan):
+            if decision.merged and not assembler.layout(assembler.group_run(decision)).lives:
+                number += 1
+                hardware = load_hardware(
+                    "bare",
+                    {
+                        "local_memory.capacity": f"{point.local_bytes}B",
+                        "precision.weights": "32",
+                        "precision.activations": "32",
+                    },
+                )
+                told = group_on(found, graph, hardware, decision.members[0])
+                assert (told.number, told.own_bytes) == (place, 0)
+                assert told.rows is not None
+                assert told.rows.peak.live_bytes == 0
+                memory = MemoryOptions(point.local_bytes, SINGLE, 32)
+                frames = schedule_frames(graph, memory, "merged", 3)
+                check_schedule(graph, frames.warm)
+    assert number
