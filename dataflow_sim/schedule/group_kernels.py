@@ -34,8 +34,8 @@ Streams = tuple[tuple[int, int], ...]
 class KernelSizes:
     """A layer's weights in a group: bytes kept, bytes of a streamed tile, bits fetched.
 
-    An output channel of the kernel has `channel_bits` in DRAM and `channel_local_bits` in local
-    memory.
+    Each of the kernel's output `channels` has `channel_bits` in DRAM and `channel_local_bits` in
+    local memory.
     """
 
     kernel_bytes: int
@@ -44,6 +44,7 @@ class KernelSizes:
     vector_bytes: int
     vector_bits: int
     can_stream: bool
+    channels: int = 0
     channel_bits: int = 0
     channel_local_bits: int = 0
 
@@ -55,13 +56,14 @@ class KernelSizes:
 def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> KernelSizes:
     """Sizes of a layer's weights."""
     vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
-    bits = bytes_ = tile = channel = local = 0
+    bits = bytes_ = tile = channels = channel = local = 0
     if layer.weight is not None:
         kernel = graph.tensors[layer.weight]
         bits = kernel.elements * kernel.bits
         bytes_ = -(-kernel.elements * kernel.local_bits // 8)
-        channel = kernel.elements // kernel.shape[0] * kernel.bits
-        local = kernel.elements // kernel.shape[0] * kernel.local_bits
+        channels = kernel.shape[0]
+        channel = kernel.elements // channels * kernel.bits
+        local = kernel.elements // channels * kernel.local_bits
         tile = -(-local // 8)
         tile *= 2 if weights_doubled and kernel.shape[0] > 1 else 1
     return KernelSizes(
@@ -71,6 +73,7 @@ def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> Ke
         vector_bytes=sum(-(-v.elements * v.bits // 8) for v in vectors),
         vector_bits=sum(v.elements * v.bits for v in vectors),
         can_stream=streams_by_channel(layer) and tile < bytes_,
+        channels=channels,
         channel_bits=channel,
         channel_local_bits=local,
     )
@@ -112,7 +115,7 @@ def _in_part(kernels: list[KernelSizes], able: list[int], part: int) -> Streams:
         size, channel = kernels[index].kernel_bytes, kernels[index].channel_local_bits
         if size > wanted:
             # two channels stream at the least, so that they may take turns
-            pinned = min((size - wanted) * 8 // channel, size * 8 // channel - 2)
+            pinned = min((size - wanted) * 8 // channel, kernels[index].channels - 2)
             return tuple(sorted([*chosen, (index, pinned)])) if pinned > 0 else ()
         chosen.append((index, 0))
         wanted -= size

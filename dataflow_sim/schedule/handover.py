@@ -38,7 +38,7 @@ import numpy as np
 from dataflow_sim.graph.layer import Tensor
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.map_rows import MapRows
-from dataflow_sim.schedule.merging import Bools, MergedGroup, Way
+from dataflow_sim.schedule.merging import Bools, Way
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import Timetable
 from dataflow_sim.schedule.types import Handover
@@ -60,9 +60,9 @@ def distances(taken: MapRows, made: MapRows, row_bytes: tuple[int, int]) -> Ints
     return np.array(found, np.int64)
 
 
-def savings(group: MergedGroup, taken: MapRows, made: MapRows) -> tuple[Ints, Ints]:
+def savings(graph: NetworkGraph, taken: MapRows, made: MapRows) -> tuple[Ints, Ints]:
     """At each height of a group how far apart two maps must be, and the bytes saved by that."""
-    one, other = group.graph.tensors[taken.name], group.graph.tensors[made.name]
+    one, other = graph.tensors[taken.name], graph.tensors[made.name]
     there, new = row_bytes(one), row_bytes(other)
     if there is None or new is None:
         nothing = np.zeros(len(np.atleast_2d(made.birth)), np.int64)
@@ -99,12 +99,8 @@ def handed_over_again(graph: NetworkGraph, hands: Handover | None, walk: object)
     nothing."""
     if hands is None or not isinstance(walk, Timetable):
         return None
-    taken, made = walk.maps[hands.taken], walk.maps[hands.made]
-    sizes = row_bytes(graph.tensors[hands.taken]), row_bytes(graph.tensors[hands.made])
-    there, new = sizes
-    if there is None or new is None:
-        return None
-    return hands._replace(distance_bytes=int(distances(taken, made, (there, new))[0]))
+    apart, _ = savings(graph, walk.maps[hands.taken], walk.maps[hands.made])
+    return hands._replace(distance_bytes=int(apart[0]))
 
 
 def pair_of(

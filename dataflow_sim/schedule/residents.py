@@ -76,11 +76,10 @@ def place_residents(
     own = np.array(groups, np.int64)[:, None]
     targets = _targets(residents, own, sharing)
     ((_, stacks),) = _stacked(residents, targets - own)
+    target = int(targets[0])
     if stacks is not None:
-        target = int(targets[0])
         addresses = [at if at >= 0 else target + at for at in stacks.addresses]
         return Placed(tuple(addresses), tuple(stacks.bottom), target)
-    target = int(targets[0])
     plain = _from_the_bottom(residents, groups)
     pieces = [Life(size, group, group) for group, size in enumerate(groups)]
     search = _Search([*residents, *pieces], sharing)

@@ -295,7 +295,7 @@ class Trial:
             less = in_place * trials.size_bytes[taken.name]
         note(need - self.shares[..., None] * less[:, None], may, self.noted, plain)
         for pair, mine in self.pairs.items():
-            apart, saved = savings(group, outside[pair[0]], group.outgoing[pair[1]])
+            apart, saved = savings(group.graph, outside[pair[0]], group.outgoing[pair[1]])
             rows = (saved > 0) & ~(in_place & (pair == takes))
             if rows.any():
                 by_row = partial(_handing, heights, running, pair, apart)

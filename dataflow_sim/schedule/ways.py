@@ -77,7 +77,7 @@ def ways(
         else:
             pair = _pair(options, group, resident, dying)
         if pair is not None and not in_place:
-            apart, saved = savings(group, maps[pair[0]], maps[pair[1]])
+            apart, saved = savings(options.graph, maps[pair[0]], maps[pair[1]])
             less = int(saved[0])
             places = ([each.name for each in some] for some in (sources, targets))
             taken, made = (some.index(name) for some, name in zip(places, pair, strict=True))

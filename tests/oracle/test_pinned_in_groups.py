@@ -93,7 +93,8 @@ def test_the_checker_refuses_channels_that_there_are_not(wrong: int) -> None:
 def test_parts_free_what_is_wanted_and_no_channel_more() -> None:
     """Two kernels of 8 channels of 10 and of 6 bytes: eighths of 128 bytes."""
     sizes = [
-        KernelSizes(8 * size, 64 * size, size, 0, 0, True, 8 * size, 8 * size) for size in (10, 6)
+        KernelSizes(8 * size, 64 * size, size, 0, 0, True, 8, 8 * size, 8 * size)
+        for size in (10, 6)
     ]
     found = streamed_sets(sizes, (0, 1))
     parts = [some for some in found if any(pinned for _, pinned in some)]
