@@ -1,8 +1,9 @@
-"""The DRAM before a replay: what the file, the caller and nobody put there."""
+"""What is in DRAM before a replay: what the file and the caller put there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,26 +14,22 @@ from dataflow_sim.graph.network import NetworkGraph
 
 
 def dram_image(
-    graph: NetworkGraph, inputs: Mapping[str, npt.NDArray[np.float32]]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """The DRAM before a replay: inputs and weights in place, everything else NaN.
+    graph: NetworkGraph, inputs: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The DRAM before a replay: inputs and weights, by the tensors that they lie in.
 
     Raises ProgramError when the network does not carry the values of its weights.
     """
-    image: dict[str, npt.NDArray[np.float32]] = {}
+    image: dict[str, npt.NDArray[np.float64]] = {}
     for tensor in graph.tensors.values():
         if tensor.role is WeightRole.VECTOR:
-            numbers = np.arange(tensor.shape[1], dtype=np.float32)[:, None, None]
-            image[tensor.name] = np.broadcast_to(numbers, tensor.shape).copy()
-        else:
-            image[tensor.name] = np.full(tensor.shape, np.nan, np.float32)
+            numbers = np.arange(tensor.shape[1], dtype=np.float64)[:, None, None]
+            image[tensor.name] = np.broadcast_to(numbers, tensor.shape)
     for place in graph.placements:
-        given: npt.NDArray[np.generic] = (
-            inputs[place.array] if place.array in inputs else _constant(graph, place.array)
-        )
+        given = inputs[place.array] if place.array in inputs else _constant(graph, place.array)
         given = given.reshape(place.axes.shape)
         shape = graph.tensors[place.tensor].shape
-        image[place.tensor] = place.axes.to_map(given, shape).astype(np.float32)
+        image[place.tensor] = place.axes.to_map(given, shape).astype(np.float64)
     for layer in graph.layers:
         if layer.weight is None or layer.weight_constant is None:
             continue
@@ -40,7 +37,7 @@ def dram_image(
         plain = value.T if layer.weight_transposed else value
         if layer.window.transposed:
             plain = _turned(layer, value)
-        image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float32)
+        image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float64)
     return image
 
 

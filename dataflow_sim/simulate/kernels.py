@@ -7,6 +7,8 @@ so that a tile that lacks an element it needs is found out rather than padded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,32 +23,45 @@ Array = npt.NDArray[np.float64]
 Rows = tuple[int, int]  # a half-open range along one spatial axis
 
 
-def _taps(
-    window: Window, axis: int, size: int, held: Span, wanted: Rows, tap: int, where: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Places in the tile that a kernel tap meets, and which of them are real elements."""
+class _Taps(NamedTuple):
+    """Of each kernel tap, in the first axis, for each body element: its place in the tile, and
+    whether it meets a real element there."""
+
+    places: npt.NDArray[np.int64]
+    real: npt.NDArray[np.bool_]
+
+
+@lru_cache(maxsize=1 << 14)
+def _taps(window: Window, axis: int, size: int, held: Span, wanted: Rows, where: str) -> _Taps:
+    """The taps of a window along an axis of a map of `size`, of which a tile holds `held`."""
     positions = np.arange(*wanted) * window.stride[axis] - window.pad[axis]
-    elements, between = np.divmod(positions + tap * window.dilation[axis], window.up[axis])
+    taps = np.arange(window.kernel[axis])[:, None] * window.dilation[axis]
+    elements, between = np.divmod(positions + taps, window.up[axis])
     real = (between == 0) & (elements >= 0) & (elements < size)
-    return _places(axis, held, elements, real, where), real
+    return _Taps(_places(axis, held, elements, real, where), real)
 
 
-def _column_taps(
-    layer: Layer, held: Span, wanted: Rows, tap: int, where: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """`_taps` along the columns, which may be the planes of a volume, line behind line."""
-    plane = layer.window.plane
-    if plane is None:
-        return _taps(layer.window, 1, layer.source_shape[3], held, wanted, tap, where)
-    window, (height, width) = plane.window, plane.input_size
+@lru_cache(maxsize=1 << 10)
+def _plane_taps(window: Window, held: Span, wanted: Rows, where: str) -> _Taps:
+    """`_taps` along columns that are the planes of a volume, line behind line."""
+    plane = window.plane
+    assert plane is not None
+    inner, (height, width) = plane.window, plane.input_size
     body = np.divmod(np.arange(*wanted), plane.body_size[1])
-    taps = divmod(tap, window.kernel[1])
+    taps = np.divmod(np.arange(window.kernel[1])[:, None], inner.kernel[1])
     y, x = (
-        body[axis] * window.stride[axis] - window.pad[axis] + taps[axis] * window.dilation[axis]
+        body[axis] * inner.stride[axis] - inner.pad[axis] + taps[axis] * inner.dilation[axis]
         for axis in (0, 1)
     )
     real = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return _places(1, held, y * width + x, real, where), real
+    return _Taps(_places(1, held, y * width + x, real, where), real)
+
+
+def _layer_taps(layer: Layer, axis: int, held: Span, wanted: Rows) -> _Taps:
+    where = f"layer '{layer.name}'"
+    if axis == 1 and layer.window.plane is not None:
+        return _plane_taps(layer.window, held, wanted, where)
+    return _taps(layer.window, axis, layer.source_shape[2 + axis], held, wanted, where)
 
 
 def _places(
@@ -104,10 +119,20 @@ def resample(layer: Layer, tile: Array, held: tuple[Span, Span], body: tuple[Row
 def picked(layer: Layer, axis: int, held: Span, wanted: Rows) -> npt.NDArray[np.int64]:
     """Places in the tile of the elements that a layer without a kernel picks for its body."""
     size = layer.input.shape[2 + axis]
-    places, real = _taps(layer.window, axis, size, held, wanted, 0, f"layer '{layer.name}'")
-    if not real.all():
+    taps = _taps(layer.window, axis, size, held, wanted, f"layer '{layer.name}'")
+    if not taps.real[0].all():
         raise ProgramError(f"layer '{layer.name}' picks elements outside its input")
-    return places
+    return np.asarray(taps.places[0])
+
+
+def _under(tile: Array, rows: _Taps, columns: _Taps, beyond: float) -> Array:
+    """What lies under a window: (batch, channel, row tap, row, column tap, column), `beyond`
+    where that is outside of the map."""
+    if not tile.size:
+        return np.full((*tile.shape[:2], *rows.places.shape, *columns.places.shape), beyond)
+    found = tile[:, :, rows.places[:, :, None, None], columns.places]
+    real = rows.real[:, :, None, None] & columns.real
+    return found if real.all() else np.where(real, found, beyond)
 
 
 def convolve(
@@ -126,20 +151,12 @@ def convolve(
     n, c, _, _ = tile.shape
     outputs = kernel.shape[0]
     shape = tuple(stop - start for start, stop in body)
-    total = np.zeros((n, groups, outputs // groups, *shape))
-    weights = kernel.reshape(groups, outputs // groups, *kernel.shape[1:])
-    where = f"layer '{layer.name}'"
-    for ky in range(layer.window.kernel[0]):
-        rows, real_rows = _taps(layer.window, 0, layer.source_shape[2], held[0], body[0], ky, where)
-        for kx in range(layer.window.kernel[1]):
-            columns, real_columns = _column_taps(layer, held[1], body[1], kx, where)
-            real = real_rows[:, None] & real_columns
-            if not real.any():
-                continue
-            picked = np.where(real, tile[:, :, rows][..., columns], 0.0)
-            picked = picked.reshape(n, groups, c // groups, *shape)
-            total += np.einsum("ngcyx,goc->ngoyx", picked, weights[..., ky, kx])
-    return total.reshape(n, outputs, *shape)
+    rows, columns = (_layer_taps(layer, axis, held[axis], body[axis]) for axis in (0, 1))
+    under = _under(tile, rows, columns, 0.0).transpose(0, 1, 2, 4, 3, 5)
+    terms = c // groups * rows.places.shape[0] * columns.places.shape[0]
+    under = under.reshape(n, groups, terms, shape[0] * shape[1])
+    weights = kernel.reshape(groups, outputs // groups, terms)
+    return np.asarray(np.matmul(weights, under).reshape(n, outputs, *shape))
 
 
 def pool_rows(pooling: Pooling, axis: int, size: int, wanted: Rows) -> Rows:
@@ -150,20 +167,36 @@ def pool_rows(pooling: Pooling, axis: int, size: int, wanted: Rows) -> Rows:
     return max(0, first), min(size, last)
 
 
-def _elements(
-    pooling: Pooling, place: tuple[int, int], size: tuple[int, int]
-) -> tuple[list[int], list[int], int]:
-    """Rows and columns inside the map that a pooled element is made of, and the divisor of its
-    average."""
-    window, picks, counts = pooling.window, [], 1
+def _pooled_under(
+    pooling: Pooling,
+    body: Array,
+    origin: tuple[int, int],
+    size: tuple[int, int],
+    wanted: tuple[Rows, Rows],
+) -> Array:
+    """What pooling windows meet in a tile; outside of the map 0, or less than all."""
+    window = pooling.window
+    held = [Span(o, o + e) for o, e in zip(origin, body.shape[2:], strict=True)]
+    rows, columns = (
+        _taps(window, axis, size[axis], held[axis], wanted[axis], "pooling") for axis in (0, 1)
+    )
+    return _under(body, rows, columns, -np.inf if pooling.op == "max" else 0.0)
+
+
+def _divisors(
+    pooling: Pooling, size: tuple[int, int], wanted: tuple[Rows, Rows]
+) -> npt.NDArray[np.int64]:
+    """What averages are divided by: (rows, columns)."""
+    window, counts = pooling.window, []
     for axis in (0, 1):
-        start = place[axis] * window.stride[axis] - window.pad[axis]
-        at = [start + tap * window.dilation[axis] for tap in range(window.kernel[axis])]
-        picks.append([p for p in at if 0 <= p < size[axis]])
-        limit = size[axis] + pooling.pad_end[axis]
-        counts *= sum(-window.pad[axis] <= p < limit for p in at)
-    rows, columns = picks
-    return rows, columns, counts if pooling.count_padding else len(rows) * len(columns)
+        starts = np.arange(*wanted[axis]) * window.stride[axis] - window.pad[axis]
+        at = starts + np.arange(window.kernel[axis])[:, None] * window.dilation[axis]
+        if pooling.count_padding:
+            counted = (at >= -window.pad[axis]) & (at < size[axis] + pooling.pad_end[axis])
+        else:
+            counted = (at >= 0) & (at < size[axis])
+        counts.append(counted.sum(axis=0))
+    return np.asarray(counts[0][:, None] * counts[1])
 
 
 def pool_some_rows(
@@ -175,25 +208,23 @@ def pool_some_rows(
 ) -> Array:
     """What some rows of the body add to each column of the only row that is pooled from all:
     sums of what is averaged, or maxima."""
-    result = np.empty((*body.shape[:2], 1, wanted[1] - wanted[0]))
-    for x in range(*wanted):
-        rows, columns, _ = _elements(pooling, (0, x), size)
-        here = set(range(origin[0], origin[0] + body.shape[2]))
-        columns = [column - origin[1] for column in columns]
-        if not here <= set(rows) or min(columns) < 0 or max(columns) >= body.shape[3]:
-            raise ProgramError(f"pooling (0, {x}) needs elements that the tile lacks")
-        taken = body[..., columns]
-        reduced = taken.max(axis=(2, 3)) if pooling.op == "max" else taken.sum(axis=(2, 3))
-        result[:, :, 0, x - wanted[0]] = reduced
-    return result
+    every = pool_rows(pooling, 0, size[0], (0, 1))
+    if origin[0] < every[0] or origin[0] + body.shape[2] > every[1]:
+        raise ProgramError(f"pooling takes rows {every[0]} to {every[1]}, not all that it is given")
+    window, axis = pooling.window, 1
+    held = Span(origin[1], origin[1] + body.shape[3])
+    columns = _taps(window, axis, size[1], held, wanted, "pooling")
+    rows = body.shape[2]
+    each = _Taps(np.arange(rows)[:, None], np.ones((rows, 1), bool))
+    under = _under(body, each, columns, -np.inf if pooling.op == "max" else 0.0)
+    return np.asarray(under.max(axis=(2, 4)) if pooling.op == "max" else under.sum(axis=(2, 4)))
 
 
 def pooled_from(pooling: Pooling, running: Array, size: tuple[int, int], wanted: Rows) -> Array:
     """The only pooled row, given its sums or maxima over all rows of the body."""
     if pooling.op == "max":
         return running
-    divisors = [_elements(pooling, (0, x), size)[2] for x in range(*wanted)]
-    return np.asarray(running / np.array(divisors))
+    return np.asarray(running / _divisors(pooling, size, ((0, 1), wanted)))
 
 
 def pool(
@@ -204,21 +235,10 @@ def pool(
     wanted: tuple[Rows, Rows],
 ) -> Array:
     """Pool a tile of the body whose first element is at `origin` of a map of `size`."""
-    n, c, height, width = body.shape
-    result = np.empty((n, c, wanted[0][1] - wanted[0][0], wanted[1][1] - wanted[1][0]))
-    for y in range(*wanted[0]):
-        for x in range(*wanted[1]):
-            rows, columns, divisor = _elements(pooling, (y, x), size)
-            rows, columns = [r - origin[0] for r in rows], [c - origin[1] for c in columns]
-            if min(rows) < 0 or min(columns) < 0 or max(rows) >= height or max(columns) >= width:
-                raise ProgramError(f"pooling ({y}, {x}) needs elements that the tile lacks")
-            taken = body[:, :, rows][..., columns]
-            at_result = (slice(None), slice(None), y - wanted[0][0], x - wanted[1][0])
-            if pooling.op == "max":
-                result[at_result] = taken.max(axis=(2, 3))
-            else:
-                result[at_result] = taken.sum(axis=(2, 3)) / divisor
-    return result
+    under = _pooled_under(pooling, body, origin, size, wanted)
+    if pooling.op == "max":
+        return np.asarray(under.max(axis=(2, 4)))
+    return np.asarray(under.sum(axis=(2, 4)) / _divisors(pooling, size, wanted))
 
 
 def pool_on_the_way_in(

@@ -149,7 +149,13 @@ _BINARY: Mapping[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def _apply(step: PointStep, args: Sequence[Array | None]) -> Array:
+def is_unary(op: str) -> bool:
+    """Whether an operator is a function of one operand."""
+    return op in _UNARY
+
+
+def apply_step(step: PointStep, args: Sequence[Array | None]) -> Array:
+    """The result of one operation.  Raises ProgramError for an operator that is not known."""
     if step.op == "Clip":
         return _clip(step, args)
     given = [a for a in args if a is not None]
@@ -192,5 +198,5 @@ def pointwise(
         return None
 
     for step in program.steps:
-        results.append(_apply(step, [fetch(arg) for arg in step.args]))
+        results.append(apply_step(step, [fetch(arg) for arg in step.args]))
     return results[-1] if results else value

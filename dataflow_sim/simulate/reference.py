@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
+from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference import ReferenceEvaluator
 
 FloatArrays = dict[str, npt.NDArray[np.float32]]
@@ -54,6 +55,46 @@ def random_inputs(shapes: Mapping[str, tuple[int, ...]], seed: int) -> FloatArra
         name: generator.integers(-3, 4, shape).astype(np.float32)
         for name, shape in sorted(shapes.items())
     }
+
+
+def drawn_inputs(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Inputs of the given shapes: normal numbers, rows of the table that an input indexes, else 1.
+
+    An input that the model does not name, as one of a part of it, is real.
+    """
+    kinds = {
+        value.name: tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        for value in model.graph.input
+    }
+    rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    tables = {
+        node.input[1]: rows[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "Gather" and node.input[0] in rows
+    }
+    found: dict[str, npt.NDArray[np.generic]] = {}
+    for place, (name, shape) in enumerate(sorted(shapes.items())):
+        generator = np.random.default_rng([seed, place])
+        kind = kinds.get(name, np.dtype(np.float32))
+        if np.issubdtype(kind, np.floating):
+            found[name] = generator.standard_normal(shape).astype(kind)
+        elif name in tables:
+            found[name] = generator.integers(0, tables[name], shape).astype(kind)
+        else:
+            found[name] = np.ones(shape, kind)
+    return found
+
+
+def evaluate_model(
+    model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[np.generic]]
+) -> tuple[str, dict[str, npt.NDArray[np.generic]]]:
+    """Who evaluated the network, and its outputs by name."""
+    results = ReferenceEvaluator(model).run(None, dict(inputs))
+    names = [value.name for value in model.graph.output]
+    found = {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+    return "ONNX's reference evaluator", found
 
 
 def evaluate_reference(model: onnx.ModelProto, inputs: FloatArrays) -> FloatArrays:

@@ -1,30 +1,34 @@
 """The replay: a program executed with numpy on real tensors, in exactly S bytes.
 
-The memory on chip is one of bytes (`on_chip`), and a buffer a window on them at the address that
-the program gave it.  Loads and stores copy between it and a DRAM of named tensors, and steps
-compute from it alone.  Beside every buffer stands a shadow that remembers which element of which
-tensor each place holds: reading or storing anything else than the instruction says is an error,
-even where stale bytes happen to be equal.  A step that lacks a row or column it needs says which.
+    DRAM: named tensors  ──Load──►  bytes on chip  ──Compute──►  bytes on chip  ──Store──►  DRAM
+    which elements are   ◄─Store──  who owns each, which element lies where     ◄──Load───
 
-Numbers are float32, so the program must have been made for 32-bit weights, maps and
-accumulators.  Per-channel constants travel as their channel number: what a step finds in
-local memory tells it which channels' constants to apply.
+The memory on chip is one of bytes (`on_chip`), and a buffer a window on them at the address that
+the program gave it.  Loads and stores copy bit patterns between it and a DRAM of named tensors
+(`dram`), and steps compute from it alone, with real numbers or with integers of the program's own
+widths (`arithmetic`).  Beside every buffer stands a shadow that remembers which element of which
+tensor each place holds: to read or store anything else than the instruction says is an error,
+even where stale bytes happen to be equal.  So is to reserve bytes that are taken, to leave a buffer
+or the memory, to load what was never stored, to read what was never written, and to end with
+an output missing.  A step that lacks a row or column it needs says which.
+
+Per-channel constants travel as their channel number: what a step finds in local memory tells it
+which channels' constants to apply.
 
 Shares with the lowering nothing but the instructions' types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
+from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.instructions import (
     Alloc,
     Compute,
@@ -34,72 +38,87 @@ from dataflow_sim.program.instructions import (
     Load,
     Memory,
     Program,
-    Slice,
     Split,
     Standing,
     Store,
 )
+from dataflow_sim.simulate.arithmetic import Arithmetic, Reals
+from dataflow_sim.simulate.codec import Array
+from dataflow_sim.simulate.dram import Dram
+from dataflow_sim.simulate.identities import Ids
 from dataflow_sim.simulate.image import dram_image
-from dataflow_sim.simulate.kernels import (
-    Rows,
-    convolve,
-    picked,
-    pixelwise,
-    pool,
-    pool_on_the_way_in,
-    pool_rows,
-    pool_some_rows,
-    pooled_from,
-    resample,
-)
-from dataflow_sim.simulate.on_chip import NOTHING, Ids, OnChip
-from dataflow_sim.simulate.pointwise import pointwise
+from dataflow_sim.simulate.integers import Integers
+from dataflow_sim.simulate.machine import Machine
+from dataflow_sim.simulate.steps import Steps
 
-Array = npt.NDArray[np.float64]
+# may a replay go on, having done so many of so many instructions?
+GoOn = Callable[[int, int], bool]
+_ASK_EVERY = 256
+
+
+def _always(done: int, total: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay leaves: the DRAM's tensors by name, and the DRAM bytes that moved.
+    """What a replay leaves: the DRAM, and the memory on chip for the frame behind.
 
-    `local` is the local memory as the program leaves it, `shadows` which elements lie in the
-    buffers that stay there.
+    `executed` instructions of the program were done: all of them, unless it was stopped.  `local`
+    is the local memory as the program leaves it, `shadows` which elements lie in the buffers
+    that stay there.
     """
 
-    tensors: Mapping[str, npt.NDArray[np.float32]]
-    dram_bytes: int
+    dram: Dram
+    executed: int
     local: bytes
     shadows: Mapping[Standing, Ids]
 
+    @property
+    def tensors(self) -> Mapping[str, Array]:
+        """The numbers in DRAM by tensor, NaN where nothing was stored."""
+        return _Numbers(self.dram)
 
-def _sums_of(layer: int) -> str:
-    """The name under which a layer's partial sums have identities."""
-    return f"sums of layer {layer}"
+    @property
+    def dram_bytes(self) -> int:
+        """DRAM bytes that moved, rounded up once for each tensor and direction."""
+        return sum(-(-bits // 8) for bits in self.dram.moved_bits.values())
 
 
-@dataclass(slots=True)
-class _Machine:
-    program: Program
-    constants: Mapping[str, npt.NDArray[np.generic]]
-    dram: dict[str, npt.NDArray[np.float32]]
-    chip: OnChip = field(init=False)
-    spilled: dict[str, Ids] = field(default_factory=dict)
-    first_id: dict[str, int] = field(default_factory=dict)
-    moved_bytes: int = 0
+class _Numbers(Mapping[str, Array]):
+    """The DRAM's numbers, decoded when they are asked for."""
 
-    def __post_init__(self) -> None:
-        capacities = (self.program.capacity_bytes, self.program.accumulator_capacity_bytes)
-        self.chip = OnChip(*capacities)
-        start = 0
-        for name, tensor in self.program.tensors.items():
-            self.first_id[name] = start
-            start += tensor.elements
-            if tensor.kind is TensorKind.PARTIAL_SUM:
-                self.spilled[name] = np.full(tensor.shape, NOTHING, np.int64)
-        for index, layer in enumerate(self.program.layers):
-            self.first_id[_sums_of(index)] = start
-            n, c, h, w = layer.body_shape
-            start += n * c * h * max(w, layer.output_shape[3])
+    def __init__(self, dram: Dram) -> None:
+        self.dram = dram
+
+    def __getitem__(self, name: str) -> Array:
+        return self.dram.values(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.dram.contents)
+
+    def __len__(self) -> int:
+        return len(self.dram.contents)
+
+
+class _Run:
+    """One execution of a program."""
+
+    def __init__(
+        self, program: Program, arithmetic: Arithmetic, image: Mapping[str, Array]
+    ) -> None:
+        self.program = program
+        self.dram = Dram(
+            program.tensors, {name: arithmetic.codec(name) for name in program.tensors}
+        )
+        for name in program.tensors:
+            if name in image:
+                self.dram.bring(name, image[name])
+            else:
+                self.dram.expect(name)
+        self.machine = Machine(program, arithmetic, self.dram)
+        self.chip = self.machine.chip
+        self.steps = Steps(self.machine)
 
     def resume(self, before: Replayed) -> None:
         """Begin with the local memory that another program left."""
@@ -111,40 +130,40 @@ class _Machine:
                 raise ProgramError(f"'{standing.tensor}' is to stand where nothing was left")
             self.chip.stand(standing.alloc, before.shadows[standing])
 
-    def run(self) -> Replayed:
+    def go(self, go_on: GoOn) -> Replayed:
+        total = len(self.program.instructions)
         for number, instruction in enumerate(self.program.instructions):
+            if number % _ASK_EVERY == 0 and not go_on(number, total):
+                return Replayed(self.dram, number, b"", {})
             try:
                 self._execute(instruction)
             except (ProgramError, IndexError, ValueError) as error:
                 kind = type(instruction).__name__
                 raise ProgramError(f"instruction {number} ({kind}): {error}") from error
+        self._check_end()
         shadows = {s: self.chip.shadows[s.alloc.buffer] for s in self.program.leaves}
-        local = bytes(self.chip.memory[Memory.LOCAL])
-        return Replayed(self.dram, self.moved_bytes, local, shadows)
+        return Replayed(self.dram, total, bytes(self.chip.memory[Memory.LOCAL]), shadows)
+
+    def _check_end(self) -> None:
+        """Raise ProgramError unless all outputs are there, and no buffer but what is to stay."""
+        for name, tensor in self.program.tensors.items():
+            missing = self.dram.missing(name) if tensor.kind is TensorKind.OUTPUT else 0
+            if missing:
+                raise ProgramError(
+                    f"at the end {missing} of {tensor.elements} elements of '{name}' are missing"
+                )
+        staying = {standing.alloc for standing in self.program.leaves}
+        if set(self.chip.there.values()) != staying:
+            odd = min(self.chip.there.keys() ^ {alloc.buffer for alloc in staying}, default=-1)
+            raise ProgramError(f"at the end buffer {odd} is there or not against the program")
 
     def _execute(self, instruction: Instruction) -> None:
         if isinstance(instruction, Load):
-            source = self.dram[instruction.tensor][instruction.box.slices]
-            part = Slice(instruction.buffer, instruction.origin, instruction.box)
-            self.chip.values(part)[...] = source
-            spilled = self.spilled.get(instruction.tensor)
-            ids = self._ids(instruction.tensor, instruction.box)
-            if spilled is not None:
-                ids = spilled[instruction.box.slices]
-            self.chip.shadow(part)[...] = ids
-            self.moved_bytes += source.nbytes
+            self.machine.load(instruction)
         elif isinstance(instruction, Store):
-            target = self.dram[instruction.tensor][instruction.box.slices]
-            part = Slice(instruction.buffer, instruction.origin, instruction.box)
-            spilled = self.spilled.get(instruction.tensor)
-            if spilled is not None:
-                spilled[instruction.box.slices] = self.chip.shadow(part)
-            else:
-                self._expect(part, self._ids(instruction.tensor, instruction.box))
-            target[...] = self.chip.values(part)
-            self.moved_bytes += target.nbytes
+            self.machine.store(instruction)
         elif isinstance(instruction, Compute):
-            self._compute(instruction)
+            self.steps.compute(instruction)
         elif isinstance(instruction, Alloc):
             self.chip.alloc(instruction)
         elif isinstance(instruction, Free):
@@ -157,210 +176,39 @@ class _Machine:
             layer = self.program.layers[instruction.layer]
             raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
 
-    def _ids(self, tensor: str, box: Box, shape: Shape4 | None = None) -> Ids:
-        """The identities of a tensor's elements: a number for each element of the program."""
-        _, c, h, w = shape or self.program.tensors[tensor].shape
-        strides = (c * h * w, h * w, w, 1)
-        places = np.ix_(*(np.arange(*span) for span in box))
-        ids = sum(place * stride for place, stride in zip(places, strides, strict=True))
-        return np.asarray(self.first_id[tensor] + ids, np.int64)
 
-    def _view_ids(self, view: View, box: Box) -> Ids:
-        """The identities of the elements of a view, segment by segment."""
-        parts, position = [], 0
-        for segment in view.segments:
-            low = max(box.channel.start - position, 0)
-            high = min(box.channel.stop - position, segment.channels)
-            if low < high:
-                first = segment.channel_start
-                channels = Span(first + low, first + high)
-                parts.append(self._ids(segment.tensor, box._replace(channel=channels)))
-            position += segment.channels
-        return np.concatenate(parts, axis=1)
-
-    def _expect(self, part: Slice, ids: Ids) -> None:
-        """Raise ProgramError unless the slice holds exactly these elements."""
-        wrong = self.chip.shadow(part) != ids
-        if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise ProgramError(
-                f"buffer {part.buffer} does not hold element {place} of {part.box}; "
-                f"{int(wrong.sum())} of {wrong.size} are missing or stale"
-            )
-
-    def _read(self, part: Slice, ids: Ids) -> Array:
-        self._expect(part, ids)
-        return self.chip.values(part).astype(np.float64, order="C")
-
-    def _gather(self, parts: tuple[Slice, ...], view: View) -> tuple[Array, Box]:
-        """Read a box of a view from its parts.  Raises ProgramError unless they tile it."""
-        if len(parts) == 1:
-            return self._read(parts[0], self._view_ids(view, parts[0].box)), parts[0].box
-        spans = zip(*(part.box for part in parts), strict=True)
-        box = Box(
-            *(Span(min(s.start for s in a), max(s.stop for s in a), a[0].step) for a in spans)
-        )
-        if sum(part.box.elements for part in parts) != box.elements:
-            raise ProgramError(f"{len(parts)} parts do not make up {box}")
-        tile = np.zeros(box.shape)
-        covered = np.zeros(box.shape, bool)
-        for part in parts:
-            first = [
-                (inner.start - outer.start) // outer.step
-                for inner, outer in zip(part.box, box, strict=True)
-            ]
-            place = tuple(slice(f, f + e) for f, e in zip(first, part.box.shape, strict=True))
-            tile[place] = self._read(part, self._view_ids(view, part.box))
-            covered[place] = True
-        if not covered.all():
-            raise ProgramError(f"{len(parts)} parts do not cover {box}")
-        return tile, box
-
-    def _write(self, part: Slice, value: Array, ids: Ids) -> None:
-        self.chip.values(part)[...] = value
-        self.chip.shadow(part)[...] = ids
-
-    def _channels(
-        self, vectors: Slice | None, tensor: str | None, start: int, stop: int
-    ) -> npt.NDArray[np.int64]:
-        """The channels whose constants a step applies: those found in local memory."""
-        if vectors is None or tensor is None:
-            return np.arange(start, stop)
-        found = self._read(vectors, self._ids(tensor, vectors.box))
-        return found[0, :, 0, 0].astype(np.int64)
-
-    def _compute(self, step: Compute) -> None:
-        layer = self.program.layers[step.layer]
-        result = step.made
-        wanted = ((result.row.start, result.row.stop), (result.column.start, result.column.stop))
-        body = wanted
-        if layer.pool is not None:
-            body = (
-                pool_rows(layer.pool, 0, layer.body_shape[2], wanted[0]),
-                pool_rows(layer.pool, 1, layer.body_shape[3], wanted[1]),
-            )
-        if step.body_rows is not None:
-            rows = (step.body_rows.start, step.body_rows.stop)
-            self._run_on(layer, step, self._reduce(layer, step, (rows, body[1])), body[1][0])
-            return
-        value = self._reduce(layer, step, body)
-        if step.sums is not None:
-            ids = self._ids(_sums_of(step.layer), step.sums.box, layer.body_shape)
-            if not step.first:
-                value = value + self._read(step.sums, ids)
-            if not step.last:
-                self._write(step.sums, value, ids)
-                return
-        value = self._finish(layer, step, value)
-        if layer.pool is not None:
-            size = (layer.body_shape[2], layer.body_shape[3])
-            value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
-        value = np.broadcast_to(value, result.shape)  # of no input a single zero
-        ids = self._ids(layer.output, result)
-        for part in (step.result, *step.more):
-            spans = zip(part.box, result, strict=True)
-            place = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in spans)
-            self._write(part, value[place], ids[place])
-
-    def _run_on(self, layer: Layer, step: Compute, value: Array, column: int) -> None:
-        """Pool finished rows of the body, which begin at `column`, into running results.
-
-        These go by the last row that they hold, so that none is left out or taken twice.
-        """
-        rows, sums, pooling = step.body_rows, step.sums, layer.pool
-        if rows is None or sums is None or pooling is None:
-            raise ProgramError(f"layer '{layer.name}' carries nothing that it pools")
-        n, c, height, _ = layer.body_shape
-        if step.first != (rows.start == 0) or step.last != (rows.stop == height):
-            raise ProgramError(f"{rows} of {height} rows begin or end a running reduction")
-        shape = (n, c, height, layer.output_shape[3])
-        size, wanted = layer.body_shape[2:], (sums.box.column.start, sums.box.column.stop)
-        value = self._finish(layer, step, value)
-        value = pool_some_rows(pooling, value, (rows.start, column), size, wanted)
-        if not step.first:
-            before = sums.box._replace(row=Span(rows.start - 1, rows.start))
-            carried = self._read(sums, self._ids(_sums_of(step.layer), before, shape))
-            value = np.maximum(value, carried) if pooling.op == "max" else value + carried
-        if step.last:
-            value = pooled_from(pooling, value, size, wanted)
-            self._write(step.result, value, self._ids(layer.output, step.result.box))
-            return
-        after = sums.box._replace(row=Span(rows.stop - 1, rows.stop))
-        self._write(sums, value, self._ids(_sums_of(step.layer), after, shape))
-
-    def _reduce(self, layer: Layer, step: Compute, body: tuple[Rows, Rows]) -> Array:
-        """What a step adds to its sums: nothing, if it has no input and only finishes them."""
-        if not step.input:
-            return np.zeros(())
-        tile, source = self._gather(step.input, layer.input)
-        channels = self._channels(
-            step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop
-        )
-        held = (source.row, source.column)
-        if layer.input_pool is not None:
-            tile, held = pool_on_the_way_in(layer, tile, held, body)
-        tile = pointwise(layer.pre, tile, self.constants, channels)
-        return self._body(layer, step, tile, held, body)
-
-    def _body(
-        self,
-        layer: Layer,
-        step: Compute,
-        tile: Array,
-        held: tuple[Span, Span],
-        body: tuple[Rows, Rows],
-    ) -> Array:
-        if layer.kind is LayerKind.PIXELWISE:
-            return pixelwise(layer, tile)
-        if not step.kernel and "mode" in dict(layer.attributes):
-            return resample(layer, tile, held, body)
-        if not step.kernel:
-            rows = picked(layer, 0, held[0], body[0])
-            return tile[:, :, rows][..., picked(layer, 1, held[1], body[1])]
-        assert layer.weight is not None
-        parts = [self._read(part, self._ids(layer.weight, part.box)) for part in step.kernel]
-        kernel = np.concatenate(parts)
-        groups = max(1, step.made.channel.length // layer.output_channels_per_group)
-        return convolve(layer, tile, held, kernel, body, groups)
-
-    def _finish(self, layer: Layer, step: Compute, value: Array) -> Array:
-        """Bias, then everything that is folded behind the body."""
-        box = step.made.channel
-        channels = self._channels(step.output_vectors, layer.output_vectors, box.start, box.stop)
-        attributes = dict(layer.attributes)
-        alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-        if layer.kind is LayerKind.CONVOLUTION:
-            assert isinstance(alpha, int | float)
-            assert isinstance(beta, int | float)
-            value = value * alpha
-            if layer.bias_constant is not None:
-                bias = np.asarray(self.constants[layer.bias_constant], np.float64).ravel()
-                value = value + beta * (bias if bias.size == 1 else bias[channels][:, None, None])
-        operands = [
-            self._gather(parts, view)[0]
-            for parts, view in zip(step.operands, layer.operands, strict=True)
-        ]
-        return pointwise(layer.post, value, self.constants, channels, operands)
+def _execute(run: _Run, before: Replayed | None, go_on: GoOn) -> Replayed:
+    if before is not None:
+        run.resume(before)
+    return run.go(go_on)
 
 
 def replay(
     program: Program,
     graph: NetworkGraph,
-    inputs: Mapping[str, npt.NDArray[np.float32]],
+    inputs: Mapping[str, npt.NDArray[Any]],
     before: Replayed | None = None,
+    go_on: GoOn = _always,
 ) -> Replayed:
-    """Execute a program of the graph on the given inputs.
+    """Execute a program of the graph on the given inputs, in single precision.
 
-    Where something stands in local memory at its beginning, `before` is what the program
-    before it left, of the same graph.  Raises ProgramError naming the instruction that reads or
-    writes what it must not.
+    The program must have been made for 32-bit weights, maps and accumulators.  Where something
+    stands in local memory at its beginning, `before` is what the program before it left, of
+    the same graph.  `go_on` is asked now and then whether to go on.  Raises ProgramError naming
+    the instruction that reads or writes what it must not.
     """
     values = {name: c.value for name, c in graph.constants.items() if c.value is not None}
-    dram = dram_image(graph, inputs)
-    for tensor in program.tensors.values():
-        if tensor.kind is TensorKind.PARTIAL_SUM:
-            dram[tensor.name] = np.full(tensor.shape, np.nan, np.float32)
-    machine = _Machine(program, values, dram)
-    if before is not None:
-        machine.resume(before)
-    return machine.run()
+    return _execute(_Run(program, Reals(values), dram_image(graph, inputs)), before, go_on)
+
+
+def replay_integers(
+    program: Program,
+    integers: Integers,
+    before: Replayed | None = None,
+    go_on: GoOn = _always,
+) -> Replayed:
+    """Execute a program as it is reported, with its own widths, on integers drawn from a seed.
+
+    All else is as for `replay`.
+    """
+    return _execute(_Run(program, integers, integers.image()), before, go_on)
