@@ -41,6 +41,7 @@ from dataflow_sim.results import (
     LayerResult,
     RunResult,
 )
+from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
@@ -93,12 +94,20 @@ class RunOptions:
     exact_seconds: float | None = None
 
 
-def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
-    """Read an ONNX file, or build a network by name.  Raises NetworkError."""
+def named_file(name_or_path: str) -> Path | None:
+    """The path of a network's file, None of a built-in name.  Raises InputError for neither."""
     path = Path(name_or_path)
     if not 0 < len(name_or_path.strip()) <= _LONGEST_NAME:
         raise InputError(f"'{name_or_path[:60]}' is no network; give an .onnx file or a name")
     if is_built_in(name_or_path) or not (path.suffix or len(path.parts) > 1 or path.exists()):
+        return None
+    return path
+
+
+def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
+    """Read an ONNX file, or build a network by name.  Raises NetworkError."""
+    path = named_file(name_or_path)
+    if path is None:
         return graph_from_model(build_network(name_or_path), name_or_path, request)
     return read_network(path, request)
 
@@ -263,6 +272,26 @@ def _bound_bytes(graph: NetworkGraph, policy: str, layers: tuple[LayerResult, ..
     return compulsory_bytes(graph)
 
 
+def choose(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions,
+    progress: Callable[[int, int], None],
+) -> tuple[FrameSchedules, ExactResult | None]:
+    """The schedules of a prepared network's frames, and what an exact search proved of them.
+
+    Raises InputError and DoesNotFitError.
+    """
+    memory = memory_options(hardware)
+    choice = (options.policy, options.frames, options.objective)
+    demand = _demand(graph, memory, options)
+    if options.exact_seconds is None:
+        return chosen_schedules(graph, hardware, memory, *choice, progress, demand), None
+    if demand is not None:
+        raise InputError("--exact proves free schedules; leave --force-group out")
+    return exactly_chosen(graph, memory, *choice, options.exact_seconds, progress)
+
+
 def run(
     graph: NetworkGraph,
     hardware: Hardware,
@@ -277,17 +306,7 @@ def run(
     options = options or RunOptions()
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
-    scheduling = partial(progress, "scheduling")
-    choice = (options.policy, options.frames, options.objective)
-    demand = _demand(graph, memory, options)
-    exact = None
-    if options.exact_seconds is None:
-        found = chosen_schedules(graph, hardware, memory, *choice, scheduling, demand)
-    else:
-        if demand is not None:
-            raise InputError("--exact proves free schedules; leave --force-group out")
-        work = options.exact_seconds
-        found, exact = exactly_chosen(graph, memory, *choice, work, scheduling)
+    found, exact = choose(graph, hardware, options, partial(progress, "scheduling"))
     cold = _frame(graph, hardware, found.cold, progress)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers

@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "run",
     "curve": "curve",
     "explain": "explain",
+    "replay": "replay",
     "inspect": "inspect",
     "networks": "networks",
     "operators": "operators",

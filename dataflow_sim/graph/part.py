@@ -20,6 +20,7 @@ Ignored: maps that could stay in local memory across the border of the part.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -32,8 +33,9 @@ from dataflow_sim.graph.network import NetworkGraph, Placement, Result
 
 
 def part_of(graph: NetworkGraph, text: str) -> NetworkGraph:
-    """The layers `FIRST:LAST` of a network, by name or number from 1; a side left out is the end's.
+    """The layers `FIRST:LAST`, or `FIRST..LAST`, of a network, by name or number from 1.
 
+    A side left out is the network's end.
     Raises InputError where the text names no layers, or the last before the first.
     """
     first, last = ends_of(graph, text, "--layers")
@@ -64,18 +66,18 @@ def part_of(graph: NetworkGraph, text: str) -> NetworkGraph:
 def ends_of(graph: NetworkGraph, text: str, flag: str) -> tuple[int, int]:
     """The places of the first and the last layer that a text names.  Raises InputError."""
     names = {layer.name for layer in graph.layers}
-    cuts = [place for place, character in enumerate(text) if character == ":"]
+    cuts = [(cut.start(), cut.end()) for cut in re.finditer(r":|\.\.", text)]
     if not cuts:
         raise InputError(
             f"{flag} {text[:60] or repr(text)}: write FIRST:LAST, names or numbers from 1; one "
             f"layer is {text[:60] or 'NAME'}:{text[:60] or 'NAME'}"
         )
     # a name may have a colon itself
-    known = [c for c in cuts if {text[:c], text[c + 1 :]} <= {*names, ""}]
-    cut = (known or cuts)[0]
+    known = [c for c in cuts if {text[: c[0]], text[c[1] :]} <= {*names, ""}]
+    end, begin = (known or cuts)[0]
     try:
-        first = find_layer(graph, text[:cut]) if text[:cut] else 0
-        last = find_layer(graph, text[cut + 1 :]) if text[cut + 1 :] else len(graph.layers) - 1
+        first = find_layer(graph, text[:end]) if text[:end] else 0
+        last = find_layer(graph, text[begin:]) if text[begin:] else len(graph.layers) - 1
     except InputError as error:
         raise InputError(f"{flag} {text[:60]}: {error}") from None
     if last < first:

@@ -23,7 +23,14 @@ from dataflow_sim.ingest.preparing import prepared
 from dataflow_sim.ingest.request import ReadRequest
 from dataflow_sim.ingest.shapes.reader import resolve
 
-__all__ = ["ReadRequest", "catalogue", "graph_from_model", "read_network"]
+__all__ = [
+    "ReadRequest",
+    "catalogue",
+    "graph_from_model",
+    "load_model",
+    "read_network",
+    "ready_model",
+]
 
 # a file may contradict itself in more ways than rules can foresee
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
@@ -57,6 +64,18 @@ def _rewritten(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[PassRep
         raise NetworkError(
             f"{network.name}: a node is malformed: {type(error).__name__}: {error}"
         ) from error
+
+
+def ready_model(
+    model: onnx.ModelProto, name: str, request: ReadRequest
+) -> tuple[onnx.ModelProto, ReadRequest, tuple[str, ...]]:
+    """A model as it was asked for, what is left to ask of the reader, and what is to be told.
+
+    Others may change the constants of what comes back, and execute it.
+    """
+    ready = prepared(model, name, request)
+    left = ReadRequest(dims=ready.dims, strict=request.strict)
+    return ready.model, left, ready.statements
 
 
 def graph_from_model(

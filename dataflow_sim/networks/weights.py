@@ -15,7 +15,8 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
+from onnx.helper import tensor_dtype_to_np_dtype
 
 # (operator, place among its inputs) -> (centre, spread) of what is no kernel
 _NEAR_ONE = (1.0, 0.1)
@@ -41,12 +42,46 @@ def is_left_out(tensor: TensorProto) -> bool:
     return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
-def random_weights(model: onnx.ModelProto, seed: int) -> Iterator[tuple[TensorProto, Array]]:
-    """Every learned constant of a model that `networks` built, with values drawn for it."""
+def filled(model: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto, int]:
+    """A copy of any model in which constants that lie elsewhere are drawn, and how many they are.
+
+    Real numbers are drawn as `random_weights` does; 8-bit integers over all
+    of their range; a wider integer, which is a bias or steers an operator, is 0.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    uses = _uses(copy)
+    count = 0
+    for tensor in copy.graph.initializer:
+        if not is_left_out(tensor):
+            continue
+        count += 1
+        generator = np.random.default_rng([seed, crc32(tensor.name.encode())])
+        kind, shape = tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims)
+        values: npt.NDArray[np.generic]
+        if np.issubdtype(kind, np.floating):
+            node, place = uses.get(tensor.name, (onnx.NodeProto(), 0))
+            values = _drawn(generator, shape, node, place).astype(kind)
+        elif kind in (np.int8, np.uint8):
+            values = generator.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, shape, kind)
+        else:
+            values = np.zeros(shape, kind)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return copy, count
+
+
+def _uses(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, int]]:
+    """The first node that reads each value, and the place among its inputs."""
     uses: dict[str, tuple[onnx.NodeProto, int]] = {}
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             uses.setdefault(name, (node, place))
+    return uses
+
+
+def random_weights(model: onnx.ModelProto, seed: int) -> Iterator[tuple[TensorProto, Array]]:
+    """Every learned constant of a model that `networks` built, with values drawn for it."""
+    uses = _uses(model)
     for tensor in model.graph.initializer:
         if is_left_out(tensor):
             generator = np.random.default_rng([seed, crc32(tensor.name.encode())])

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "results_of_groups": {"results_of_explanation"},
     "results_of_inspection": set(),
     "results_of_networks": set(),
+    "results_of_replay": set(),
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
@@ -50,13 +51,17 @@ MAY_IMPORT = {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
         *("results_of_groups", "schedule"),
     },
+    "replaying": {
+        *("errors", "graph", "hardware", "ingest", "networks", "pipeline", "program"),
+        *("results_of_replay", "schedule", "simulate"),
+    },
     "report": {
         *("errors", "results", "results_of_exact", "results_of_explanation", "results_of_groups"),
-        *("results_of_inspection", "results_of_networks", "traffic", "units"),
+        *("results_of_inspection", "results_of_networks", "results_of_replay", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
-        *("report", "resources", "results", "units"),
+        *("replaying", "report", "resources", "results", "units"),
     },
 }
 # third-party packages that stay in few rooms

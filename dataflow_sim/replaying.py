@@ -1,0 +1,302 @@
+"""Stage of `replay`: the program of a run, executed, and its results held against another answer.
+
+Two programs of one network on one machine:
+
+    integers   the very program that `run` reports, at its widths, on integers drawn from a seed,
+               against every layer on whole maps, bit for bit
+    float32    a program of 32-bit elements in as many bytes, on real numbers, against the
+               network's own answer (ONNX), within a tolerance
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.errors import DoesNotFitError, InputError, ProgramError
+from dataflow_sim.graph.analyses import widths
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import Hardware
+from dataflow_sim.ingest import ReadRequest, graph_from_model, load_model, ready_model
+from dataflow_sim.networks import build_network
+from dataflow_sim.networks.weights import filled
+from dataflow_sim.pipeline import (
+    Progress,
+    RunOptions,
+    choose,
+    named_file,
+    no_progress,
+    prepare,
+)
+from dataflow_sim.program.instructions import Program
+from dataflow_sim.program.lowering import lower
+from dataflow_sim.results_of_replay import Execution, ReplayResult
+from dataflow_sim.schedule.check import check_schedule
+from dataflow_sim.simulate.arithmetic import Reals
+from dataflow_sim.simulate.image import dram_image
+from dataflow_sim.simulate.integers import Integers
+from dataflow_sim.simulate.ledger import count
+from dataflow_sim.simulate.occupancy import occupancy
+from dataflow_sim.simulate.reference import drawn_inputs, evaluate_model
+from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers
+from dataflow_sim.simulate.whole import evaluate_layers
+
+NUMBERS = ("integers", "float32")
+
+# A program of more steps is not replayed: about two gigabytes of instructions.
+MAXIMUM_REPLAYED_STEPS = 1 << 20
+
+# single precision between steps: relative, and relative to the largest value of a map
+TOLERANCE = 1e-4
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What a user may ask of a replay beside the run.
+
+    `numbers` are those to compute with; `seed` draws what the file does not carry, and all
+    inputs; each execution ends after `seconds`, if that is given.
+    """
+
+    numbers: tuple[str, ...] = NUMBERS
+    seed: int = 1
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A network with values for all constants: its graph, the model that is executed elsewhere."""
+
+    graph: NetworkGraph
+    model: Any
+    weights: str
+
+
+def _read(network: str, request: ReadRequest, seed: int) -> _Read:
+    """Read a network, and draw from a seed what its file does not carry.  Raises NetworkError."""
+    path = named_file(network)
+    label = network if path is None else path.stem
+    model = build_network(network) if path is None else load_model(path)
+    model, left, told = ready_model(model, label, request)
+    model, drawn = filled(model, seed)
+    graph = graph_from_model(model, label, left)
+    weights = f"{drawn:,} constants drawn from seed {seed}" if drawn else "the file's"
+    return _Read(replace(graph, warnings=(*told, *graph.warnings)), model, weights)
+
+
+class _Clock:
+    """Tells when time is up, and shows how far a replay is."""
+
+    def __init__(self, seconds: float | None, progress: Callable[[int, int], None]) -> None:
+        self.end = None if seconds is None else time.monotonic() + seconds
+        self.progress = progress
+
+    def __call__(self, done: int, total: int) -> bool:
+        self.progress(done, total)
+        return self.end is None or time.monotonic() < self.end
+
+
+def _program(
+    graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress
+) -> Program:
+    """The program of a run.  Raises InputError where it is too long, DoesNotFitError."""
+    found, _ = choose(graph, hardware, options, partial(progress, "scheduling"))
+    schedule = found.cold
+    check_schedule(graph, schedule)
+    if schedule.steps > MAXIMUM_REPLAYED_STEPS:
+        raise InputError(
+            f"the program takes {schedule.steps:,} steps, more than {MAXIMUM_REPLAYED_STEPS:,} are "
+            "not replayed; give more local memory, a smaller input, or --layers for a part"
+        )
+    return lower(graph, schedule, partial(progress, "lowering"))
+
+
+def _execution(
+    numbers: str,
+    graph: NetworkGraph,
+    program: Program,
+    run: Callable[[GoOn], Replayed],
+    compare: Callable[[Replayed, Execution], Execution],
+    clock: GoOn,
+) -> Execution:
+    """Execute a program, compare results, and hold its traffic against the ledger's."""
+    weight_bits, activation_bits = widths(graph)
+    ledger = count(program)
+    found = Execution(
+        numbers,
+        weight_bits,
+        activation_bits,
+        capacity_bytes=program.capacity_bytes,
+        peak_bytes=occupancy(program).peak_bytes,
+        instructions=len(program.instructions),
+        ledger_bits=sum(ledger.traffic_bits.values()),
+    )
+    try:
+        replayed = run(clock)
+    except ProgramError as error:
+        return replace(found, fault=str(error))
+    moved = sum(replayed.dram.moved_bits.values())
+    found = compare(replayed, replace(found, executed=replayed.executed, moved_bits=moved))
+    if found.different and not found.fault:
+        fault = f"{found.different:,} of {found.elements:,} results differ"
+        found = replace(found, fault=fault)
+    if found.complete and moved != found.ledger_bits and not found.fault:
+        fault = (
+            f"{moved:,} bits crossed the DRAM interface, the ledger counts {found.ledger_bits:,}"
+        )
+        found = replace(found, fault=fault)
+    return found
+
+
+def _compared(found: Execution, pairs: Mapping[str, tuple[Array, Array]]) -> Execution:
+    """With what was compared: by name results and what they should be, NaN where none is yet."""
+    elements = different = 0
+    largest, where = 0.0, ""
+    for name, (mine, theirs) in pairs.items():
+        there = ~np.isnan(mine.astype(np.float64))
+        one, other = mine[there].astype(np.float64), theirs[there].astype(np.float64)
+        size = float(np.abs(other).max(initial=0.0)) or 1.0
+        apart = np.where(one == other, 0.0, np.abs(one - other) / size)
+        apart = np.where(np.isnan(apart), np.inf, apart)
+        elements += one.size
+        beyond = int((apart > found.tolerance).sum())
+        if beyond and not where:
+            where = f"{beyond:,} of {one.size:,} elements of '{name}' differ"
+        different += beyond
+        largest = max(largest, float(apart.max(initial=0.0)))
+    return replace(
+        found, elements=elements, different=different, largest_difference=largest, fault=where
+    )
+
+
+def _integers(
+    read: _Read,
+    hardware: Hardware,
+    options: RunOptions,
+    asked: ReplayOptions,
+    progress: Progress,
+) -> Execution:
+    graph = prepare(read.graph, hardware, options)
+    program = _program(graph, hardware, options, progress)
+    integers = Integers(graph, hardware.compute.accumulator_bits, asked.seed)
+
+    def compare(replayed: Replayed, found: Execution) -> Execution:
+        whole = evaluate_layers(graph, integers, integers.image())
+        made = [name for layer in graph.layers for name in layer.outputs]
+        return _compared(
+            replace(found, against="every layer on whole maps"),
+            {name: (replayed.tensors[name], whole[name]) for name in made},
+        )
+
+    run = partial(_run_integers, program, integers)
+    clock = _Clock(asked.seconds, partial(progress, "replaying integers"))
+    return _execution("integers", graph, program, run, compare, clock)
+
+
+def _run_integers(program: Program, integers: Integers, go_on: GoOn) -> Replayed:
+    return replay_integers(program, integers, go_on=go_on)
+
+
+def _in_single_precision(hardware: Hardware) -> Hardware:
+    """The machine with sums of 32 bits and nothing unpacked."""
+    compute = hardware.compute.model_copy(update={"accumulator_bits": 32})
+    precision = hardware.precision.model_copy(update={"local_weights": None})
+    return hardware.model_copy(update={"compute": compute, "precision": precision})
+
+
+def _float32(
+    read: _Read,
+    hardware: Hardware,
+    options: RunOptions,
+    asked: ReplayOptions,
+    progress: Progress,
+) -> Execution:
+    hardware = _in_single_precision(hardware)
+    options = replace(options, weight_bits=32, activation_bits=32)
+    graph = prepare(read.graph, hardware, options)
+    program = _program(graph, hardware, options, progress)
+    shapes = {p.array: p.axes.shape for p in graph.placements if p.array not in graph.constants}
+    inputs = drawn_inputs(read.model, shapes, asked.seed)
+
+    def compare(replayed: Replayed, found: Execution) -> Execution:
+        found = replace(found, tolerance=TOLERANCE)
+        if graph.part or not found.complete:
+            constants = {n: c.value for n, c in graph.constants.items() if c.value is not None}
+            whole = evaluate_layers(graph, Reals(constants), dram_image(graph, inputs))
+            made = [name for layer in graph.layers for name in layer.outputs]
+            pairs = {name: (replayed.tensors[name], whole[name]) for name in made}
+            return _compared(replace(found, against="every layer on whole maps"), pairs)
+        against, theirs = evaluate_model(read.model, inputs)
+        mine = results_of(graph, replayed)
+        same = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
+        return _compared(replace(found, against=against), same)
+
+    run = partial(_run_float32, program, graph, inputs)
+    clock = _Clock(asked.seconds, partial(progress, "replaying float32"))
+    return _execution("float32", graph, program, run, compare, clock)
+
+
+def _run_float32(program: Program, graph: NetworkGraph, inputs: Arrays, go_on: GoOn) -> Replayed:
+    return replay(program, graph, inputs, go_on=go_on)
+
+
+def results_of(graph: NetworkGraph, replayed: Replayed) -> dict[str, Array]:
+    """The network's outputs as the file names and sees them."""
+    found = {}
+    for result in graph.results:
+        parts = [
+            replayed.tensors[s.tensor][:, s.channel_start : s.channel_stop]
+            for s in result.view.segments
+        ]
+        found[result.name] = result.axes.from_map(np.concatenate(parts, axis=1))
+    return found
+
+
+_EXECUTIONS: Mapping[str, Callable[..., Execution]] = {"integers": _integers, "float32": _float32}
+
+
+def replay_network(
+    network: str,
+    request: ReadRequest,
+    hardware: Hardware,
+    options: RunOptions | None = None,
+    asked: ReplayOptions | None = None,
+    progress: Progress = no_progress,
+) -> ReplayResult:
+    """Execute the program of a run, with each kind of numbers asked for.
+
+    `network` is an .onnx file or a built-in name.  Raises InputError, and DoesNotFitError where
+    the network does not fit the machine at its own widths.
+    """
+    options, asked = options or RunOptions(), asked or ReplayOptions()
+    read = _read(network, request, asked.seed)
+    executions = []
+    for numbers in asked.numbers:
+        try:
+            executions.append(_EXECUTIONS[numbers](read, hardware, options, asked, progress))
+        except DoesNotFitError as error:
+            if numbers == "integers" or asked.numbers == (numbers,):
+                raise
+            executions.append(Execution(numbers, left_out=str(error)))
+    graph = prepare(read.graph, hardware, options)
+    return ReplayResult(
+        network=graph.name,
+        part=graph.part,
+        hardware=hardware.name,
+        overrides=hardware.overrides,
+        policy=options.policy,
+        objective=options.objective,
+        seed=asked.seed,
+        weights=read.weights,
+        executions=tuple(executions),
+        warnings=graph.warnings,
+    )
