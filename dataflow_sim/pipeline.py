@@ -334,6 +334,7 @@ def run(
         lower_bound_bytes=_bound_bytes(graph, options.policy, layers),
         capacity_bytes=memory.capacity_bytes,
         peak_bytes=counts.peak_bytes,
+        buffers_peak_bytes=counts.live_bytes,
         live_peak_bytes=live_peak_bytes(graph),
         accumulator_capacity_bytes=memory.accumulator_capacity_bytes or 0,
         accumulator_peak_bytes=counts.accumulator_peak_bytes,

@@ -30,13 +30,17 @@ def _traffic(by_key: Mapping[TrafficKey, int]) -> DramTraffic:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counts of a run: of the ledger where the program was lowered, else the closed form's."""
+    """Counts of a run: of the ledger where the program was lowered, else the closed form's.
+
+    `live_bytes` is the largest live set of local memory, which the closed form does not tell.
+    """
 
     traffic: DramTraffic
     layers: tuple[LayerCounts, ...]
     peak_bytes: int
     accumulator_peak_bytes: int
     counted: bool
+    live_bytes: int | None = None
     buffers: tuple[BufferStay, ...] = ()
 
 
@@ -76,7 +80,7 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Co
         if stay.memory is Memory.LOCAL
     )
     peaks = (used.peak_bytes, used.accumulator_peak_bytes)
-    return Counts(_traffic(counted), tuple(layers), *peaks, True, stays)
+    return Counts(_traffic(counted), tuple(layers), *peaks, True, used.live_bytes, stays)
 
 
 def counts_of_estimate(schedule: Schedule) -> Counts:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow_sim.results_of_exact import ExactResult
+from dataflow_sim.results_of_placement import fragmentation
 from dataflow_sim.traffic import Reason
 
 SCHEMA = "dataflow_sim.run/1"
@@ -225,7 +226,8 @@ class RunResult:
     and found equal to the closed form; a program of too many steps is not lowered, and
     the closed form stands alone.  The accumulators are those with a memory of their own, 0 where
     partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
-    in order of allocation; empty where it was not lowered.  `thinned` tells in a sentence each
+    in order of allocation, `buffers_peak_bytes` their largest live set; empty and None where it
+    was not lowered.  `thinned` tells in a sentence each
     what the search left out of its space; `exact` what the exact search proved, where it was asked.
 
     Of several `frames` everything else describes the first one, which is cold; only
@@ -246,6 +248,7 @@ class RunResult:
     lower_bound_bytes: int
     capacity_bytes: int
     peak_bytes: int
+    buffers_peak_bytes: int | None
     live_peak_bytes: int
     accumulator_capacity_bytes: int
     accumulator_peak_bytes: int
@@ -267,6 +270,12 @@ class RunResult:
     def gap(self) -> float:
         """DRAM bytes over the lower bound."""
         return self.traffic.total_bytes / self.lower_bound_bytes
+
+    @property
+    def fragmentation(self) -> float | None:
+        """The part of the allocated height that no buffer takes; None where not counted."""
+        live_bytes = self.buffers_peak_bytes
+        return None if live_bytes is None else fragmentation(live_bytes, self.peak_bytes)
 
     def to_json(self) -> dict[str, object]:
         """The JSON result as plain data, keys in a fixed order."""
@@ -292,6 +301,8 @@ class RunResult:
                 "capacity_bytes": self.capacity_bytes,
                 "peak_bytes": self.peak_bytes,
                 "live_peak_bytes": self.live_peak_bytes,
+                "buffers_peak_bytes": self.buffers_peak_bytes,
+                "fragmentation": self.fragmentation,
             },
             "accumulators": {
                 "capacity_bytes": self.accumulator_capacity_bytes,

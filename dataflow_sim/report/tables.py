@@ -82,6 +82,8 @@ def summary_table(result: RunResult) -> Table:
         ("gap to the bound", f"{result.gap:.3f} x"),
         ("local memory", format_capacity(result.capacity_bytes)),
         ("local memory used", format_capacity(result.peak_bytes)),
+        *_fragmentation_rows(result),
+        *_accumulator_rows(result),
         ("largest live set of whole maps", format_bytes(result.live_peak_bytes)),
         ("latency", f"{result.latency_s * 1e3:,.3f} ms"),
         ("groups", _groups(result)),
@@ -90,10 +92,6 @@ def summary_table(result: RunResult) -> Table:
         *([] if result.exact is None else _exact_rows(result.exact)),
         ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
     ]
-    if result.accumulator_capacity_bytes:
-        used = format_capacity(result.accumulator_peak_bytes)
-        there = format_capacity(result.accumulator_capacity_bytes)
-        rows.insert(8, ("accumulator memory used", f"{used} of {there}"))
     if result.macs_executed != result.macs:
         rows.insert(1, ("MACs executed", f"{result.macs_executed:,}"))
     if result.required_gb_s is not None:
@@ -101,6 +99,22 @@ def summary_table(result: RunResult) -> Table:
         rows.append((what, f"{result.required_gb_s:,.3f} GB/s"))
     title = f"{result.network} on {result.hardware}, {result.policy}"
     return Table(title, ("", ""), tuple(rows))
+
+
+def _fragmentation_rows(result: RunResult) -> list[tuple[str, str]]:
+    """What of the local memory used is live at a time, where the program was counted."""
+    if result.buffers_peak_bytes is None or result.fragmentation is None:
+        return []
+    live = format_capacity(result.buffers_peak_bytes)
+    return [("largest live set of buffers", live), ("fragmentation", f"{result.fragmentation:.2%}")]
+
+
+def _accumulator_rows(result: RunResult) -> list[tuple[str, str]]:
+    if not result.accumulator_capacity_bytes:
+        return []
+    used = format_capacity(result.accumulator_peak_bytes)
+    there = format_capacity(result.accumulator_capacity_bytes)
+    return [("accumulator memory used", f"{used} of {there}")]
 
 
 def _exact_rows(exact: ExactResult) -> list[tuple[str, str]]:

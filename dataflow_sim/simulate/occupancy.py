@@ -5,6 +5,13 @@ stands before the program from its beginning, what the program leaves to its end
 falls apart into its rows, or rows become one, the old ends and the new begins in its place.  The
 peak height of a memory is the highest address in use at any time: it, not the sum of sizes,
 has to fit.
+
+Beside it stands what no addresses can do without, the largest live set:
+
+    live(t) = sum of size over the buffers with start <= t < stop
+    height >= max over t of live(t)
+
+The two differ by what lies unused between buffers at the peak.
 """
 
 from __future__ import annotations
@@ -34,11 +41,13 @@ class Residency:
 class Occupancy:
     """Memory on chip over a program.
 
-    `peak_bytes` is the allocated height of local memory, `accumulator_peak_bytes` that of the
-    accumulators; `residencies` are those of both, in order of allocation.
+    `peak_bytes` is the allocated height of local memory, `live_bytes` its largest live set,
+    `accumulator_peak_bytes` the height of the accumulators; `residencies` are those of both, in
+    order of allocation.
     """
 
     peak_bytes: int
+    live_bytes: int
     accumulator_peak_bytes: int
     residencies: tuple[Residency, ...]
 
@@ -55,6 +64,8 @@ class _Follower:
         default_factory=lambda: {memory: [] for memory in Memory}
     )
     peak: dict[Memory, int] = field(default_factory=lambda: dict.fromkeys(Memory, 0))
+    in_use: dict[Memory, int] = field(default_factory=lambda: dict.fromkeys(Memory, 0))
+    most: dict[Memory, int] = field(default_factory=lambda: dict.fromkeys(Memory, 0))
     stays: list[Residency] = field(default_factory=list)
 
     def follow(self, index: int, instruction: Instruction) -> None:
@@ -80,10 +91,13 @@ class _Follower:
         self.starts[alloc.buffer] = index
         insort(addresses, (alloc.address, alloc.buffer))
         self.peak[alloc.memory] = max(self.peak[alloc.memory], alloc.address + alloc.size_bytes)
+        self.in_use[alloc.memory] += alloc.size_bytes
+        self.most[alloc.memory] = max(self.most[alloc.memory], self.in_use[alloc.memory])
 
     def end(self, index: int, alloc: Alloc) -> None:
         """A buffer gives its place up, and its stay is known."""
         self.addresses[alloc.memory].remove((alloc.address, alloc.buffer))
+        self.in_use[alloc.memory] -= alloc.size_bytes
         place = (alloc.address, alloc.size_bytes, alloc.memory)
         start = self.starts.pop(alloc.buffer)
         self.stays.append(Residency(alloc.buffer, alloc.label, start, index, *place))
@@ -120,4 +134,9 @@ def occupancy(program: Program) -> Occupancy:
     if found.live:
         raise ProgramError(f"{len(found.live)} buffers are never freed, first {min(found.live)}")
     stays = sorted(found.stays, key=lambda stay: (stay.start, stay.buffer))
-    return Occupancy(found.peak[Memory.LOCAL], found.peak[Memory.ACCUMULATORS], tuple(stays))
+    return Occupancy(
+        peak_bytes=found.peak[Memory.LOCAL],
+        live_bytes=found.most[Memory.LOCAL],
+        accumulator_peak_bytes=found.peak[Memory.ACCUMULATORS],
+        residencies=tuple(stays),
+    )

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from dataflow_sim.traffic import Reason
 from tests.support.commands import command
+from tests.support.small import SMALL
 
 SIX = (
     "weight_bytes",
@@ -223,3 +225,24 @@ def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
     text = command("--help", cwd=tmp_path).stdout
     assert all(name in text for name in ("run", "curve", "inspect", "networks", "hardware"))
     assert "dataflow-sim, version" in command("--version", cwd=tmp_path).stdout
+
+
+def test_live_peak_and_fragmentation_of_the_buffers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(SMALL["depthwise"](), str(tmp_path / "depthwise.onnx"))
+    arguments = ("depthwise.onnx", "--hw", "bare", "--local-memory", "300", "--policy", "merged")
+    local = run_json(*arguments, cwd=tmp_path)["local"]
+    assert 0 < local["buffers_peak_bytes"] < local["peak_bytes"] <= local["capacity_bytes"]
+    assert local["fragmentation"] == 1 - local["buffers_peak_bytes"] / local["peak_bytes"]
+    shown = command("run", *arguments, cwd=tmp_path).stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert f"fragmentation {local['fragmentation']:.2%}" in lines
+    assert f"largest live set of buffers {local['buffers_peak_bytes']} B" in lines
+    # a program that is not lowered has no buffers to tell of
+    monkeypatch.setattr("dataflow_sim.proof.MAXIMUM_COUNTED_STEPS", 1)
+    found = run_json(*arguments, cwd=tmp_path)
+    assert not found["proof"]["counted"]
+    assert found["local"]["buffers_peak_bytes"] is None
+    assert found["local"]["fragmentation"] is None
+    assert "fragmentation" not in command("run", *arguments, cwd=tmp_path).stdout

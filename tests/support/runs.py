@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from dataflow_sim.graph.network import NetworkGraph, Placement
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks import build_network
-from dataflow_sim.program.instructions import Program
+from dataflow_sim.program.instructions import Memory, Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.check import check_schedule
@@ -34,7 +36,7 @@ from dataflow_sim.schedule.problem import layer_problem
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions, Schedule
 from dataflow_sim.simulate.ledger import count
-from dataflow_sim.simulate.occupancy import occupancy
+from dataflow_sim.simulate.occupancy import Occupancy, occupancy
 from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
 from tests.support.small import SMALL
 from tests.support.tokens import TOKENS
@@ -145,8 +147,19 @@ def proved(graph: NetworkGraph, schedule: Schedule) -> Program:
     used = occupancy(program)
     assert used.peak_bytes == schedule.local_bytes
     assert used.accumulator_peak_bytes == schedule.accumulator_bytes
+    assert used.live_bytes == largest_live_set(used) <= used.peak_bytes
     assert schedule.local_bytes <= schedule.memory.capacity_bytes
     return program
+
+
+def largest_live_set(used: Occupancy) -> int:
+    """The most bytes of local memory that are in use behind an instruction, by all the stays."""
+    changes: Counter[int] = Counter()
+    for stay in used.residencies:
+        if stay.memory is Memory.LOCAL:
+            changes[stay.start] += stay.size_bytes
+            changes[stay.stop] -= stay.size_bytes
+    return max(accumulate(changes[moment] for moment in sorted(changes)), default=0)
 
 
 def built_in(name: str, bits: int = 8, biases: bool = False, accumulator: int = 32) -> NetworkGraph:

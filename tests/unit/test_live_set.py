@@ -24,6 +24,8 @@ CASES = [
     ("squeeze_excite", "resident", 1200),
     ("pooled_classifier", "layerwise", 500),
     ("tiny_mobilenet_v2", "merged", 6000),
+    # its addresses leave a gap at the peak
+    ("depthwise", "merged", 300),
 ]
 
 
@@ -47,7 +49,9 @@ def test_bytes_in_use_after_every_change(case: tuple[str, str, int]) -> None:
     assert live.held_bytes.min() == 0
     assert live.held_bytes[:, -1].sum() == 0
     assert live.peak_bytes == live.held_bytes.sum(axis=0).max()
+    assert live.peak_bytes == found.buffers_peak_bytes
     assert live.peak_bytes <= found.peak_bytes <= found.capacity_bytes
+    assert found.fragmentation == 1 - live.peak_bytes / found.peak_bytes
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])

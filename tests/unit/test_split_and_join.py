@@ -119,6 +119,8 @@ def test_the_peak_is_that_of_one_map_and_two_rows(spilled: bool) -> None:
     used = occupancy(program)
     assert used.peak_bytes == PEAK == (ROWS + 2) * ROW_BYTES + KERNEL_B
     assert used.peak_bytes < 2 * ROWS * ROW_BYTES + KERNEL_B
+    # rows take the place of the whole map: the live set counts them once
+    assert used.live_bytes == PEAK
     with pytest.raises(ProgramError, match="leaves the local memory"):
         occupancy(replace(program, capacity_bytes=PEAK - 1))
     stays = Counter(stay.label for stay in used.residencies)
@@ -400,6 +402,7 @@ def same(found: Case, program: Program, index: int) -> None:
     assert count(apart) == count(program)
     used, as_ever = occupancy(apart), occupancy(program)
     assert used.peak_bytes == as_ever.peak_bytes
+    assert used.live_bytes == as_ever.live_bytes
     assert used.accumulator_peak_bytes == as_ever.accumulator_peak_bytes
     bytes_, added = in_use(program), len(apart.instructions) - len(program.instructions)
     between = np.full(added, bytes_[index - 1])

@@ -27,13 +27,19 @@ MAY_IMPORT = {
     },
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
-    "results": {"results_of_exact", "traffic"},
+    "results": {"results_of_exact", "results_of_placement", "traffic"},
     "results_of_exact": set(),
     "results_of_explanation": set(),
     "results_of_groups": {"results_of_explanation"},
     "results_of_inspection": set(),
     "results_of_networks": set(),
+<<<<<<< HEAD
     "results_of_replay": set(),
+=======
+    "results_of_placement": set(),
+    "lifetimes": {"errors", "results_of_placement"},
+    "placing": {"errors", "lifetimes", "results_of_placement", "schedule"},
+>>>>>>> 91c3e99 (Live peak of a program's buffers and fragmentation: addresses cost what lies unused between them)
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
