@@ -49,6 +49,37 @@ class DoesNotFitError(DataflowSimError):
         )
 
 
+class BuffersDoNotFitError(DataflowSimError):
+    """No addresses were found at which buffers fit a memory.
+
+    `live_peak_bytes` is their largest live set, `lowest_bytes` the height of the lowest placement
+    that was found, above `capacity_bytes`.  No placement is below `least_bytes`: where that is
+    above the capacity, it is proved that nothing fits.
+    """
+
+    exit_code = EXIT_DOES_NOT_FIT
+
+    def __init__(
+        self, capacity_bytes: int, live_peak_bytes: int, least_bytes: int, lowest_bytes: int
+    ) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.live_peak_bytes = live_peak_bytes
+        self.least_bytes = least_bytes
+        self.lowest_bytes = lowest_bytes
+        if live_peak_bytes > capacity_bytes:
+            why = "proved impossible, since so much lives at a time"
+        elif least_bytes > capacity_bytes:
+            why = f"proved impossible, since no placement is below {least_bytes:,}"
+        else:
+            why = "not proved impossible"
+        super().__init__(
+            f"the buffers do not fit {capacity_bytes:,} bytes: their live peak is "
+            f"{live_peak_bytes:,}, the lowest placement found reaches {lowest_bytes:,} ({why}); "
+            f"raise --capacity to {lowest_bytes}B"
+            + ("" if least_bytes > capacity_bytes else ", or let it work longer (--work)")
+        )
+
+
 class ScheduleError(DataflowSimError):
     """A schedule breaks a rule of the checker: a defect of the search, not of the input."""
 

@@ -227,8 +227,8 @@ class RunResult:
     the closed form stands alone.  The accumulators are those with a memory of their own, 0 where
     partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
     in order of allocation, `buffers_peak_bytes` their largest live set; empty and None where it
-    was not lowered.  `thinned` tells in a sentence each
-    what the search left out of its space; `exact` what the exact search proved, where it was asked.
+    was not lowered.  `thinned` tells in a sentence each what the search left out of its space;
+    `exact` what the exact search proved, where it was asked.
 
     Of several `frames` everything else describes the first one, which is cold; only
     `required_gb_s` is what lasts, that of the warm ones.

@@ -60,8 +60,12 @@ class PlacementResult:
         """Refuse heights that contradict each other, and buffers without an address."""
         if not self.live_peak_bytes <= self.least_bytes <= self.peak_bytes:
             raise ValueError("live peak, least and allocated peak are out of order")
-        if len(self.lifetimes) != len(self.offsets):
-            raise ValueError("every buffer has an address")
+        ends = [
+            offset + life.size_bytes
+            for life, offset in zip(self.lifetimes, self.offsets, strict=True)
+        ]
+        if self.peak_bytes != max(ends, default=0):
+            raise ValueError(f"the highest address in use is not {self.peak_bytes}")
 
     @property
     def fragmentation(self) -> float:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "curve": "curve",
     "explain": "explain",
     "replay": "replay",
+    "place": "place",
     "inspect": "inspect",
     "networks": "networks",
     "operators": "operators",

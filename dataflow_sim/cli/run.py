@@ -77,8 +77,9 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     metavar="DIR",
-    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there, and "
-    "live_set.png and .svg of a program that was lowered.",
+    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there; of a "
+    "program that was lowered also buffers.csv, which `place` reads, live_set and memory, .png and "
+    ".svg.",
 )
 @json_option
 def command(

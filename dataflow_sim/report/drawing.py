@@ -34,6 +34,9 @@ MAPS_COLOUR = COLOURS[Reason.MAP_FILL]
 WRITTEN_COLOUR = COLOURS[Reason.MAP_REFILL]
 RESIDENT_COLOUR = COLOURS[Reason.MAP_SPILL]
 SUMS_COLOUR = COLOURS[Reason.PARTIAL_SUM_SPILL]
+BUFFERS_COLOUR = "#3f6a8c"  # of which is not known what they hold
+
+DPI = 150  # of pictures in pixels
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dataflow_sim",
@@ -69,7 +72,7 @@ def render(figure: Figure, kind: str) -> bytes:
     """A figure as `png` or `svg`, without a date or the renderer's version."""
     target = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    figure.savefig(target, format=kind, dpi=150, metadata=metadata)
+    figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
     return target.getvalue()
 
 

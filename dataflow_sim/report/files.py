@@ -9,29 +9,40 @@ from pathlib import Path
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.report.live_set_plot import live_set_pictures
+from dataflow_sim.report.memory_map_plot import memory_pictures
 from dataflow_sim.report.plots import traffic_pictures
-from dataflow_sim.report.tables import buffer_frame, layer_frame
+from dataflow_sim.report.tables import buffer_frame, layer_frame, lifetime_frame
 from dataflow_sim.results import RunResult
 
 _PICTURES = ("png", "svg")
 _OTHER_OUT = "give another --out directory"
 _OTHER_PLOT = "give another --plot file"
+_OTHER_TABLE = "give another --out file"
 
 
 def run_files(result: RunResult) -> dict[str, bytes]:
     """File names and contents of a run's output directory.
 
-    The pictures of local memory are there where the run lists its buffers.
+    Lifetimes and pictures of local memory are there where the run lists its buffers.
     """
     pictures = traffic_pictures(result)
-    lives = live_set_pictures(result) if result.buffers else {}
     return {
         "result.json": result.json_text().encode(),
         "layers.csv": layer_frame(result).to_csv(index=False, lineterminator="\n").encode(),
         "local_memory.csv": buffer_frame(result).to_csv(index=False, lineterminator="\n").encode(),
         "traffic.png": pictures["png"],
         "traffic.svg": pictures["svg"],
+        **(_buffer_files(result) if result.buffers else {}),
+    }
+
+
+def _buffer_files(result: RunResult) -> dict[str, bytes]:
+    """What is told of the buffers of a program that was lowered."""
+    lives, memory = live_set_pictures(result), memory_pictures(result)
+    return {
+        "buffers.csv": lifetime_frame(result).to_csv(index=False, lineterminator="\n").encode(),
         **{f"live_set.{kind}": picture for kind, picture in lives.items()},
+        **{f"memory.{kind}": picture for kind, picture in memory.items()},
     }
 
 
@@ -43,22 +54,39 @@ def picture_kind(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _PICTURES:
         raise InputError(f"--plot {path}: the name of a picture ends in .png or .svg")
+    _check_target(path, _OTHER_PLOT)
+    return kind
+
+
+def check_table(path: Path) -> None:
+    """Raise InputError unless the name ends in .csv, and a file could be written there."""
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"--out {path}: the name of a table ends in .csv")
+    _check_target(path, _OTHER_TABLE)
+
+
+def _check_target(path: Path, remedy: str) -> None:
+    """Raise InputError for a directory, and where no file can be made."""
     if path.is_dir():
-        raise InputError(f"'{path}' is a directory; {_OTHER_PLOT}")
+        raise InputError(f"'{path}' is a directory; {remedy}")
     if not path.parent.is_dir():
-        raise InputError(f"'{path.parent}' is no directory; make it, or {_OTHER_PLOT}")
+        raise InputError(f"'{path.parent}' is no directory; make it, or {remedy}")
     trial = _temporary(path)
     try:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise InputError(f"'{path}' cannot be written ({error.strerror}); {_OTHER_PLOT}") from None
-    return kind
+        raise InputError(f"'{path}' cannot be written ({error.strerror}); {remedy}") from None
 
 
 def write_picture(path: Path, picture: bytes) -> None:
     """Write a picture, whole or not at all.  Raises InputError when it cannot be written."""
     write_files(path.parent, {path.name: picture}, _OTHER_PLOT)
+
+
+def write_table(path: Path, table: bytes) -> None:
+    """Write a table, whole or not at all.  Raises InputError when it cannot be written."""
+    write_files(path.parent, {path.name: table}, _OTHER_TABLE)
 
 
 def _temporary(path: Path) -> Path:

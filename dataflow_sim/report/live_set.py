@@ -8,6 +8,7 @@ the bare name of a map that is resident, or of weights that stay from frame to f
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +87,9 @@ def live_set(result: RunResult) -> LiveSet:
     fields = [(s.first_instruction, s.last_instruction, s.size_bytes) for s in stays]
     first, last, size = np.array(fields, dtype=np.int64).T
     labels = [stay.label for stay in stays]
-    resident = {name for group in result.groups for name in group.resident}
-    standing = set(result.frames.resident_weights)
-    kind_of = {label: HELD.index(_held(label, resident, standing)) for label in set(labels)}
-    kinds = np.array([kind_of[label] for label in labels])
+    resident, standing = _resident(result), set(result.frames.resident_weights)
+    kinds = np.array(kinds_of(result), dtype=np.int64)
+    held_of = {label: HELD[kind] for label, kind in zip(labels, kinds.tolist(), strict=True)}
     lasts = [label in resident or label in standing for label in labels]
     instructions, held_bytes = _over_time(first, last, size, kinds)
     peak = int(held_bytes.sum(axis=0).argmax())
@@ -99,9 +99,35 @@ def live_set(result: RunResult) -> LiveSet:
         held_bytes=held_bytes,
         end_instruction=int(last.max()),
         peak=peak,
-        holdings=_holdings(labels, kind_of, size, (first <= at) & (at < last)),
+        holdings=holdings_of(labels, held_of, size, (first <= at) & (at < last)),
         stretches=_stretches(result, labels, first, last, ~np.array(lasts, bool)),
     )
+
+
+def kinds_of(result: RunResult) -> list[int]:
+    """What each buffer holds, as an index into HELD, in the order of `result.buffers`."""
+    resident, standing = _resident(result), set(result.frames.resident_weights)
+    labels = {stay.label for stay in result.buffers}
+    kind_of = {label: HELD.index(_held(label, resident, standing)) for label in labels}
+    return [kind_of[stay.label] for stay in result.buffers]
+
+
+def _resident(result: RunResult) -> set[str]:
+    """The maps that are resident around some group."""
+    return {name for group in result.groups for name in group.resident}
+
+
+def layer_positions(live: LiveSet, layers: int, at: Numbers) -> npt.NDArray[np.float64]:
+    """Instructions as places along the layers: each group is as wide as its number of layers, and
+    its instructions are spread evenly over that width."""
+    starts = [stretch.start_instruction for stretch in live.stretches]
+    places = [stretch.first_layer for stretch in live.stretches]
+    if not starts or starts[0] > live.instructions[0]:
+        starts, places = [int(live.instructions[0]), *starts], [0, *places]
+    found: npt.NDArray[np.float64] = np.interp(
+        at, [*starts, live.end_instruction], [*places, layers]
+    )
+    return found
 
 
 def _held(label: str, resident: set[str], standing: set[str]) -> str:
@@ -127,18 +153,17 @@ def _over_time(
     return instructions, changes.cumsum(axis=1)
 
 
-def _holdings(
-    labels: list[str], kind_of: dict[str, int], size: Numbers, alive: npt.NDArray[np.bool_]
+def holdings_of(
+    labels: Sequence[str], held_of: Mapping[str, str], size: Numbers, alive: npt.NDArray[np.bool_]
 ) -> tuple[Holding, ...]:
+    """Buffers that are alive, by label, the largest first: `held_of` tells what a label holds."""
     counts: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     for index in alive.nonzero()[0].tolist():
         counts[labels[index]] += 1
         totals[labels[index]] += int(size[index])
     order = sorted(counts, key=lambda label: (-totals[label], label))
-    return tuple(
-        Holding(HELD[kind_of[label]], label, counts[label], totals[label]) for label in order
-    )
+    return tuple(Holding(held_of[label], label, counts[label], totals[label]) for label in order)
 
 
 def _stretches(

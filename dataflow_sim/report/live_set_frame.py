@@ -26,7 +26,8 @@ COLUMNS = 1500  # as many as the axes have pixels, about
 NAMES = 14  # that the panel has room for
 
 _WIDTH, _HEIGHT = 13.3, 6.2  # inches
-_LEFT, _BOTTOM, _AXES_WIDTH, _AXES_HEIGHT = 0.8, 1.55, 8.6, 3.75
+_LEFT, _BOTTOM = 0.8, 1.55
+AXES_WIDTH, AXES_HEIGHT = 8.6, 3.75
 _PANEL, _LINE = 9.65, 0.215
 _NAME_SPACING, _CHARACTER, _LONGEST_SPAN = 0.17, 0.065, 21
 _MARGIN = 1.24  # below the axes, for names that stand
@@ -73,7 +74,7 @@ def framed() -> tuple[Figure, Axes]:
     """An empty picture, and the axes in it."""
     figure = Figure(figsize=(_WIDTH, _HEIGHT))
     FigureCanvasAgg(figure)
-    box = (_LEFT / _WIDTH, _BOTTOM / _HEIGHT, _AXES_WIDTH / _WIDTH, _AXES_HEIGHT / _HEIGHT)
+    box = (_LEFT / _WIDTH, _BOTTOM / _HEIGHT, AXES_WIDTH / _WIDTH, AXES_HEIGHT / _HEIGHT)
     return figure, figure.add_axes(box)
 
 
@@ -121,19 +122,24 @@ def mark_peak(axes: Axes, place: float, height: float) -> None:
 
 
 def mark_spans(
-    figure: Figure, axes: Axes, spans: Iterable[Span], layers: int, always: int | None = None
+    figure: Figure,
+    axes: Axes,
+    spans: Iterable[Span],
+    layers: int,
+    always: int | None = None,
+    lines: bool = True,
 ) -> None:
-    """Names below the axes where there is room, thin lines where spans meet.
+    """Names below the axes where there is room, thin `lines` where spans meet.
 
     The name of layer `always`, which is a span of its own, is not left out.
     """
-    inches = _AXES_WIDTH / layers
+    inches = AXES_WIDTH / layers
     free_from, reserved_from = 0.0, np.inf
     if always is not None:
         reserved_from = (always + 0.5) * inches
     for span in spans:
         wide = (span.stop - span.first) * inches
-        if span.first and wide > _NAME_SPACING / 2:
+        if lines and span.first and wide > _NAME_SPACING / 2:
             axes.axvline(span.first, color="white", linewidth=0.6, alpha=0.7)
         middle = (span.first + span.stop) / 2
         if span.first == always:
@@ -162,15 +168,15 @@ def mark_spans(
 def _name(figure: Figure, span: Span, wide: float) -> tuple[str, bool]:
     """A span's name as it is written, and whether it lies, so many inches having room for it."""
     name = clipped(span.name, len(span.name))
-    if len(name) * _CHARACTER < wide and _width(figure, name, fontsize=7) < wide:
+    if len(name) * _CHARACTER < wide and width(figure, name, fontsize=7) < wide:
         return name, True
     ending = f" +{span.further}" if span.further else ""
-    room = _MARGIN - (_width(figure, ending, fontsize=7) if ending else 0)
+    room = _MARGIN - (width(figure, ending, fontsize=7) if ending else 0)
     longest = _LONGEST_SPAN - len(ending)
-    return _fitted(figure, span.short_name, longest, room, fontsize=7) + ending, False
+    return fitted(figure, span.short_name, longest, room, fontsize=7) + ending, False
 
 
-def _width(figure: Figure, text: str, **style: Any) -> float:
+def width(figure: Figure, text: str, **style: Any) -> float:
     """Inches that a text takes."""
     trial = figure.text(0, 0, text, **style)
     wide = trial.get_window_extent().width / figure.dpi
@@ -178,10 +184,10 @@ def _width(figure: Figure, text: str, **style: Any) -> float:
     return float(wide)
 
 
-def _fitted(figure: Figure, text: str, longest: int, inches: float, **style: Any) -> str:
+def fitted(figure: Figure, text: str, longest: int, inches: float, **style: Any) -> str:
     """A text clipped to so many characters, and to fewer where those are wider than the room."""
     shown = clipped(text, longest)
-    while _width(figure, shown, **style) > inches and longest > _SHORTEST:
+    while width(figure, shown, **style) > inches and longest > _SHORTEST:
         longest -= 1
         shown = clipped(text, longest)
     return shown
@@ -197,7 +203,7 @@ def write_panel(figure: Figure, title: str, where: str | None, parts: Iterable[P
     write(title, _PANEL, weight="bold", fontsize=11)
     line -= 0.24
     if where is not None:
-        write(_fitted(figure, where, _LONGEST_PLACE, right - _PANEL), _PANEL, color=GREY)
+        write(fitted(figure, where, _LONGEST_PLACE, right - _PANEL), _PANEL, color=GREY)
         line -= 0.1
     for part in parts:
         line -= _LINE + 0.05
@@ -207,9 +213,9 @@ def write_panel(figure: Figure, title: str, where: str | None, parts: Iterable[P
         for name, times, size in part.names:
             line -= _LINE
             ending = f" \u00d7 {times}" if times > 1 else ""
-            room = right - names_at - _width(figure, ending + size, fontsize=8) - _GAP
+            room = right - names_at - width(figure, ending + size, fontsize=8) - _GAP
             write(
-                _fitted(figure, name, _LONGEST_NAME, room, fontsize=8) + ending,
+                fitted(figure, name, _LONGEST_NAME, room, fontsize=8) + ending,
                 names_at,
                 fontsize=8,
             )

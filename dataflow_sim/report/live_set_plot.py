@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
 
 from dataflow_sim.report.drawing import (
     MAPS_COLOUR,
@@ -23,14 +20,11 @@ from dataflow_sim.report.drawing import (
     clipped,
     pictures,
 )
-from dataflow_sim.report.live_set import HELD, LiveSet, live_set
+from dataflow_sim.report.live_set import HELD, LiveSet, layer_positions, live_set
 from dataflow_sim.report.live_set_frame import (
     COLUMNS,
-    INK,
-    NAMES,
     Heading,
     Part,
-    Places,
     Span,
     framed,
     fullest,
@@ -40,94 +34,36 @@ from dataflow_sim.report.live_set_frame import (
     write_heading,
     write_panel,
 )
+from dataflow_sim.report.memory_axes import binary_size, draw_memory_axis, part_of
 from dataflow_sim.results import RunResult
 from dataflow_sim.units import format_capacity
 
-_HELD_COLOURS = (RESIDENT_COLOUR, WEIGHTS_COLOUR, MAPS_COLOUR, SUMS_COLOUR)
-_BUDGET_SHOWN_UP_TO = 2.5  # times the peak: a larger budget would flatten the picture
-
-
-def _layer_position(
-    live: LiveSet, layers: int, at: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Instructions as places along the layers."""
-    starts = [stretch.start_instruction for stretch in live.stretches]
-    places = [stretch.first_layer for stretch in live.stretches]
-    if not starts or starts[0] > live.instructions[0]:
-        starts, places = [int(live.instructions[0]), *starts], [0, *places]
-    found: Places = np.interp(at, [*starts, live.end_instruction], [*places, layers])
-    return found
-
-
-def _size(value_bytes: int) -> str:
-    """A size in local memory for people, in binary units."""
-    for factor, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
-        if value_bytes >= factor:
-            value = value_bytes / factor
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
-    return f"{value_bytes} B"
+HELD_COLOURS = (RESIDENT_COLOUR, WEIGHTS_COLOUR, MAPS_COLOUR, SUMS_COLOUR)
 
 
 def _draw(axes: Axes, result: RunResult, live: LiveSet) -> None:
     """Areas by what is held, the budget, the peak."""
     layers = len(result.layers)
-    unit = 1 << 20 if live.peak_bytes >= 4 << 20 else 1 << 10 if live.peak_bytes >= 2048 else 1
-    begin = _layer_position(live, layers, live.instructions) * (COLUMNS / layers)
+    unit = draw_memory_axis(axes, result.capacity_bytes, live.peak_bytes, "local memory in use")
+    begin = layer_positions(live, layers, live.instructions) * (COLUMNS / layers)
     columns, held = fullest(begin, live.held_bytes)
-    stack(axes, columns * (layers / COLUMNS), layers, held / unit, _HELD_COLOURS)
-    peak, budget = live.peak_bytes / unit, result.capacity_bytes / unit
-    near = budget <= _BUDGET_SHOWN_UP_TO * peak
-    top = 1.12 * (budget if near else peak)
-    words = f"budget {format_capacity(result.capacity_bytes)}"
-    if near:
-        axes.axhline(budget, color=INK, linewidth=1.4, zorder=3)
-    else:
-        words += ", above the picture"
-    axes.annotate(
-        words,
-        (0, budget if near else top),
-        (3, 4 if near else -4),
-        textcoords="offset points",
-        va="bottom" if near else "top",
-        weight="bold",
-        color=INK,
-        annotation_clip=False,
-    )
+    stack(axes, columns * (layers / COLUMNS), layers, held / unit, HELD_COLOURS)
     at = live.instructions[live.peak : live.peak + 1]
-    (place,) = _layer_position(live, layers, at).tolist()
-    mark_peak(axes, place, peak)
+    (place,) = layer_positions(live, layers, at).tolist()
+    mark_peak(axes, place, live.peak_bytes / unit)
     axes.set_xlim(0, layers)
-    axes.set_ylim(0, top)
-    axes.set_ylabel(f"local memory in use [{ {1 << 20: 'MiB', 1 << 10: 'KiB', 1: 'B'}[unit] }]")
-    axes.yaxis.set_major_locator(MultipleLocator(2.0 ** np.floor(np.log2(top / 4))))
-    axes.yaxis.grid(True, linewidth=0.4, alpha=0.5)
-    axes.set_axisbelow(True)
 
 
 def _parts(live: LiveSet) -> Iterator[Part]:
     """What is in use at the peak: each kind with its bytes, and the largest names in it."""
-    for held, colour in zip(reversed(HELD), reversed(_HELD_COLOURS), strict=True):
-        if not live.held_bytes[HELD.index(held)].any():
-            continue
-        total = sum(holding.size_bytes for holding in live.holdings if holding.held == held)
-        named = [holding for holding in live.holdings[:NAMES] if holding.held == held]
-        rest = [holding for holding in live.holdings[NAMES:] if holding.held == held]
-        further = _size(sum(holding.size_bytes for holding in rest))
-        yield Part(
-            title=held,
-            colour=colour,
-            total=_size(total),
-            names=tuple((h.label, h.count, _size(h.size_bytes)) for h in named),
-            rest=(len(rest), further) if rest else None,
-        )
+    for kind, colour in reversed(tuple(enumerate(HELD_COLOURS))):
+        if live.held_bytes[kind].any():
+            yield part_of(HELD[kind], colour, live.holdings)
 
 
-def live_set_figure(result: RunResult) -> Figure:
-    """Local memory over time of a run that lists its buffers."""
-    live = live_set(result)
-    figure, axes = framed()
-    _draw(axes, result, live)
-    spans = (
+def group_spans(live: LiveSet) -> Iterator[Span]:
+    """The groups along the layers, by name."""
+    return (
         Span(
             stretch.first_layer,
             stretch.stop_layer,
@@ -137,14 +73,21 @@ def live_set_figure(result: RunResult) -> Figure:
         )
         for stretch in live.stretches
     )
-    mark_spans(figure, axes, spans, len(result.layers))
+
+
+def live_set_figure(result: RunResult) -> Figure:
+    """Local memory over time of a run that lists its buffers."""
+    live = live_set(result)
+    figure, axes = framed()
+    _draw(axes, result, live)
+    mark_spans(figure, axes, group_spans(live), len(result.layers))
     at = live.instructions[live.peak]
     group = [stretch.name for stretch in live.stretches if stretch.start_instruction <= at]
     where = f"in {group[-1]}" if group else None
-    write_panel(figure, f"at the peak: {_size(live.peak_bytes)}", where, _parts(live))
+    write_panel(figure, f"at the peak: {binary_size(live.peak_bytes)}", where, _parts(live))
     used = (
         f"hardware {clipped(result.hardware, 40)}; {result.policy}; at most "
-        f"{_size(live.peak_bytes)} in use, up to address {_size(result.peak_bytes)}, "
+        f"{binary_size(live.peak_bytes)} in use, up to address {binary_size(result.peak_bytes)}, "
         f"of {format_capacity(result.capacity_bytes)}"
     )
     title = f"{clipped(result.network, 50)}: local memory over time"

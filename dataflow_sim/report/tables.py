@@ -202,6 +202,22 @@ def buffer_frame(result: RunResult) -> pd.DataFrame:
     return pd.DataFrame(records, columns=columns)
 
 
+def lifetime_frame(result: RunResult) -> pd.DataFrame:
+    """One row a buffer in local memory, as `place` reads it: instructions [lower, upper), bytes.
+
+    A buffer that ends with the instruction with which it begins takes no memory.
+    """
+    records = [
+        (
+            *(number, stay.label, stay.first_instruction, stay.last_instruction),
+            *(stay.size_bytes, stay.address),
+        )
+        for number, stay in enumerate(result.buffers)
+        if stay.first_instruction < stay.last_instruction
+    ]
+    return pd.DataFrame(records, columns=["id", "label", "lower", "upper", "size", "offset"])
+
+
 def layer_frame(result: RunResult) -> pd.DataFrame:
     """One row a layer: shape, work, bytes by reason, bound, memory, energy, time, tiling."""
     records = []

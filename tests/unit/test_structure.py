@@ -33,13 +33,10 @@ MAY_IMPORT = {
     "results_of_groups": {"results_of_explanation"},
     "results_of_inspection": set(),
     "results_of_networks": set(),
-<<<<<<< HEAD
-    "results_of_replay": set(),
-=======
     "results_of_placement": set(),
+    "results_of_replay": set(),
     "lifetimes": {"errors", "results_of_placement"},
     "placing": {"errors", "lifetimes", "results_of_placement", "schedule"},
->>>>>>> 91c3e99 (Live peak of a program's buffers and fragmentation: addresses cost what lies unused between them)
     "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
@@ -63,11 +60,12 @@ MAY_IMPORT = {
     },
     "report": {
         *("errors", "results", "results_of_exact", "results_of_explanation", "results_of_groups"),
-        *("results_of_inspection", "results_of_networks", "results_of_replay", "traffic", "units"),
+        *("results_of_inspection", "results_of_networks", "results_of_placement"),
+        *("results_of_replay", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
-        *("replaying", "report", "resources", "results", "units"),
+        *("placing", "replaying", "report", "resources", "results", "units"),
     },
 }
 # third-party packages that stay in few rooms
