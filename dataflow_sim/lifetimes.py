@@ -48,7 +48,7 @@ def read_lifetimes(path: Path) -> tuple[Lifetime, ...]:
             reader.read(line, cells)
     except InputError as broken:
         reader.problems.append(str(broken))
-    if not reader.count:
+    if not reader.count and not reader.problems:
         reader.problems.append(
             f"'{path}' names no buffer; write one row a buffer below the first line"
         )
@@ -131,7 +131,7 @@ def _text(path: Path) -> str:
 
 def _rows(text: str, path: Path) -> Iterator[Row]:
     """The rows that have a cell, stripped of blanks, with the lines on which they end."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]

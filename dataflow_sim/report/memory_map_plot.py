@@ -46,7 +46,9 @@ _MOST_BOXES, _MOST_NAMES = 4000, 300
 _LARGE, _SMALL = 6.5, 5.0  # points of a name
 _LINE, _MARGIN = 0.017, 0.05  # inches, of a line by point, and beside a name
 _NARROWEST = 0.02  # inches: no character is narrower
+_SCALED = 1.05  # for what rounding to pixels adds to a text in other points
 _SHORTEST, _LONGEST = 10, 60  # characters of a name that is clipped
+_SHORT = _SHORTEST * _NARROWEST
 _UNUSED = "#d9d9d9"
 _NOTE = (
     "a box is a buffer, with its addresses; small ones are blended; "
@@ -109,11 +111,13 @@ def _write_name(
 def _blended(shares: npt.NDArray[np.float64], colours: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Red, green, blue and how opaque it is, of each pixel."""
     total = shares.sum(axis=0)
-    image = np.zeros((*total.shape, 4))
+    there = total.nonzero()
+    image = np.zeros((len(there[0]), 4))
     for share, colour in zip(shares, colours, strict=False):
-        image[..., :3] += (share / np.where(total > 0, total, 1))[..., None] * to_rgb(colour)
-    image[..., 3] = total
-    pixels: npt.NDArray[np.uint8] = np.rint(np.minimum(image, 1) * 255).astype(np.uint8)
+        image[:, :3] += (share[there] / total[there])[:, None] * to_rgb(colour)
+    image[:, 3] = total[there]
+    pixels: npt.NDArray[np.uint8] = np.zeros((*total.shape, 4), dtype=np.uint8)
+    pixels[there] = np.rint(np.minimum(image, 1) * 255)
     return pixels
 
 
@@ -135,11 +139,14 @@ def _name(figure: Figure, name: str, wide: float, high: float) -> _Name | None:
         for length, across, rotation in ((wide, high, 0), (high, wide, 90))
         if across >= _LINE * points
     ]
+    if not any(len(name) * _NARROWEST < room or room > _SHORT for room, _, _ in ways):
+        return None
+    inches = width(figure, name, fontsize=_LARGE)
     for room, rotation, points in ways:
-        if len(name) * _NARROWEST < room and width(figure, name, fontsize=points) <= room:
+        if inches * points / _LARGE * _SCALED <= room:
             return _Name(name, rotation, points)
     for room, rotation, points in ways:
-        longest = min(len(name), int(room / _NARROWEST))
+        longest = min(len(name), int(len(name) * room / inches * _LARGE / points) + 2)
         if longest >= _SHORTEST:
             text = fitted(figure, name, longest, room, fontsize=points)
             if len(text) >= _SHORTEST and width(figure, text, fontsize=points) <= room:

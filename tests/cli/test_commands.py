@@ -56,8 +56,9 @@ def test_two_runs_and_two_hash_seeds_give_identical_bytes(tmp_path: Path) -> Non
         text = command(*arguments, cwd=tmp_path, seed=seed).stdout
         files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
         outputs.append((text, files))
-    expected = {"result.json", "layers.csv", "local_memory.csv"}
-    expected |= {f"{name}.{kind}" for name in ("traffic", "live_set") for kind in ("png", "svg")}
+    expected = {"result.json", "layers.csv", "local_memory.csv", "buffers.csv"}
+    pictures = ("traffic", "live_set", "memory")
+    expected |= {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     assert set(outputs[0][1]) == expected
     assert outputs[0] == outputs[1] == outputs[2]
 
@@ -76,9 +77,21 @@ def test_out_writes_result_table_and_pictures(tmp_path: Path) -> None:
         stays = list(csv.DictReader(file))
     height = max(int(stay["address"]) + int(stay["size_bytes"]) for stay in stays)
     assert height == result["local"]["peak_bytes"]
-    for name in ("traffic", "live_set"):
+    for name in ("traffic", "live_set", "memory"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (out / f"{name}.svg").read_bytes()[:600]
+    with (out / "buffers.csv").open() as file:
+        buffers = list(csv.DictReader(file))
+    assert list(buffers[0]) == ["id", "label", "lower", "upper", "size", "offset"]
+    names = ("label", "first_instruction", "last_instruction", "size_bytes", "address")
+    assert [list(buffer.values())[1:] for buffer in buffers] == [
+        [stay[name] for name in names] for stay in stays
+    ]
+    # what a run writes is what `place` reads
+    arguments = ("place", str(out / "buffers.csv"), "--capacity", str(height), "--json")
+    placed = json.loads(command(*arguments, cwd=tmp_path).stdout)
+    assert placed["buffers"] == len(buffers)
+    assert placed["live_peak_bytes"] == result["local"]["buffers_peak_bytes"]
 
 
 def test_tables_for_people(tmp_path: Path) -> None:

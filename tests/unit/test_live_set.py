@@ -149,7 +149,7 @@ def test_a_budget_far_above_the_peak_does_not_flatten_the_picture() -> None:
 
 def test_files_are_left_out_where_the_program_was_not_lowered() -> None:
     found = result("residual", "merged", 900)
-    names = {"live_set.png", "live_set.svg"}
+    names = {"buffers.csv", "live_set.png", "live_set.svg", "memory.png", "memory.svg"}
     assert names <= set(run_files(found))
     assert not names & set(run_files(replace(found, buffers=())))
 
