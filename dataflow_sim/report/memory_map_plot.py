@@ -137,7 +137,7 @@ def _name(figure: Figure, name: str, wide: float, high: float) -> _Name | None:
         (length - 2 * _MARGIN, rotation, points)
         for points in (_LARGE, _SMALL)
         for length, across, rotation in ((wide, high, 0), (high, wide, 90))
-        if across >= _LINE * points
+        if across >= _LINE * points and length > 2 * _MARGIN
     ]
     if not any(len(name) * _NARROWEST < room or room > _SHORT for room, _, _ in ways):
         return None

@@ -215,6 +215,16 @@ def test_the_picture_of_a_run_tells_both_heights() -> None:
     assert "in no buffer" in texts
 
 
+def test_names_of_no_width_and_strange_names() -> None:
+    names = ("\u0301", "$x_1$", "a\nb", "\u6f22\u5b57")
+    lives = tuple(Lifetime(name, place, place + 1, 9) for place, name in enumerate(names))
+    # wide, high, and neither
+    for more in ((0, 1000), (50, 1), (5000, 4000)):
+        rest = Lifetime("rest", 10, 20 + more[0], 1 + more[1])
+        picture = placement_picture(place_buffers("f$.csv", (*lives, rest), None), "png")
+        assert picture.startswith(b"\x89PNG")
+
+
 def test_buffers_of_no_bytes_are_drawn_as_nothing() -> None:
     empty = place_buffers("f", (Lifetime("a", 0, 1, 0), Lifetime("b", 0, 2, 0)), None)
     count, _, images = parts(placement_figure(empty))
