@@ -57,9 +57,14 @@ class _Block:
 
 @dataclass(slots=True)
 class _Blocks:
-    """The blocks of a program by buffer, and which must lie in banks apart."""
+    """The blocks of a program by buffer, and which must lie in banks apart.
+
+    `banks` of `bank_bytes` are what the step that needs the most of them cannot do without.
+    """
 
     end: int
+    bank_bytes: int
+    banks: int = 1
     blocks: list[_Block] = field(default_factory=list)
     of: dict[int, int] = field(default_factory=dict)
     apart: set[tuple[int, int]] = field(default_factory=set)
@@ -98,6 +103,13 @@ class _Blocks:
     def use(self, *roles: Iterable[Slice]) -> None:
         """A step uses buffers of these roles, which are to lie apart."""
         numbers = [{self.of[p.buffer] for p in parts if p.buffer in self.of} for parts in roles]
+        counted: set[int] = set()
+        needed = 0
+        for mine in numbers:
+            sizes = (self.blocks[n].high - self.blocks[n].low for n in mine - counted)
+            needed += -(-sum(sizes) // self.bank_bytes)
+            counted |= mine
+        self.banks = max(self.banks, needed)
         for one, other in combinations(numbers, 2):
             self.apart.update((min(a, b), max(a, b)) for a in one for b in other if a != b)
 
@@ -113,8 +125,8 @@ def roles_of(step: Compute | Stream) -> tuple[tuple[Slice, ...], ...]:
     return (*step.input, *operands), (*step.kernel, *vectors), (*written, *sums)
 
 
-def _blocks(program: Program) -> _Blocks:
-    found = _Blocks(len(program.instructions))
+def _blocks(program: Program, bank_bytes: int) -> _Blocks:
+    found = _Blocks(len(program.instructions), bank_bytes)
     for standing in program.stands:
         found.begin(standing.alloc, 0)
     for moment, instruction in enumerate(program.instructions):
@@ -134,7 +146,9 @@ def _blocks(program: Program) -> _Blocks:
 
 def in_banks(program: Program, bank_bytes: int, alignment_bytes: int = 1) -> Program | None:
     """The program with what each step uses in banks apart; None where no addresses are found."""
-    found = _blocks(program)
+    found = _blocks(program, bank_bytes)
+    if found.banks * bank_bytes > program.capacity_bytes:
+        return None
     lives = [Life(b.high - b.low, b.first, max(b.first, b.last)) for b in found.blocks]
     placed = place(
         lives,

@@ -21,11 +21,10 @@ from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.replay import replay
 from tests.support.runs import case, outputs_of
 
-NAMES = ("padded_chain", "residual", "concatenated", "squeeze_excite")
+CASES = (("padded_chain", 2), ("padded_chain", 16), ("residual", 4), ("squeeze_excite", 8))
 
 
-@pytest.mark.parametrize("banks", [2, 4, 16])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "banks"), CASES)
 def test_the_same_program_at_other_addresses(name: str, banks: int) -> None:
     found = case(name)
     points = budget_curve(found.graph, MemoryOptions(0, SINGLE, 32), "merged").points
