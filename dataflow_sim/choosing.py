@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from dataflow_sim.energy.model import (
     add_up,
@@ -95,6 +96,22 @@ def chosen_schedules(
         found.append((cost, moved, len(found), schedule))
     best = min(found, key=lambda one: one[:3])[3]
     return FrameSchedules(best, best)
+
+
+def schedules_down(
+    graph: NetworkGraph,
+    memory: MemoryOptions,
+    policy: str,
+    progress: Progress,
+    demand: Demand | None = None,
+) -> Iterator[Schedule]:
+    """The schedules of a curve that fit a memory, from the best on: each needs less memory, and
+    moves more.  Raises DoesNotFitError where there is none."""
+    curve = budget_curve(graph, memory, policy, progress, demand=demand)
+    schedule: Schedule | None = schedule_on(curve, graph, memory)
+    while schedule is not None:
+        yield replace(schedule, memory=memory)
+        schedule = curve.schedule(schedule.local_bytes - 1)
 
 
 def exactly_chosen(

@@ -128,10 +128,31 @@ def _switches(value: object) -> object:
 
 
 class LocalMemoryConfig(_Strict):
-    """On-chip memory that tiles live in; `double_buffer` gives streamed tiles two buffers."""
+    """On-chip memory that tiles live in; `double_buffer` gives streamed tiles two buffers.
+
+    With `banks` above 1 it consists of so many of equal size, and what a step reads as maps, reads
+    as weights, and writes lies in banks apart.
+    """
 
     capacity_bytes: Annotated[Bytes, Field(alias="capacity", ge=1)]
     double_buffer: Annotated[DoubleBufferConfig, BeforeValidator(_switches)] = DoubleBufferConfig()
+    banks: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
+
+    @field_validator("banks")
+    @classmethod
+    def _equal(cls, value: int, info: ValidationInfo) -> int:
+        capacity = info.data.get("capacity_bytes")
+        if capacity is not None and capacity % value:
+            raise ValueError(
+                f"{capacity} bytes make no {value} banks of equal size; give a capacity that "
+                f"{value} divides, such as {capacity // value * value or value}B, or other banks"
+            )
+        return value
+
+    @property
+    def bank_bytes(self) -> int | None:
+        """The size of a bank, None where there is one only."""
+        return self.capacity_bytes // self.banks if self.banks > 1 else None
 
 
 class DramConfig(_Strict):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
+from dataflow_sim.banking import banked_schedule, check_alone
 from dataflow_sim.choosing import chosen_schedules, exactly_chosen
 from dataflow_sim.energy.model import (
     LayerCounts,
@@ -24,12 +24,18 @@ from dataflow_sim.graph.analyses import (
     widths,
 )
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.graph.part import part_of
-from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
-from dataflow_sim.graph.pooling import Pooler, place_pooling
 from dataflow_sim.hardware import Hardware
-from dataflow_sim.ingest import ReadRequest, catalogue, graph_from_model, read_network
-from dataflow_sim.networks import build_network, is_built_in
+from dataflow_sim.ingest import ReadRequest, catalogue
+from dataflow_sim.networks import is_built_in
+from dataflow_sim.preparation import (
+    RunOptions,
+    demanded,
+    load_network,
+    memory_options,
+    named_file,
+    prepare,
+)
+from dataflow_sim.program.instructions import Program
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS, Counts, counts_of
 from dataflow_sim.results import (
     CurvePoint,
@@ -44,11 +50,11 @@ from dataflow_sim.results import (
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
+from dataflow_sim.schedule.demands import GroupWords
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
 from dataflow_sim.schedule.residents import held_in
 from dataflow_sim.schedule.search import budget_curve
-from dataflow_sim.schedule.types import Buffering, Group, LayerTiling, MemoryOptions, Schedule
+from dataflow_sim.schedule.types import Group, LayerTiling, Schedule
 
 __all__ = [
     "GroupWords",
@@ -59,95 +65,17 @@ __all__ = [
     "curve",
     "is_built_in",
     "load_network",
+    "memory_options",
+    "named_file",
+    "prepare",
     "run",
 ]
-
-_LONGEST_NAME = 250  # file systems take 255 bytes for a name
 
 Progress = Callable[[str, int, int], None]
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """Say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a user may choose beside network and hardware.
-
-    Widths of None leave the hardware's precision, and what a quantised file states, alone.
-    `frames` run one after the other; weights may stay from one to the next.  `objective` is what
-    the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.  `layers` is
-    the part of the network that runs, `FIRST:LAST` by name or number, None for all of it;
-    `group` is what is demanded of a merged group.  With `exact_seconds` an exact search follows
-    the fast one and works for about so long.
-    """
-
-    policy: str = "layerwise"
-    weight_bits: int | None = None
-    activation_bits: int | None = None
-    frames_per_second: float | None = None
-    frames: int = 1
-    objective: str = "dram"
-    layers: str | None = None
-    group: GroupWords = NOTHING
-    exact_seconds: float | None = None
-
-
-def named_file(name_or_path: str) -> Path | None:
-    """The path of a network's file, None of a built-in name.  Raises InputError for neither."""
-    path = Path(name_or_path)
-    if not 0 < len(name_or_path.strip()) <= _LONGEST_NAME:
-        raise InputError(f"'{name_or_path[:60]}' is no network; give an .onnx file or a name")
-    if is_built_in(name_or_path) or not (path.suffix or len(path.parts) > 1 or path.exists()):
-        return None
-    return path
-
-
-def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
-    """Read an ONNX file, or build a network by name.  Raises NetworkError."""
-    path = named_file(name_or_path)
-    if path is None:
-        return graph_from_model(build_network(name_or_path), name_or_path, request)
-    return read_network(path, request)
-
-
-def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> NetworkGraph:
-    """The network as the hardware runs it: poolings where they are done, of these layers the part
-    asked for, widths assigned, biases left out where uncounted."""
-    for name, bits in (("weight", options.weight_bits), ("activation", options.activation_bits)):
-        if bits is not None and not 1 <= bits <= 64:
-            raise InputError(f"--{name}-bits is {bits}; a width is 1 to 64 bits")
-    precision = Precision(
-        weight_bits=options.weight_bits or hardware.precision.weights,
-        activation_bits=options.activation_bits or hardware.precision.activations,
-        accumulator_bits=hardware.compute.accumulator_bits,
-        force_weights=options.weight_bits is not None,
-        force_activations=options.activation_bits is not None,
-        local_weight_bits=hardware.precision.local_weights,
-    )
-    graph = place_pooling(graph, Pooler(hardware.pooling))
-    if options.layers is not None:
-        graph = part_of(graph, options.layers)
-    graph = assign_precision(graph, precision)
-    return graph if hardware.count_biases else drop_vectors(graph)
-
-
-def memory_options(hardware: Hardware) -> MemoryOptions:
-    """What the scheduler needs to know of the hardware."""
-    return MemoryOptions(
-        capacity_bytes=hardware.local_memory.capacity_bytes,
-        doubled=Buffering(**hardware.local_memory.double_buffer.model_dump()),
-        accumulator_bits=hardware.compute.accumulator_bits,
-        accumulator_capacity_bytes=hardware.compute.accumulator_memory_bytes,
-    )
-
-
-def _demand(graph: NetworkGraph, memory: MemoryOptions, options: RunOptions) -> Demand | None:
-    """What is demanded of a merged group, if anything is.  Raises InputError."""
-    if options.group.group is not None and options.policy != "merged":
-        raise InputError(f"--force-group goes with --policy merged, not with '{options.policy}'")
-    return demand_of(graph, memory, options.group)
 
 
 def _group_layers(
@@ -233,10 +161,14 @@ class _Frame:
 
 
 def _frame(
-    graph: NetworkGraph, hardware: Hardware, schedule: Schedule, progress: Progress
+    graph: NetworkGraph,
+    hardware: Hardware,
+    schedule: Schedule,
+    progress: Progress,
+    program: Program | None = None,
 ) -> _Frame:
     check_schedule(graph, schedule)
-    counts = counts_of(graph, schedule, progress)
+    counts = counts_of(graph, schedule, progress, program)
     maps = [home for home in schedule.residents if home.tensors[0] not in schedule.standing]
     standing_bytes = sum(home.size_bytes for home in schedule.residents if home not in maps)
     held = held_in(schedule, maps)
@@ -272,24 +204,39 @@ def _bound_bytes(graph: NetworkGraph, policy: str, layers: tuple[LayerResult, ..
     return compulsory_bytes(graph)
 
 
-def choose(
-    graph: NetworkGraph,
-    hardware: Hardware,
-    options: RunOptions,
-    progress: Callable[[int, int], None],
-) -> tuple[FrameSchedules, ExactResult | None]:
-    """The schedules of a prepared network's frames, and what an exact search proved of them.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The schedules of a run's frames, what an exact search proved of them, and the program where
+    it has addresses of its own."""
 
-    Raises InputError and DoesNotFitError.
+    frames: FrameSchedules
+    exact: ExactResult | None = None
+    program: Program | None = None
+
+
+def choose(
+    graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress
+) -> Chosen:
+    """What a prepared network's frames run.
+
+    Raises InputError, and DoesNotFitError or NoBanksError.
     """
     memory = memory_options(hardware)
     choice = (options.policy, options.frames, options.objective)
-    demand = _demand(graph, memory, options)
+    demand = demanded(graph, memory, options)
+    scheduling = partial(progress, "scheduling")
+    bank_bytes = hardware.local_memory.bank_bytes
+    if bank_bytes is not None:
+        check_alone(options.frames, options.objective, options.exact_seconds is not None)
+        schedule, program = banked_schedule(
+            graph, memory, options.policy, bank_bytes, progress, demand
+        )
+        return Chosen(FrameSchedules(schedule, schedule), program=program)
     if options.exact_seconds is None:
-        return chosen_schedules(graph, hardware, memory, *choice, progress, demand), None
+        return Chosen(chosen_schedules(graph, hardware, memory, *choice, scheduling, demand))
     if demand is not None:
         raise InputError("--exact proves free schedules; leave --force-group out")
-    return exactly_chosen(graph, memory, *choice, options.exact_seconds, progress)
+    return Chosen(*exactly_chosen(graph, memory, *choice, options.exact_seconds, scheduling))
 
 
 def run(
@@ -306,8 +253,9 @@ def run(
     options = options or RunOptions()
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
-    found, exact = choose(graph, hardware, options, partial(progress, "scheduling"))
-    cold = _frame(graph, hardware, found.cold, progress)
+    chosen = choose(graph, hardware, options, progress)
+    found = chosen.frames
+    cold = _frame(graph, hardware, found.cold, progress, chosen.program)
     warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers
     fps = options.frames_per_second
@@ -349,7 +297,7 @@ def run(
         buffers=counts.buffers,
         thinned=found.cold.thinned,
         warnings=warnings,
-        exact=exact,
+        exact=chosen.exact,
     )
 
 
@@ -364,9 +312,14 @@ def curve(
     Raises InputError, and ScheduleError when a point breaks a rule, which is a defect.
     """
     options = options or RunOptions()
+    if hardware.local_memory.banks > 1:
+        raise InputError(
+            "local_memory.banks: a curve is of a memory of one bank; use `run` for single sizes, "
+            "or --set local_memory.banks=1"
+        )
     graph = prepare(graph, hardware, options)
     memory = memory_options(hardware)
-    demand = _demand(graph, memory, options)
+    demand = demanded(graph, memory, options)
     searching = partial(progress, "searching")
     found = budget_curve(graph, memory, options.policy, searching, demand=demand)
     sound: set[int] = set()

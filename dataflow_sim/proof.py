@@ -9,7 +9,7 @@ from functools import partial
 from dataflow_sim.energy.model import LayerCounts
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.program.instructions import Memory
+from dataflow_sim.program.instructions import Memory, Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import BufferStay, DramTraffic
 from dataflow_sim.schedule.types import Schedule
@@ -94,14 +94,19 @@ def counts_of_estimate(schedule: Schedule) -> Counts:
 
 
 def counts_of(
-    graph: NetworkGraph, schedule: Schedule, progress: Callable[[str, int, int], None]
+    graph: NetworkGraph,
+    schedule: Schedule,
+    progress: Callable[[str, int, int], None],
+    program: Program | None = None,
 ) -> Counts:
     """Lower and count a schedule; the closed form alone where it takes too many steps.
 
-    Raises ProgramError where the two differ, which is a defect.
+    Its program may be known, at other addresses.  Raises ProgramError where the two differ, which
+    is a defect.
     """
     if schedule.steps > MAXIMUM_COUNTED_STEPS:
         return counts_of_estimate(schedule)
-    program = lower(graph, schedule, partial(progress, "lowering"))
+    if program is None:
+        program = lower(graph, schedule, partial(progress, "lowering"))
     ledger = count(program, partial(progress, "counting"))
     return _counts_of_ledger(schedule, ledger, occupancy(program))

@@ -109,15 +109,15 @@ def _program(
     graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress
 ) -> Program:
     """The program of a run.  Raises InputError where it is too long, DoesNotFitError."""
-    found, _ = choose(graph, hardware, options, partial(progress, "scheduling"))
-    schedule = found.cold
+    chosen = choose(graph, hardware, options, progress)
+    schedule = chosen.frames.cold
     check_schedule(graph, schedule)
     if schedule.steps > MAXIMUM_REPLAYED_STEPS:
         raise InputError(
             f"the program takes {schedule.steps:,} steps, more than {MAXIMUM_REPLAYED_STEPS:,} are "
             "not replayed; give more local memory, a smaller input, or --layers for a part"
         )
-    return lower(graph, schedule, partial(progress, "lowering"))
+    return chosen.program or lower(graph, schedule, partial(progress, "lowering"))
 
 
 def _execution(

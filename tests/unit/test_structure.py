@@ -46,8 +46,20 @@ MAY_IMPORT = {
         *("energy", "errors", "graph", "program", "results", "schedule", "simulate", "traffic"),
     },
     "choosing": {"energy", "errors", "graph", "hardware", "proof", "results_of_exact", "schedule"},
+    "banking": {"choosing", "errors", "graph", "program", "proof", "schedule", "simulate"},
     "pipeline": {
-        *("choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule", "proof"),
+        *(
+            "banking",
+            "choosing",
+            "program",
+            "errors",
+            "graph",
+            "ingest",
+            "networks",
+            "hardware",
+            "schedule",
+            "proof",
+        ),
         *("energy", "results", "results_of_exact", "traffic"),
     },
     "explanation": {
