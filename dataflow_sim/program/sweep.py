@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.graph.sweep import Access, SweepKind
 from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
@@ -138,50 +138,64 @@ class SweepNest:
     def _steps(self) -> Iterator[_Step]:
         twice = self.split and self.sweep.kind is SweepKind.TWICE
         for batch, group in self.outer:
-            for row, second, column in self._inner(twice):
-                at_last = {"P": row == self.rows[-1], "N": column == self.columns[-1]}
+            rows = self.rows[::-1] if group.start in self.sweep.backwards else self.rows
+            if self.sweep.backwards and len(rows) > 1:  # turning back reads everything again
+                self._drop_rows()
+            for row, second, column in self._inner(rows, twice):
+                at_last = {"P": row == rows[-1], "N": column == self.columns[-1]}
                 spans = {"B": batch, "G": group, "P": row, "N": column}
                 begun = column == self.columns[0]
                 done = at_last["N"]
                 if self.sweep.kind is SweepKind.RECURRENT:
-                    begun = begun and row == self.rows[0]
+                    begun = begun and row == rows[0]
                     done = done and at_last["P"]
                 if twice:
                     begun, done = begun and not second, second
                 yield _Step(spans, at_last, second or not twice, begun, done)
 
-    def _inner(self, twice: bool) -> Iterator[tuple[Span, bool, Span]]:
+    def _drop_rows(self) -> None:
+        """Hold no tile of what rows index."""
+        for tensor, held in zip(self.problem.inputs, self.inputs, strict=True):
+            if any(cut.loop == "P" for cut in tensor.access):
+                held.box = None
+
+    def _inner(self, rows: list[Span], twice: bool) -> Iterator[tuple[Span, bool, Span]]:
         if self.order == "NP":
-            yield from ((row, False, column) for column in self.columns for row in self.rows)
+            yield from ((row, False, column) for column in self.columns for row in rows)
             return
-        for row in self.rows:
+        for row in rows:
             for second in (False, True) if twice else (False,):
                 yield from ((row, second, column) for column in self.columns)
 
     def _lower(self, step: _Step) -> None:
-        reads: list[Slice] = []
-        for view, tensor, held in zip(
-            self.layer.views, self.problem.inputs, self.inputs, strict=True
-        ):
-            box = self._box(tensor.access, tensor, step)
-            if box is None:
-                continue
-            if box == held.box:
-                reads.extend(self.emit.held_view(view, box, held.buffer))
-                continue
-            held.box, held.buffer = box, held.slots.advance()
-            reads.extend(self.emit.load_view(view, box, held.buffer))
-        writes = self._writes(step)
-        if writes and writes[0][0] == self.layer.output:
-            reads.extend(self._constants())
-        made = tuple(part for _, part in writes)
+        inputs = tuple(
+            self._read(view, tensor, held, step)
+            for view, tensor, held in zip(
+                self.layer.views, self.problem.inputs, self.inputs, strict=True
+            )
+        )
+        made = self._writes(step)
+        in_time = self.sweep.kind is SweepKind.RECURRENT  # gates need their biases in every step
+        constants = tuple(self._constants()) if in_time or made[0] is not None else ()
+        outputs = tuple(() if part is None else (part,) for part in made)
         sums = self._running_sums(step)
         self.emit.instructions.append(
-            Stream(self.index, tuple(reads), made, sums, step.first, step.last)
+            Stream(self.index, inputs, constants, outputs, sums, step.first, step.last)
         )
-        for name, part in writes:
-            if name in self.stored:
+        for name, part in zip(self.layer.outputs, made, strict=True):
+            if part is not None and name in self.stored:
                 self.emit.instructions.append(Store(name, part.box, part.buffer, part.origin))
+
+    def _read(self, view: View, tensor: SweptTensor, held: _Held, step: _Step) -> tuple[Slice, ...]:
+        """The tile of a view in a step, loaded if another one is held; nothing of it if the step
+        does not meet its columns."""
+        box = self._box(tensor.access, tensor, step)
+        if box is None:
+            return ()
+        if box == held.box:
+            return self.emit.held_view(view, box, held.buffer)
+        held.box, held.buffer = box, held.slots.advance()
+        return self.emit.load_view(view, box, held.buffer)
 
     def _box(self, access: Access, tensor: SweptTensor, step: _Step) -> Box | None:
         """The tile of a tensor in a step; None where the step does not meet its columns."""
@@ -194,8 +208,9 @@ class SweepNest:
             spans[axis] = Span(span.start * unit, span.stop * unit)
         return Box(*spans)
 
-    def _writes(self, step: _Step) -> list[tuple[str, Slice]]:
-        found: list[tuple[str, Slice]] = []
+    def _writes(self, step: _Step) -> list[Slice | None]:
+        """What a step makes of each output; None where that waits for a later one."""
+        found: list[Slice | None] = []
         for name, tensor, held in zip(
             self.layer.outputs, self.problem.outputs, self.outputs, strict=True
         ):
@@ -203,12 +218,13 @@ class SweepNest:
             waits = any(not done for loop, done in step.at_last.items() if loop not in indexed)
             box = self._box(tensor.access, tensor, step)
             if waits or box is None or not step.second:
+                found.append(None)
                 continue
             there = self.emit.resident.get(name)
             if there is not None:
-                found.append((name, resident_slice(there, box)))
+                found.append(resident_slice(there, box))
             else:
-                found.append((name, Slice(held.slots.advance(), ORIGIN, box)))
+                found.append(Slice(held.slots.advance(), ORIGIN, box))
         return found
 
     def _constants(self) -> Iterator[Slice]:

@@ -18,7 +18,8 @@ several parts are tiled part by part, unless all of them are one tile.
                are one tile.  NP: keys and values once; queries for every column tile
     twice      with more than one column tile a loop of two passes stands between P and N:
                statistics first, then the results; a row's columns are read twice
-    recurrent  a row is a time step, p = 1: weights again in every one, unless they are whole
+    recurrent  a row is a time step, p = 1, and a group a direction, g = 1: weights again in
+               every time step, unless they are whole; the input in both directions
 
 Local memory is the sum of the buffers: a tile of each tensor that is not resident, two where
 it changes and the hardware buffers its kind doubly, and the running sums: with more than one column
@@ -341,23 +342,24 @@ def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
     """Bits that all steps read from and write to local memory.
 
     A step reads its tile of every input once, writes the results that it finishes, and
-    then reads the constants; running sums are read unless just begun and written unless
-    they change no longer.
+    then reads the constants, in a recurrent layer always; running sums are read unless just
+    begun and written unless they change no longer.
     """
     sweep = problem.sweep
     nest = _Nest(sweep, order, SweepTiles(*(np.full((), s, np.int64) for s in sizes)))
     bits = sum(t.area * t.local_bits * int(nest.others(t.access)) for t in problem.inputs)
     bits += sum(tensor.area * tensor.local_bits for tensor in problem.outputs)
-    finishing = "".join(sorted({cut.loop for cut in problem.outputs[0].access}))
-    times = int(nest.product(finishing))
+    in_time = sweep.kind is SweepKind.RECURRENT
+    finishing = {cut.loop for cut in problem.outputs[0].access}
+    times = int(nest.product(nest.loops if in_time else "".join(sorted(finishing))))
     bits += sum(t.area * t.local_bits * times for t in problem.constants)
     split = bool(nest.split)
-    rows = 1 if sweep.kind is SweepKind.RECURRENT else sweep.rows
+    rows = 1 if in_time else sweep.rows
     held = sweep.batch * sweep.groups * sums_of_group(sweep, rows, split)
     columns = int(nest.trips["N"])
     if sweep.kind is SweepKind.TWICE:
         turns = 3 * columns - 1  # written n times, read n − 1 times and then n times
-    elif sweep.kind is SweepKind.RECURRENT:
+    elif in_time:
         turns = 2 * (int(nest.trips["P"]) * columns - 1)
     else:
         turns = 2 * (columns - 1)
@@ -366,8 +368,9 @@ def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
 
 def tile_extents(sweep: Sweep) -> Iterator[tuple[str, int]]:
     """The names of a tiling's fields with the largest tile of each."""
-    rows = 1 if sweep.kind is SweepKind.RECURRENT else sweep.rows
-    yield from (("batch_tile", sweep.batch), ("group_tile", sweep.groups))
+    in_time = sweep.kind is SweepKind.RECURRENT  # one step of one direction after the other
+    groups, rows = (1, 1) if in_time else (sweep.groups, sweep.rows)
+    yield from (("batch_tile", sweep.batch), ("group_tile", groups))
     yield from (("row_tile", rows), ("column_tile", sweep.columns))
 
 

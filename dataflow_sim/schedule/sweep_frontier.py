@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dataflow_sim.graph.sweep import Sweep, SweepKind
 from dataflow_sim.schedule.footprints import tile_sizes
 from dataflow_sim.schedule.frontier import Frontier, pareto
-from dataflow_sim.schedule.sweep import SweepProblem, SweepTiles, evaluate
+from dataflow_sim.schedule.sweep import SweepProblem, SweepTiles, evaluate, tile_extents
 from dataflow_sim.schedule.types import ORDERS, SWEEP_ORDERS, PartialSums
 
 Ints = npt.NDArray[np.int64]
@@ -29,9 +29,10 @@ _KEPT = tuple(PartialSums).index(PartialSums.KEPT)
 
 def _batches_and_groups(sweep: Sweep) -> Ints:
     """Pairs of tile sizes: some groups of one batch, or all groups of several batches."""
-    groups = [(1, int(size)) for size in tile_sizes(sweep.groups)]
+    largest = dict(tile_extents(sweep))["group_tile"]
+    groups = [(1, int(size)) for size in tile_sizes(sweep.groups) if size <= largest]
     batches = [(int(size), sweep.groups) for size in tile_sizes(sweep.batch) if size > 1]
-    return np.array(groups + batches, np.int64)
+    return np.array(groups + batches if largest == sweep.groups else groups, np.int64)
 
 
 def column_sizes(sweep: Sweep) -> Ints:

@@ -54,6 +54,7 @@ from dataflow_sim.simulate.kernels import (
 )
 from dataflow_sim.simulate.on_chip import NOTHING, Ids, OnChip
 from dataflow_sim.simulate.pointwise import pointwise
+from dataflow_sim.simulate.stream_runner import Access, StreamRunner, sums_of, waiting_elements
 
 Array = npt.NDArray[np.float64]
 
@@ -72,17 +73,13 @@ class Replayed:
     shadows: Mapping[Standing, Ids]
 
 
-def _sums_of(layer: int) -> str:
-    """The name under which a layer's partial sums have identities."""
-    return f"sums of layer {layer}"
-
-
 @dataclass(slots=True)
 class _Machine:
     program: Program
     constants: Mapping[str, npt.NDArray[np.generic]]
     dram: dict[str, npt.NDArray[np.float32]]
     chip: OnChip = field(init=False)
+    streams: StreamRunner = field(init=False)
     spilled: dict[str, Ids] = field(default_factory=dict)
     first_id: dict[str, int] = field(default_factory=dict)
     moved_bytes: int = 0
@@ -97,9 +94,11 @@ class _Machine:
             if tensor.kind is TensorKind.PARTIAL_SUM:
                 self.spilled[name] = np.full(tensor.shape, NOTHING, np.int64)
         for index, layer in enumerate(self.program.layers):
-            self.first_id[_sums_of(index)] = start
+            self.first_id[sums_of(index)] = start
             n, c, h, w = layer.body_shape
-            start += n * c * h * max(w, layer.output_shape[3])
+            start += max(n * c * h * max(w, layer.output_shape[3]), waiting_elements(layer))
+        access = Access(self._gather, self._read, self._write, self._ids)
+        self.streams = StreamRunner(self.program, self.constants, access)
 
     def resume(self, before: Replayed) -> None:
         """Begin with the local memory that another program left."""
@@ -154,8 +153,7 @@ class _Machine:
         elif isinstance(instruction, Join):
             self.chip.join(instruction)
         else:
-            layer = self.program.layers[instruction.layer]
-            raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
+            self.streams.run(instruction)
 
     def _ids(self, tensor: str, box: Box, shape: Shape4 | None = None) -> Ids:
         """The identities of a tensor's elements: a number for each element of the program."""
@@ -245,7 +243,7 @@ class _Machine:
             return
         value = self._reduce(layer, step, body)
         if step.sums is not None:
-            ids = self._ids(_sums_of(step.layer), step.sums.box, layer.body_shape)
+            ids = self._ids(sums_of(step.layer), step.sums.box, layer.body_shape)
             if not step.first:
                 value = value + self._read(step.sums, ids)
             if not step.last:
@@ -279,14 +277,14 @@ class _Machine:
         value = pool_some_rows(pooling, value, (rows.start, column), size, wanted)
         if not step.first:
             before = sums.box._replace(row=Span(rows.start - 1, rows.start))
-            carried = self._read(sums, self._ids(_sums_of(step.layer), before, shape))
+            carried = self._read(sums, self._ids(sums_of(step.layer), before, shape))
             value = np.maximum(value, carried) if pooling.op == "max" else value + carried
         if step.last:
             value = pooled_from(pooling, value, size, wanted)
             self._write(step.result, value, self._ids(layer.output, step.result.box))
             return
         after = sums.box._replace(row=Span(rows.stop - 1, rows.stop))
-        self._write(sums, value, self._ids(_sums_of(step.layer), after, shape))
+        self._write(sums, value, self._ids(sums_of(step.layer), after, shape))
 
     def _reduce(self, layer: Layer, step: Compute, body: tuple[Rows, Rows]) -> Array:
         """What a step adds to its sums: nothing, if it has no input and only finishes them."""

@@ -13,10 +13,12 @@ from math import prod
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arranged
 from dataflow_sim.graph.layer import LayerKind, View
+from dataflow_sim.graph.meaning import COPY, OWN, Input, Meaning, Seen
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
 from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Streamed, Value, whole_view
+from dataflow_sim.ingest.layers.meanings import inputs_of
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
@@ -185,6 +187,8 @@ class GraphBuilder:
         if name in self.network.outputs:
             self.results.setdefault(name, value)
         self.add(draft, axes)
+        if not shuffled:
+            draft.meaning = Meaning(COPY, (Input((Seen(0, value.axes),)),), (axes,), domain=OWN)
         self.copies.append(name)
         self.values[name] = self.values[draft.end]
         return self.values[name]
@@ -259,7 +263,25 @@ class GraphBuilder:
         for name in held:
             self.learn(name)
         draft.vectors = tuple(held)
+        inputs = inputs_of(self.network, node, read, held)
+        if inputs is not None:
+            domain, _, op = node.op.rpartition("::")
+            draft.meaning = self.meaning(node, op, inputs, domain)
         return Streamed(draft, tuple(read))
+
+    def meaning(self, node: Node, op: str, inputs: tuple[Input, ...], domain: str = "") -> Meaning:
+        """What the layer of a node computes, as the file sees its results."""
+        outputs = self.read_outputs(node)
+        places = [node.outputs.index(name) for name in outputs]
+        return Meaning(
+            op=op,
+            inputs=inputs,
+            results=tuple(self.values[name].axes for name in outputs),
+            places=tuple(node.places[place] if node.places else place for place in places),
+            attributes=tuple(sorted(node.attributes.items())),
+            domain=domain,
+            version=self.network.opset,
+        )
 
     def streamed_values(self, name: str) -> tuple[Value, ...]:
         """What a streamed layer reads a name through; nothing of what only steers it."""

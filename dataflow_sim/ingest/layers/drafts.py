@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement
 from dataflow_sim.graph.layer import POINT, LayerKind, Pooling, Segment, View, Window
+from dataflow_sim.graph.meaning import Meaning
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
@@ -102,6 +103,7 @@ class Draft:
     macs: int = 0
     vectors: tuple[str, ...] = ()  # a streamed layer's biases, scales and shifts
     sweep: Sweep | None = None
+    meaning: Meaning | None = None
 
     @property
     def shape(self) -> Shape4:

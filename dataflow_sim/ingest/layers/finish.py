@@ -257,6 +257,7 @@ class _Finisher:
             attributes=draft.attributes,
             stated_macs=draft.macs,
             sweep=draft.sweep,
+            meaning=draft.meaning,
             learned=tuple(dict.fromkeys(self._learned(draft))),
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dataflow_sim.ingest.operators import (
+    attention,
     convolutions,
     elementwise,
     enlarging,
@@ -18,6 +19,7 @@ from dataflow_sim.ingest.operators import (
     normalisations,
     pooling,
     products,
+    recurrent,
     views,
 )
 from dataflow_sim.ingest.operators.row import Merges, Operator
@@ -27,7 +29,8 @@ __all__ = ["OPERATORS", "Merges", "Operator"]
 OPERATORS: Mapping[str, Operator] = {
     row.name: row
     for module in (
-        *(convolutions, enlarging, products, pooling, normalisations),
+        *(convolutions, enlarging, products, attention, recurrent),
+        *(pooling, normalisations),
         *(elementwise, views, movement),
     )
     for row in module.ROWS
