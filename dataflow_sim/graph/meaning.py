@@ -22,7 +22,7 @@ Plain data: nothing here knows how anything is computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dataflow_sim.graph.arrangement import Arrangement
@@ -89,6 +89,10 @@ class Meaning:
         """Refuse results that are not told apart."""
         if len(set(self.places)) != len(self.results):
             raise ValueError(f"{self.op}: results {self.places} of {len(self.results)} tensors")
+
+    def stating(self, **attributes: Attribute) -> Meaning:
+        """The same with further attributes."""
+        return replace(self, attributes=(*self.attributes, *sorted(attributes.items())))
 
     def number(self, name: str, default: float) -> float:
         """A numeric attribute, or the operator's default."""

@@ -6,13 +6,16 @@ are exact in float32 and a replay can be compared bit for bit where the operator
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from dataflow_sim.errors import ProgramError
 
 FloatArrays = dict[str, npt.NDArray[np.float32]]
 
@@ -54,6 +57,57 @@ def random_inputs(shapes: Mapping[str, tuple[int, ...]], seed: int) -> FloatArra
         name: generator.integers(-3, 4, shape).astype(np.float32)
         for name, shape in sorted(shapes.items())
     }
+
+
+# what is drawn anew every time
+_RANDOM = frozenset(
+    (
+        *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
+        *("RandomUniform", "RandomUniformLike"),
+    )
+)
+
+
+def evaluate_operator(
+    where: str,
+    op: str,
+    version: int,
+    attributes: Mapping[str, object],
+    inputs: Sequence[npt.NDArray[np.generic] | None],
+    places: Sequence[int],
+) -> dict[int, npt.NDArray[np.generic]]:
+    """Some outputs of one operator by their places, as ONNX's reference evaluator computes them.
+
+    An input that is left out is None.  Raises ProgramError, which begins with `where`, for what
+    the evaluator does not know or is drawn by chance.
+    """
+    if op in _RANDOM:
+        raise ProgramError(f"{where} is drawn by chance and cannot be replayed")
+    names = ["" if each is None else f"i{place}" for place, each in enumerate(inputs)]
+    given = {name: each for name, each in zip(names, inputs, strict=True) if each is not None}
+    outputs = [f"o{place}" if place in places else "" for place in range(max(places) + 1)]
+    stated: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in attributes.items()
+    }
+    wanted = [name for name in outputs if name]
+    try:
+        node = helper.make_node(op, names, outputs, **stated)
+        graph = helper.make_graph(
+            [node],
+            op,
+            [helper.make_tensor_value_info(n, _element(v), v.shape) for n, v in given.items()],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in wanted],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+        results = ReferenceEvaluator(model).run(wanted, given)
+    except Exception as error:  # whatever the evaluator raises says that it does not know it
+        raise ProgramError(f"{where} cannot be replayed: {error}") from error
+    return {place: np.asarray(value) for place, value in zip(sorted(places), results, strict=True)}
+
+
+def _element(array: npt.NDArray[np.generic]) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
 
 
 def evaluate_reference(model: onnx.ModelProto, inputs: FloatArrays) -> FloatArrays:

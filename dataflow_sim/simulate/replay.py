@@ -24,7 +24,7 @@ import numpy.typing as npt
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.graph.region import Box, Shape4, Span
+from dataflow_sim.graph.region import Box, Shape4, Span, whole
 from dataflow_sim.program.instructions import (
     Alloc,
     Compute,
@@ -64,13 +64,15 @@ class Replayed:
     """What a replay leaves: the DRAM's tensors by name, and the DRAM bytes that moved.
 
     `local` is the local memory as the program leaves it, `shadows` which elements lie in the
-    buffers that stay there.
+    buffers that stay there.  `whole` names the layers whose results were taken whole from their
+    operator's definition, since what a step of theirs makes does not follow from what it reads.
     """
 
     tensors: Mapping[str, npt.NDArray[np.float32]]
     dram_bytes: int
     local: bytes
     shadows: Mapping[Standing, Ids]
+    whole: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class _Machine:
             self.first_id[sums_of(index)] = start
             n, c, h, w = layer.body_shape
             start += max(n * c * h * max(w, layer.output_shape[3]), waiting_elements(layer))
-        access = Access(self._gather, self._read, self._write, self._ids)
+        access = Access(self._gather, self._read, self._write, self._ids, self._whole)
         self.streams = StreamRunner(self.program, self.constants, access)
 
     def resume(self, before: Replayed) -> None:
@@ -119,7 +121,7 @@ class _Machine:
                 raise ProgramError(f"instruction {number} ({kind}): {error}") from error
         shadows = {s: self.chip.shadows[s.alloc.buffer] for s in self.program.leaves}
         local = bytes(self.chip.memory[Memory.LOCAL])
-        return Replayed(self.dram, self.moved_bytes, local, shadows)
+        return Replayed(self.dram, self.moved_bytes, local, shadows, self.streams.finish())
 
     def _execute(self, instruction: Instruction) -> None:
         if isinstance(instruction, Load):
@@ -175,6 +177,14 @@ class _Machine:
                 parts.append(self._ids(segment.tensor, box._replace(channel=channels)))
             position += segment.channels
         return np.concatenate(parts, axis=1)
+
+    def _whole(self, tensor: str) -> Array:
+        """All of a tensor as it is in a buffer of local memory, or else in DRAM."""
+        ids = self._ids(tensor, whole(self.program.tensors[tensor].shape))
+        for buffer, shadow in self.chip.shadows.items():
+            if shadow.shape == ids.shape and (shadow == ids).all():
+                return self.chip.windows[buffer].astype(np.float64)
+        return self.dram[tensor].astype(np.float64)
 
     def _expect(self, part: Slice, ids: Ids) -> None:
         """Raise ProgramError unless the slice holds exactly these elements."""

@@ -15,9 +15,9 @@ from dataflow_sim.simulate.stream_tiles import Array
 def product_step(step: SweepStep) -> tuple[Results, None]:
     """Every result from the tiles of the step."""
     op = step.meaning.op
-    if op not in _PRODUCTS:
+    if op not in PRODUCTS:
         raise ProgramError(f"layer '{step.layer.name}' ({op}) cannot be replayed")
-    return {0: _PRODUCTS[op](step)}, None
+    return {0: PRODUCTS[op](step)}, None
 
 
 def _matrix_product(step: SweepStep) -> Array:
@@ -54,7 +54,7 @@ def _embedding(step: SweepStep) -> Array:
     return np.asarray(table.array[rows], np.float64)
 
 
-_PRODUCTS: Mapping[str, Callable[[SweepStep], Array]] = {
+PRODUCTS: Mapping[str, Callable[[SweepStep], Array]] = {
     "MatMul": _matrix_product,
     "MatMulInteger": _matrix_product,
     ROTARY: _rotary,

@@ -29,13 +29,11 @@ from dataflow_sim.graph.sweep import SweepKind
 from dataflow_sim.simulate.pointwise import pointwise
 from dataflow_sim.simulate.stream_arithmetic import RealStreams
 from dataflow_sim.simulate.stream_attention import attention_step
-from dataflow_sim.simulate.stream_products import product_step
+from dataflow_sim.simulate.stream_products import PRODUCTS, product_step
 from dataflow_sim.simulate.stream_recurrent import recurrent_step
 from dataflow_sim.simulate.stream_step import Found, Results, SweepStep
 from dataflow_sim.simulate.stream_tiles import Array, Constants, Held, box_of, to_map
 from dataflow_sim.simulate.stream_twice import twice_step
-
-__all__ = ["Found", "Made", "RealStreams", "part_of", "step_of_sweep"]
 
 _KINDS: Mapping[SweepKind, Callable[[SweepStep], tuple[Results, Array | None]]] = {
     SweepKind.PRODUCT: product_step,
@@ -44,6 +42,13 @@ _KINDS: Mapping[SweepKind, Callable[[SweepStep], tuple[Results, Array | None]]] 
     SweepKind.RECURRENT: recurrent_step,
 }
 _NO_CHANNELS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+
+
+def is_computed(layer: Layer) -> bool:
+    """Whether the steps of a streamed layer are computed from what they read."""
+    if layer.sweep is None or layer.meaning is None:
+        return False
+    return layer.sweep.kind is not SweepKind.PRODUCT or layer.meaning.op in PRODUCTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

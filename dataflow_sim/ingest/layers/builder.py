@@ -17,7 +17,15 @@ from dataflow_sim.graph.meaning import COPY, OWN, Input, Meaning, Seen
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
-from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Streamed, Value, whole_view
+from dataflow_sim.ingest.layers.drafts import (
+    ConstantMap,
+    Draft,
+    JoinedValue,
+    Shape,
+    Streamed,
+    Value,
+    whole_view,
+)
 from dataflow_sim.ingest.layers.meanings import inputs_of
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
@@ -38,7 +46,7 @@ class GraphBuilder:
         self.learned: dict[str, None] = {}
         self.unsupported: dict[str, int] = {}
         self.copies: list[str] = []
-        self.constant_maps: list[tuple[str, Shape4, Arrangement]] = []
+        self.constant_maps: list[ConstantMap] = []
         for node in nodes:
             names = node.maps if isinstance(node, PointNode) else dict.fromkeys(node.inputs)
             for name in names:
@@ -87,10 +95,15 @@ class GraphBuilder:
         """Whether a constant is fetched like a weight: numbers, and more than one."""
         return self.network.constants[name].real and prod(self.constant_shape(name)) > 1
 
-    def constant_map(self, name: str, shape: Shape4, axes: Arrangement) -> View:
-        """A constant read like a map: a view of a weight tensor of that shape."""
+    def constant_map(
+        self, name: str, shape: Shape4, axes: Arrangement | None, numbers: Value | None = None
+    ) -> View:
+        """A constant read like a map: a view of a weight tensor of that shape.
+
+        Without `axes` nobody says what lies in it; with `numbers` these pick its rows.
+        """
         self.learn(name)
-        self.constant_maps.append((name, shape, axes))
+        self.constant_maps.append(ConstantMap(name, shape, axes, numbers))
         return whole_view(f"#{len(self.constant_maps) - 1}", shape)
 
     # ---------------------------------------------------------------- values

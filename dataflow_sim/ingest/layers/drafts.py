@@ -77,6 +77,17 @@ class JoinedValue:
     parts: tuple[Value, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ConstantMap:
+    """A constant of the file that lies in a tensor of its own as `axes` says, None where rows of
+    it lie there that nobody knows before; with `numbers` the rows of these numbers, in order."""
+
+    constant: str
+    shape: Shape4
+    axes: Arrangement | None
+    numbers: Value | None = None
+
+
 @dataclass(slots=True)
 class Draft:
     """A layer that may still take in what follows it."""

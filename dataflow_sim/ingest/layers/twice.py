@@ -64,10 +64,9 @@ def sweep_twice(
             best = found
     draft.sweep = best
     if best is not None and draft.meaning is not None:
-        (first, *others) = draft.meaning.inputs
+        first, *further = draft.meaning.inputs
         draft.meaning = replace(
             draft.meaning,
-            inputs=(replace(first, seen=(Seen(0, source[1]),)), *others),
+            inputs=(replace(first, seen=(Seen(0, source[1]),)), *further),
             results=(target[1],),
-            attributes=(*draft.meaning.attributes, ("over", tuple(axes))),
-        )
+        ).stating(over=tuple(axes))

@@ -14,6 +14,7 @@ from dataflow_sim.ingest.operators import (
     attention,
     convolutions,
     elementwise,
+    embeddings,
     enlarging,
     movement,
     normalisations,
@@ -31,7 +32,7 @@ OPERATORS: Mapping[str, Operator] = {
     for module in (
         *(convolutions, enlarging, products, attention, recurrent),
         *(pooling, normalisations),
-        *(elementwise, views, movement),
+        *(elementwise, views, embeddings, movement),
     )
     for row in module.ROWS
 }

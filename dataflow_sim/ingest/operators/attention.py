@@ -96,8 +96,7 @@ def _attend(
     views = [value.view for value, _ in pairs]
     draft = builder.stream_views(node, views, macs, joined, sweep)
     meaning = builder.meaning(node, MEANING, tuple(inputs), OWN)
-    attributes = (*meaning.attributes, ("past", operands.past))
-    draft.meaning = replace(meaning, attributes=attributes, results=(result.axes,))
+    draft.meaning = replace(meaning.stating(past=operands.past), results=(result.axes,))
 
 
 def _joined_heads(
