@@ -7,6 +7,7 @@ are exact in float32 and a replay can be compared bit for bit where the operator
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dataflow_sim.errors import ProgramError
+from dataflow_sim.graph.network import NetworkGraph
 
 FloatArrays = dict[str, npt.NDArray[np.float32]]
 
@@ -57,6 +59,36 @@ def random_inputs(shapes: Mapping[str, tuple[int, ...]], seed: int) -> FloatArra
         name: generator.integers(-3, 4, shape).astype(np.float32)
         for name, shape in sorted(shapes.items())
     }
+
+
+def with_derived_constants(graph: NetworkGraph, model: onnx.ModelProto) -> NetworkGraph:
+    """The network with the values of those constants that nodes of its model compute.
+
+    The reader evaluates small ones only.  A constant that the model does not compute stays without.
+    """
+    known = {tensor.name for tensor in model.graph.initializer}
+    needed: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if all(name in known for name in node.input if name) and node.op_type not in _RANDOM:
+            needed.append(node)
+            known.update(node.output)
+    made = {name for node in needed for name in node.output}
+    wanted = [n for n, each in graph.constants.items() if each.value is None and n in made]
+    if not wanted:
+        return graph
+    inner = helper.make_graph(
+        needed,
+        "constants",
+        [],
+        [helper.make_value_info(name, onnx.TypeProto()) for name in wanted],
+        list(model.graph.initializer),
+    )
+    computing = helper.make_model(inner, opset_imports=list(model.opset_import))
+    values = ReferenceEvaluator(computing).run(wanted, {})
+    constants = dict(graph.constants)
+    for name, value in zip(wanted, values, strict=True):
+        constants[name] = replace(constants[name], value=np.asarray(value))
+    return replace(graph, constants=constants)
 
 
 # what is drawn anew every time

@@ -85,11 +85,15 @@ def loops_of(
                 parts.append(span)
             elif found.setdefault(loop, span) != span:
                 raise ProgramError(f"{span} and {found[loop]} of one loop meet in a step")
-    for span in sorted(set(parts)):
-        before = found.get("N", Span(span.start, span.start))
-        if before.stop != span.start:
-            raise ProgramError(f"columns from {before.start} on have a gap at {before.stop}")
-        found["N"] = Span(before.start, span.stop)
+    if parts:
+        first, *others = sorted(set(parts))
+        columns = first
+        for span in others:
+            if span.start != columns.stop:
+                raise ProgramError(f"columns from {first.start} on have a gap at {columns.stop}")
+            columns = Span(first.start, span.stop)
+        if found.setdefault("N", columns) != columns:
+            raise ProgramError(f"{columns} and {found['N']} of one loop meet in a step")
     return {loop: found.get(loop, Span(0, sweep.extent(loop))) for loop in "BGPN"}
 
 
