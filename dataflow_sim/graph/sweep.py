@@ -81,6 +81,11 @@ class Sweep:
         return sum(self.parts)
 
     @property
+    def turns(self) -> bool:
+        """Whether some groups walk the rows forwards and others backwards."""
+        return self.rows > 1 and 0 < len(self.backwards) < self.groups
+
+    @property
     def orders(self) -> tuple[str, ...]:
         """The orders of P and N, outer first, that the layer may be walked in."""
         free = self.kind in (SweepKind.PRODUCT, SweepKind.ATTENTION)

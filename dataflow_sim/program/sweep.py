@@ -15,17 +15,11 @@ from typing import NamedTuple
 from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.graph.sweep import Access, SweepKind
-from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
+from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice, segments_of
 from dataflow_sim.program.instructions import Load, Slice, Store, Stream
 from dataflow_sim.program.planes import tiles
-from dataflow_sim.schedule.sweep import (
-    RUNNING_SUMS,
-    SweepProblem,
-    SweptTensor,
-    column_spans,
-    sums_of_group,
-    tiling_sizes,
-)
+from dataflow_sim.schedule.sweep import RUNNING_SUMS, SweepProblem, SweptTensor
+from dataflow_sim.schedule.sweep_steps import column_spans, sums_of_group, tiling_sizes
 from dataflow_sim.schedule.types import LayerTiling
 
 
@@ -70,25 +64,29 @@ class SweepNest:
         self.sizes = tiling_sizes(self.sweep, tiling)
         batch, groups, rows, columns = self.sizes
         self.columns = [Span(*span) for span in column_spans(self.sweep, columns)]
-        self.rows = tiles(self.sweep.rows, rows)
+        in_time = self.sweep.kind is SweepKind.RECURRENT
+        self.rows = tiles(self.sweep.rows, 1 if in_time else rows)
         self.outer = [
             (b, g) for b in tiles(self.sweep.batch, batch) for g in tiles(self.sweep.groups, groups)
         ]
         self.split = len(self.columns) > 1
-        self.inputs = [self._held(tensor) for tensor in problem.inputs]
+        # tiles of rows that inputs are loaded in, of which a step may take one row
+        self.held_rows = tiles(self.sweep.rows, rows)
+        self.inputs = [self._held(tensor, loaded=True) for tensor in problem.inputs]
         self.outputs = [self._held(tensor) for tensor in problem.outputs]
         self.constants = [self._held(tensor) for tensor in problem.constants]
         self.sums = self._sums()
 
     # ------------------------------------------------------------ buffers
 
-    def _tiles(self, loop: str, part: int | None) -> list[Span]:
+    def _tiles(self, loop: str, part: int | None, loaded: bool) -> list[Span]:
         """The tiles of a loop, of N those of a part, in the part's own indices."""
         if loop == "N":
             found = [self._within(span, part) for span in self.columns]
             return [span for span in found if span.length > 0]
-        extent, place = self.sweep.extent(loop), "BGP".index(loop)
-        return tiles(extent, self.sizes[place])
+        if loop == "P":
+            return self.held_rows if loaded else self.rows
+        return tiles(self.sweep.extent(loop), self.sizes["BG".index(loop)])
 
     def _within(self, span: Span, part: int | None) -> Span:
         if part is None:
@@ -97,13 +95,13 @@ class SweepNest:
         low = max(span.start, start)
         return Span(low - start, min(span.stop, start + self.sweep.parts[part]) - start)
 
-    def _held(self, tensor: SweptTensor) -> _Held:
+    def _held(self, tensor: SweptTensor, *, loaded: bool = False) -> _Held:
         if not tensor.buffered_channels:
             return _Held(Slots((-1,)))
         shape = list(tensor.shape)
         moves = 1
         for loop, axis, part in tensor.access:
-            cut = self._tiles(loop, part)
+            cut = self._tiles(loop, part, loaded)
             unit = tensor.shape[axis] // self.sweep.extent(loop, part)
             shape[axis] = max(span.length for span in cut) * unit
             moves *= len(cut)
@@ -139,7 +137,7 @@ class SweepNest:
         twice = self.split and self.sweep.kind is SweepKind.TWICE
         for batch, group in self.outer:
             rows = self.rows[::-1] if group.start in self.sweep.backwards else self.rows
-            if self.sweep.backwards and len(rows) > 1:  # turning back reads everything again
+            if self.sweep.backwards and len(self.held_rows) > 1:  # turning back reads all again
                 self._drop_rows()
             for row, second, column in self._inner(rows, twice):
                 at_last = {"P": row == rows[-1], "N": column == self.columns[-1]}
@@ -192,10 +190,25 @@ class SweepNest:
         box = self._box(tensor.access, tensor, step)
         if box is None:
             return ()
-        if box == held.box:
-            return self.emit.held_view(view, box, held.buffer)
-        held.box, held.buffer = box, held.slots.advance()
-        return self.emit.load_view(view, box, held.buffer)
+        around = self._box(tensor.access, tensor, self._around(step))
+        assert around is not None
+        if around != held.box:
+            held.box, held.buffer = around, held.slots.advance()
+            self.emit.load_view(view, around, held.buffer)
+        before = around._replace(channel=Span(around.channel.start, box.channel.start))
+        n, _, h, w = (inner.start - outer.start for inner, outer in zip(box, around, strict=True))
+        c = sum(
+            part.channel.length
+            for tensor, _, part in segments_of(view, before)
+            if tensor not in self.emit.resident
+        )
+        return self.emit.held_view(view, box, held.buffer, (n, c, h, w))
+
+    def _around(self, step: _Step) -> _Step:
+        """A step of all the rows that are loaded together with its own."""
+        row = step.spans["P"].start
+        held = self.held_rows[row // self.held_rows[0].length]
+        return step._replace(spans={**step.spans, "P": held})
 
     def _box(self, access: Access, tensor: SweptTensor, step: _Step) -> Box | None:
         """The tile of a tensor in a step; None where the step does not meet its columns."""

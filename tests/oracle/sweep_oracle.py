@@ -8,7 +8,9 @@ and of columns N, in the order "PN" or "NP".  Columns lie in parts, one behind t
 is within one part, unless one tile holds all columns.  In a sweep of kind "twice" with several
 column tiles there is a loop of two passes between P and N.  A recurrent one has tiles of one row
 and of one group; in the groups `backwards` its rows go from the last to the first, and a sweep that
-has such groups holds no tile of its rows from one (batch, group) to the next.
+has such groups holds no tile of its rows from one (batch, group) to the next.  Where some groups go
+forwards and some backwards, its size of row tiles is one or all: so many rows of the inputs are
+loaded together, of which a step reads its own.
 
 Tensors have four axes.  A tensor is indexed by some loops: `cuts` are (loop, axis, part): the axis
 is divided evenly among the loop's indices (those of the one part, or of all when it is None).
@@ -129,7 +131,8 @@ def _iterations(
     sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]
 ) -> Iterator[tuple[dict[str, range], bool, bool]]:
     """Tiles of the loops, whether the step is in the second pass, whether it is in the last."""
-    rows, columns = _cut(sweep.rows, sizes[2]), _column_tiles(sweep.parts, sizes[3])
+    size = 1 if sweep.kind == "recurrent" else sizes[2]
+    rows, columns = _cut(sweep.rows, size), _column_tiles(sweep.parts, sizes[3])
     twice = sweep.kind == "twice" and len(columns) > 1
     for b, g in product(_cut(sweep.batch, sizes[0]), _cut(sweep.groups, sizes[1])):
         turned = rows[::-1] if g.start in sweep.backwards else rows
@@ -164,7 +167,7 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
     for at, again, last_pass in iterations:
         steps += 1
         begins = (at["B"].start, at["G"].start) not in done_steps
-        if begins and sweep.backwards and len(at["P"]) < sweep.rows:
+        if begins and sweep.backwards and sizes[2] < sweep.rows:
             by_rows = [any(loop == "P" for loop, _, _ in each.cuts) for each in sweep.inputs]
             held = [None if rows else old for rows, old in zip(by_rows, held, strict=True)]
         for place, tensor in enumerate(sweep.inputs):
@@ -173,9 +176,12 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
             if not elements:
                 continue
             step_bits += len(elements) * tensor.bits
+            together = [rows for rows in _cut(sweep.rows, sizes[2]) if at["P"].start in rows]
+            axes = _axes(sweep, tensor, {**at, "P": together[0]})
             buffers[place].note(axes)
             if held[place] != axes:
                 held[place] = axes
+                elements = list(product(*axes))
                 reads[place] += len(elements)
                 seen[place].update((n, c, h, w) for n, c, h, w in elements)
         for place, tensor in enumerate(sweep.outputs):
@@ -233,13 +239,16 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
 
 def tilings(sweep: OracleSweep) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
     """Every tiling: several batches only with all groups, time steps one by one."""
-    groups, rows = (1, 1) if sweep.kind == "recurrent" else (sweep.groups, sweep.rows)
+    groups, rows = sweep.groups, list(range(1, sweep.rows + 1))
+    if sweep.kind == "recurrent":
+        turns = 0 < len(sweep.backwards) < groups
+        groups, rows = 1, [1, sweep.rows] if turns and sweep.rows > 1 else [1]
     orders = ("PN", "NP") if sweep.kind in ("product", "attention") else ("PN",)
     for order in orders:
         for b, g, p, n in product(
             range(1, sweep.batch + 1),
             range(1, groups + 1),
-            range(1, rows + 1),
+            rows,
             range(1, sum(sweep.parts) + 1),
         ):
             if b == 1 or g == sweep.groups:
