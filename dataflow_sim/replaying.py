@@ -43,7 +43,11 @@ from dataflow_sim.simulate.image import dram_image
 from dataflow_sim.simulate.integers import Integers
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
-from dataflow_sim.simulate.reference import drawn_inputs, evaluate_model
+from dataflow_sim.simulate.reference import (
+    drawn_inputs,
+    evaluate_model,
+    with_derived_constants,
+)
 from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers
 from dataflow_sim.simulate.whole import evaluate_layers
 
@@ -88,7 +92,7 @@ def _read(network: str, request: ReadRequest, seed: int) -> _Read:
     model = build_network(network) if path is None else load_model(path)
     model, left, told = ready_model(model, label, request)
     model, drawn = filled(model, seed)
-    graph = graph_from_model(model, label, left)
+    graph = with_derived_constants(graph_from_model(model, label, left), model)
     weights = f"{drawn:,} constants drawn from seed {seed}" if drawn else "the file's"
     return _Read(replace(graph, warnings=(*told, *graph.warnings)), model, weights)
 
@@ -145,7 +149,10 @@ def _execution(
     except ProgramError as error:
         return replace(found, fault=str(error))
     moved = sum(replayed.dram.moved_bits.values())
-    found = compare(replayed, replace(found, executed=replayed.executed, moved_bits=moved))
+    found = replace(
+        found, executed=replayed.executed, moved_bits=moved, whole_layers=replayed.whole
+    )
+    found = compare(replayed, found)
     if found.different and not found.fault:
         fault = f"{found.different:,} of {found.elements:,} results differ"
         found = replace(found, fault=fault)
@@ -237,7 +244,11 @@ def _float32(
             return _compared(replace(found, against="every layer on whole maps"), pairs)
         against, theirs = evaluate_model(read.model, inputs)
         mine = results_of(graph, replayed)
-        same = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
+        same = {
+            name: (value, _new_of(theirs[name], value.shape))
+            for name, value in mine.items()
+            if name in theirs
+        }
         return _compared(replace(found, against=against), same)
 
     run = partial(_run_float32, program, graph, inputs)
@@ -247,6 +258,15 @@ def _float32(
 
 def _run_float32(program: Program, graph: NetworkGraph, inputs: Arrays, go_on: GoOn) -> Replayed:
     return replay(program, graph, inputs, go_on=go_on)
+
+
+def _new_of(theirs: Array, shape: tuple[int, ...]) -> Array:
+    """Of a cache that the network hands on, the last positions, which are new and are written."""
+    if theirs.ndim != len(shape):
+        return theirs.reshape(shape)
+    return theirs[
+        tuple(slice(have - want, None) for have, want in zip(theirs.shape, shape, strict=True))
+    ]
 
 
 def results_of(graph: NetworkGraph, replayed: Replayed) -> dict[str, Array]:

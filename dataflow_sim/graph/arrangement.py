@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.region import Shape4
+from dataflow_sim.graph.region import Box, Shape4
 
 BATCH, CHANNEL, ROW, COLUMN = range(4)
 
@@ -119,6 +119,36 @@ class Arrangement:
         """
         whole = (Factor(map_axis, shape[map_axis], 1),)
         return next((axis for axis, factors in enumerate(self.axes) if factors == whole), None)
+
+    def within(self, shape: Shape4, box: Box) -> tuple[Arrangement, tuple[int, ...]]:
+        """A box of a map of that shape as the file sees it: how its array runs over the box, and
+        the index of the array's first element along each axis of the file.
+
+        Raises ValueError where the box is not a run of indices along every axis.
+        """
+        axes, first = list(self.axes), [0] * len(self.axes)
+        for place, span in enumerate(box):
+            if (span.start, span.stop, span.step) == (0, shape[place], 1):
+                continue
+            axis = self.cut_by(place, shape)
+            if axis is None:
+                raise ValueError(f"no axis of the file runs along {box} of {shape}")
+            outer, *inner = axes[axis]
+            if span.step != 1 or span.start % outer.stride or span.stop % outer.stride:
+                raise ValueError(f"{box} cuts runs of {outer.stride} along axis {place}")
+            runs = (Factor(place, span.length // outer.stride, outer.stride), *inner)
+            first[axis] = span.start // outer.stride * prod(factor.extent for factor in inner)
+            axes[axis] = runs
+        return Arrangement(tuple(axes)), tuple(first)
+
+    def cut_by(self, map_axis: int, shape: Shape4) -> int | None:
+        """The axis of the file that is cut where an axis of the map is: the slowest of what it
+        runs over is all of that.  None if none does."""
+        for axis, factors in enumerate(self.axes):
+            outer = factors[0] if factors else None
+            if outer and outer.axis == map_axis and outer.extent * outer.stride == shape[map_axis]:
+                return axis
+        return None
 
     def _places(self, shape: Shape4) -> list[npt.NDArray[np.int64]]:
         """For each axis of the map its index at every element of the file's array."""

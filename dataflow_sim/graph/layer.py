@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dataflow_sim.graph.meaning import Meaning
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
@@ -208,7 +209,8 @@ class Layer:
     (batch, channel).  `input_vectors` and `output_vectors` name the counted per-channel
     constants of `pre` and of `post`.  `stated_macs` are those of a streamed layer, which has
     no kernel to count them from; `sweep` says how it walks its maps, None that it takes every
-    element once.  `learned` names the constants among the network's parameters that the layer uses.
+    element once; `meaning` what it computes.  `learned` names the constants among the network's
+    parameters that the layer uses.
     """
 
     name: str
@@ -234,6 +236,7 @@ class Layer:
     attributes: tuple[tuple[str, Attribute], ...] = ()
     stated_macs: int = 0
     sweep: Sweep | None = None
+    meaning: Meaning | None = None
     unpooled: UnpooledMap | None = None
     input_pool: Pooling | None = None
     pooled_shape: Shape4 | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -39,14 +40,22 @@ class PassReport:
     changed: tuple[str, ...]
 
 
+class Numbers(NamedTuple):
+    """Numbers of rows: a view of maps that the file gives, and how the file sees it."""
+
+    view: View
+    axes: Arrangement
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """A map that the file gives: the array of that name (an input, or a constant) lies in
-    `tensor` as `axes` says."""
+    `tensor` as `axes` says.  With `numbers` row r of it is the one whose number stands there."""
 
     tensor: str
     array: str
     axes: Arrangement
+    numbers: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ box:
     attention     queries, result  B G P      keys, values  B G N      masks  some of B G P N
     product       left  B G P                 right         B G N      result      B G P N
     normalisation input, result    B G P N
-    recurrent     input, result    B P        weights       N
+    recurrent     input B P        weights  G N             result      B G P
 
 A loop of one index is not there.  An axis of the file that no box can cut is not walked: each
 tile holds all of it.
@@ -30,8 +30,8 @@ class SweepKind(StrEnum):
                unfinished results wait as running sums
     TWICE      all columns are read for their statistics, then again for the results,
                unless they are one tile
-    RECURRENT  rows are time steps, one after the other: a state is carried from each to
-               the next, and unfinished gates wait for the last column tile
+    RECURRENT  rows are time steps, one after the other, and groups directions: a state is
+               carried from each to the next, and unfinished gates wait for the last column tile
     """
 
     PRODUCT = "product"
@@ -60,7 +60,8 @@ class Sweep:
 
     The columns lie in `parts`, one behind the other (what a cache holds and what is new).
     `sums` counts the running sums of each (batch, group, row), of a recurrent layer those of
-    each (batch, group); `state` counts the values that it carries from row to row.
+    each (batch, group); `state` counts the values that it carries from row to row, and in the
+    groups `backwards` it walks the rows from the last one to the first.
     """
 
     kind: SweepKind
@@ -72,11 +73,17 @@ class Sweep:
     outputs: tuple[Access, ...]
     sums: int
     state: int = 0
+    backwards: tuple[int, ...] = ()
 
     @property
     def columns(self) -> int:
         """Columns of all parts."""
         return sum(self.parts)
+
+    @property
+    def turns(self) -> bool:
+        """Whether some groups walk the rows forwards and others backwards."""
+        return self.rows > 1 and 0 < len(self.backwards) < self.groups
 
     @property
     def orders(self) -> tuple[str, ...]:

@@ -15,13 +15,17 @@ from dataflow_sim.graph.pointwise import Attribute
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One ONNX node; `inputs` holds "" where an optional input is left out."""
+    """One ONNX node; `inputs` holds "" where an optional input is left out.
+
+    `places` are those of its results among the operator's, where some are left out before others.
+    """
 
     name: str
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class ResolvedNetwork:
     `opset` is the version of the standard operator set; `sources` maps each constant to the
     learned constant that it is derived from, `parts` one made of several to all of them;
     `bits` holds the widths that the file itself states, by name: of whatever is no 32 or 64-bit
-    float.  `folded` names the nodes that computed constants, `dead` those that no output needs,
+    float, and `elements` the types, as numpy names them, of whatever is no floating-point number.
+    `folded` names the nodes that computed constants, `dead` those that no output needs,
     `left_out` those whose shapes depend on data, with their operators; of the outputs
     `handed_over` are maps that only such nodes read.  `statements` are what the user is told of
     how the file was taken.
@@ -46,6 +51,7 @@ class ResolvedNetwork:
     constants: Mapping[str, Constant]
     sources: Mapping[str, str]
     bits: Mapping[str, int] = field(default_factory=dict)
+    elements: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     folded: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()

@@ -165,18 +165,34 @@ class Compute(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """One step of a streamed layer: the contents of `reads` become those of `writes`.
+    """One step of a streamed layer: what it reads becomes what it writes.
+
+    Of a sweep `inputs` has for each view of the layer the parts of the box that the step reads,
+    in any order, none where it meets none of the view's columns.  Of a layer taken in one pass it
+    has each region that the step reads, as a box of its tensor.  `constants` are parts of the
+    layer's weights, `outputs` for each tensor that it writes the parts that the step makes of it.
 
     `sums` holds what a sweep has not finished: running sums, statistics, a state.  `first`
     starts them, without reading; `last` no longer changes them.
     """
 
     layer: int
-    reads: tuple[Slice, ...]
-    writes: tuple[Slice, ...]
+    inputs: tuple[tuple[Slice, ...], ...]
+    constants: tuple[Slice, ...]
+    outputs: tuple[tuple[Slice, ...], ...]
     sums: Slice | None = None
     first: bool = True
     last: bool = True
+
+    @property
+    def reads(self) -> tuple[Slice, ...]:
+        """All buffers that the step reads, running sums not among them."""
+        return (*(part for parts in self.inputs for part in parts), *self.constants)
+
+    @property
+    def writes(self) -> tuple[Slice, ...]:
+        """All buffers that it writes, running sums not among them."""
+        return tuple(part for parts in self.outputs for part in parts)
 
 
 Instruction = Alloc | Free | Split | Join | Load | Store | Compute | Stream

@@ -77,7 +77,9 @@ def _lower_stream(
             bits = graph.tensors[region.tensor].local_bits
             slots[region] = emitter.alloc(label, boxes[0].shape, bits, count)
     for step in range(steps):
-        reads, writes = [], []
+        reads: list[tuple[Slice, ...]] = []
+        constants: list[Slice] = []
+        writes: list[tuple[str, Slice]] = []
         for region, boxes in cuts.items():
             if step >= len(boxes):
                 continue
@@ -90,11 +92,16 @@ def _lower_stream(
             if name in layer.outputs:
                 writes.append((name, part))
                 continue
-            reads.append(part)
+            if name in layer.weights:
+                constants.append(part)
+            else:
+                reads.append((part,))
             if region in slots:
                 emitter.instructions.append(Load(name, box, part.buffer, ORIGIN))
-        made = tuple(part for _, part in writes)
-        emitter.instructions.append(Stream(index, tuple(reads), made))
+        made = tuple(
+            tuple(part for written, part in writes if written == name) for name in layer.outputs
+        )
+        emitter.instructions.append(Stream(index, tuple(reads), tuple(constants), made))
         for name, part in writes:
             if name in group.stored:
                 emitter.instructions.append(Store(name, part.box, part.buffer, part.origin))

@@ -177,14 +177,15 @@ class RowPipeline(GroupPipeline):
     def _sweep(self, index: int, layer: Layer, sweep: Sweep, rows: list[int]) -> None:
         """One step makes the rows of a firing, from whole rows of all views."""
         needs = self.table.rows[self.group.members.index(index)]
-        reads: list[Slice] = []
         spans = stripe_spans(needs, rows[0], rows[-1] + 1)
-        for view, span in zip(layer.views, spans, strict=True):
-            box = whole(view.shape)._replace(row=span)
-            reads.extend(self._parts(view, box))
-        for name in layer.weights:
-            box = whole(self.graph.tensors[name].shape)
-            reads.append(Slice(self.weights(name, index), ORIGIN, box))
+        inputs = tuple(
+            self._parts(view, whole(view.shape)._replace(row=span))
+            for view, span in zip(layer.views, spans, strict=True)
+        )
+        constants = tuple(
+            Slice(self.weights(name, index), ORIGIN, whole(self.graph.tensors[name].shape))
+            for name in layer.weights
+        )
         results = whole(layer.output_shape)
         writes = tuple(
             self._row(layer.output, results._replace(row=Span(row, row + 1))) for row in rows
@@ -195,7 +196,7 @@ class RowPipeline(GroupPipeline):
             sums = Slice(statistics, ORIGIN, _statistics(sweep))
         first = rows[0] == 0
         self.emit.instructions.append(
-            Stream(index, tuple(reads), writes, sums, first, sums is None or not first)
+            Stream(index, inputs, constants, (writes,), sums, first, sums is None or not first)
         )
 
     def _step(

@@ -12,20 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dataflow_sim.graph.layer import Layer
+from dataflow_sim.graph.layer import Layer, View
 from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.graph.sweep import Access, SweepKind
-from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice
+from dataflow_sim.program.emitter import ORIGIN, Emitter, Slots, resident_slice, segments_of
 from dataflow_sim.program.instructions import Load, Slice, Store, Stream
 from dataflow_sim.program.planes import tiles
-from dataflow_sim.schedule.sweep import (
-    RUNNING_SUMS,
-    SweepProblem,
-    SweptTensor,
-    column_spans,
-    sums_of_group,
-    tiling_sizes,
-)
+from dataflow_sim.schedule.sweep import RUNNING_SUMS, SweepProblem, SweptTensor
+from dataflow_sim.schedule.sweep_steps import column_spans, sums_of_group, tiling_sizes
 from dataflow_sim.schedule.types import LayerTiling
 
 
@@ -70,25 +64,29 @@ class SweepNest:
         self.sizes = tiling_sizes(self.sweep, tiling)
         batch, groups, rows, columns = self.sizes
         self.columns = [Span(*span) for span in column_spans(self.sweep, columns)]
-        self.rows = tiles(self.sweep.rows, rows)
+        in_time = self.sweep.kind is SweepKind.RECURRENT
+        self.rows = tiles(self.sweep.rows, 1 if in_time else rows)
         self.outer = [
             (b, g) for b in tiles(self.sweep.batch, batch) for g in tiles(self.sweep.groups, groups)
         ]
         self.split = len(self.columns) > 1
-        self.inputs = [self._held(tensor) for tensor in problem.inputs]
+        # tiles of rows that inputs are loaded in, of which a step may take one row
+        self.held_rows = tiles(self.sweep.rows, rows)
+        self.inputs = [self._held(tensor, loaded=True) for tensor in problem.inputs]
         self.outputs = [self._held(tensor) for tensor in problem.outputs]
         self.constants = [self._held(tensor) for tensor in problem.constants]
         self.sums = self._sums()
 
     # ------------------------------------------------------------ buffers
 
-    def _tiles(self, loop: str, part: int | None) -> list[Span]:
+    def _tiles(self, loop: str, part: int | None, loaded: bool) -> list[Span]:
         """The tiles of a loop, of N those of a part, in the part's own indices."""
         if loop == "N":
             found = [self._within(span, part) for span in self.columns]
             return [span for span in found if span.length > 0]
-        extent, place = self.sweep.extent(loop), "BGP".index(loop)
-        return tiles(extent, self.sizes[place])
+        if loop == "P":
+            return self.held_rows if loaded else self.rows
+        return tiles(self.sweep.extent(loop), self.sizes["BG".index(loop)])
 
     def _within(self, span: Span, part: int | None) -> Span:
         if part is None:
@@ -97,13 +95,13 @@ class SweepNest:
         low = max(span.start, start)
         return Span(low - start, min(span.stop, start + self.sweep.parts[part]) - start)
 
-    def _held(self, tensor: SweptTensor) -> _Held:
+    def _held(self, tensor: SweptTensor, *, loaded: bool = False) -> _Held:
         if not tensor.buffered_channels:
             return _Held(Slots((-1,)))
         shape = list(tensor.shape)
         moves = 1
         for loop, axis, part in tensor.access:
-            cut = self._tiles(loop, part)
+            cut = self._tiles(loop, part, loaded)
             unit = tensor.shape[axis] // self.sweep.extent(loop, part)
             shape[axis] = max(span.length for span in cut) * unit
             moves *= len(cut)
@@ -138,50 +136,79 @@ class SweepNest:
     def _steps(self) -> Iterator[_Step]:
         twice = self.split and self.sweep.kind is SweepKind.TWICE
         for batch, group in self.outer:
-            for row, second, column in self._inner(twice):
-                at_last = {"P": row == self.rows[-1], "N": column == self.columns[-1]}
+            rows = self.rows[::-1] if group.start in self.sweep.backwards else self.rows
+            if self.sweep.backwards and len(self.held_rows) > 1:  # turning back reads all again
+                self._drop_rows()
+            for row, second, column in self._inner(rows, twice):
+                at_last = {"P": row == rows[-1], "N": column == self.columns[-1]}
                 spans = {"B": batch, "G": group, "P": row, "N": column}
                 begun = column == self.columns[0]
                 done = at_last["N"]
                 if self.sweep.kind is SweepKind.RECURRENT:
-                    begun = begun and row == self.rows[0]
+                    begun = begun and row == rows[0]
                     done = done and at_last["P"]
                 if twice:
                     begun, done = begun and not second, second
                 yield _Step(spans, at_last, second or not twice, begun, done)
 
-    def _inner(self, twice: bool) -> Iterator[tuple[Span, bool, Span]]:
+    def _drop_rows(self) -> None:
+        """Hold no tile of what rows index."""
+        for tensor, held in zip(self.problem.inputs, self.inputs, strict=True):
+            if any(cut.loop == "P" for cut in tensor.access):
+                held.box = None
+
+    def _inner(self, rows: list[Span], twice: bool) -> Iterator[tuple[Span, bool, Span]]:
         if self.order == "NP":
-            yield from ((row, False, column) for column in self.columns for row in self.rows)
+            yield from ((row, False, column) for column in self.columns for row in rows)
             return
-        for row in self.rows:
+        for row in rows:
             for second in (False, True) if twice else (False,):
                 yield from ((row, second, column) for column in self.columns)
 
     def _lower(self, step: _Step) -> None:
-        reads: list[Slice] = []
-        for view, tensor, held in zip(
-            self.layer.views, self.problem.inputs, self.inputs, strict=True
-        ):
-            box = self._box(tensor.access, tensor, step)
-            if box is None:
-                continue
-            if box == held.box:
-                reads.extend(self.emit.held_view(view, box, held.buffer))
-                continue
-            held.box, held.buffer = box, held.slots.advance()
-            reads.extend(self.emit.load_view(view, box, held.buffer))
-        writes = self._writes(step)
-        if writes and writes[0][0] == self.layer.output:
-            reads.extend(self._constants())
-        made = tuple(part for _, part in writes)
+        inputs = tuple(
+            self._read(view, tensor, held, step)
+            for view, tensor, held in zip(
+                self.layer.views, self.problem.inputs, self.inputs, strict=True
+            )
+        )
+        made = self._writes(step)
+        in_time = self.sweep.kind is SweepKind.RECURRENT  # gates need their biases in every step
+        constants = tuple(self._constants()) if in_time or made[0] is not None else ()
+        outputs = tuple(() if part is None else (part,) for part in made)
         sums = self._running_sums(step)
         self.emit.instructions.append(
-            Stream(self.index, tuple(reads), made, sums, step.first, step.last)
+            Stream(self.index, inputs, constants, outputs, sums, step.first, step.last)
         )
-        for name, part in writes:
-            if name in self.stored:
+        for name, part in zip(self.layer.outputs, made, strict=True):
+            if part is not None and name in self.stored:
                 self.emit.instructions.append(Store(name, part.box, part.buffer, part.origin))
+
+    def _read(self, view: View, tensor: SweptTensor, held: _Held, step: _Step) -> tuple[Slice, ...]:
+        """The tile of a view in a step, loaded if another one is held; nothing of it if the step
+        does not meet its columns."""
+        box = self._box(tensor.access, tensor, step)
+        if box is None:
+            return ()
+        around = self._box(tensor.access, tensor, self._around(step))
+        assert around is not None
+        if around != held.box:
+            held.box, held.buffer = around, held.slots.advance()
+            self.emit.load_view(view, around, held.buffer)
+        before = around._replace(channel=Span(around.channel.start, box.channel.start))
+        n, _, h, w = (inner.start - outer.start for inner, outer in zip(box, around, strict=True))
+        c = sum(
+            part.channel.length
+            for tensor, _, part in segments_of(view, before)
+            if tensor not in self.emit.resident
+        )
+        return self.emit.held_view(view, box, held.buffer, (n, c, h, w))
+
+    def _around(self, step: _Step) -> _Step:
+        """A step of all the rows that are loaded together with its own."""
+        row = step.spans["P"].start
+        held = self.held_rows[row // self.held_rows[0].length]
+        return step._replace(spans={**step.spans, "P": held})
 
     def _box(self, access: Access, tensor: SweptTensor, step: _Step) -> Box | None:
         """The tile of a tensor in a step; None where the step does not meet its columns."""
@@ -194,8 +221,9 @@ class SweepNest:
             spans[axis] = Span(span.start * unit, span.stop * unit)
         return Box(*spans)
 
-    def _writes(self, step: _Step) -> list[tuple[str, Slice]]:
-        found: list[tuple[str, Slice]] = []
+    def _writes(self, step: _Step) -> list[Slice | None]:
+        """What a step makes of each output; None where that waits for a later one."""
+        found: list[Slice | None] = []
         for name, tensor, held in zip(
             self.layer.outputs, self.problem.outputs, self.outputs, strict=True
         ):
@@ -203,12 +231,13 @@ class SweepNest:
             waits = any(not done for loop, done in step.at_last.items() if loop not in indexed)
             box = self._box(tensor.access, tensor, step)
             if waits or box is None or not step.second:
+                found.append(None)
                 continue
             there = self.emit.resident.get(name)
             if there is not None:
-                found.append((name, resident_slice(there, box)))
+                found.append(resident_slice(there, box))
             else:
-                found.append((name, Slice(held.slots.advance(), ORIGIN, box)))
+                found.append(Slice(held.slots.advance(), ORIGIN, box))
         return found
 
     def _constants(self) -> Iterator[Slice]:

@@ -51,6 +51,7 @@ from dataflow_sim.schedule.sweep_nest import (
     sweep_stationary,
     sweep_tiling,
 )
+from dataflow_sim.schedule.sweep_steps import step_rows
 from dataflow_sim.schedule.types import LayerSchedule, LayerTiling, MemoryOptions
 
 Ints = npt.NDArray[np.int64]
@@ -162,8 +163,9 @@ def best_of_each_sweep(problem: SweepProblem, capacity_bytes: int) -> tuple[Choi
         costs = sweep_costs(problem, order, tiles)
         shape = costs.local_bytes.shape
         sizes = (tiles.batch, tiles.groups, tiles.rows, tiles.columns)
+        taken = (*sizes[:2], np.asarray(step_rows(sweep, tiles.rows)), tiles.columns)
         extents = (sweep.batch, sweep.groups, sweep.rows, sweep.columns)
-        several = [size < extent for size, extent in zip(sizes, extents, strict=True)]
+        several = [size < extent for size, extent in zip(taken, extents, strict=True)]
         code = sum(np.asarray(each) * (1 << place) for place, each in enumerate(several))
         codes = np.broadcast_to(code, shape)
         fits = costs.local_bytes <= capacity_bytes

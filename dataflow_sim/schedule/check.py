@@ -15,10 +15,10 @@ from dataflow_sim.errors import ScheduleError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.layer import POINT, Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.graph.sweep import Sweep
+from dataflow_sim.graph.sweep import Sweep, SweepKind
 from dataflow_sim.schedule.rows import streams_by_channel
-from dataflow_sim.schedule.sweep import steps_of, tile_extents
 from dataflow_sim.schedule.sweep_rows import runs_by_rows
+from dataflow_sim.schedule.sweep_steps import steps_of, tile_extents
 from dataflow_sim.schedule.types import (
     ORDERS,
     Group,
@@ -115,6 +115,8 @@ def _sweep_faults(sweep: Sweep, tiling: LayerTiling) -> Iterator[str]:
         if not 1 <= value <= limit:
             yield f"{name} is {value}, legal is 1 to {limit}"
             return
+    if sweep.kind is SweepKind.RECURRENT and sizes[2] not in (1, sweep.rows):
+        yield f"{sizes[2]} rows of the input are held, legal is one or all {sweep.rows}"
     if tiling.order not in sweep.orders:
         yield f"order '{tiling.order}' is none of {', '.join(sweep.orders)}"
     if tiling.batch_tile > 1 and tiling.group_tile < sweep.groups:

@@ -28,9 +28,10 @@ from dataflow_sim.schedule.amounts import (
 from dataflow_sim.schedule.closed_form import pinned_plane
 from dataflow_sim.schedule.footprints import Axis
 from dataflow_sim.schedule.problem import LayerProblem, StreamProblem, stream_regions
-from dataflow_sim.schedule.sweep import SweepProblem, tiling_sizes
+from dataflow_sim.schedule.sweep import SweepProblem
 from dataflow_sim.schedule.sweep import step_bits as sweep_step_bits
 from dataflow_sim.schedule.sweep import tiling_costs as sweep_costs
+from dataflow_sim.schedule.sweep_steps import tiling_sizes
 from dataflow_sim.schedule.types import (
     LayerSchedule,
     LayerTiling,

@@ -117,10 +117,23 @@ class LayerProblem:
         )
 
     @property
+    def may_take_over(self) -> bool:
+        """Whether the output may take the place of a resident map that the layer reads.
+
+        Nothing may then be loaded to where the output will be: what is read is still there.
+        """
+        whole = self.groups * self.input_channels
+        maps = (operand for operand in self.operands if not operand.per_channel)
+        return self.output_resident and (
+            self.input_dram_channels < whole or any(not each.whole_from_dram for each in maps)
+        )
+
+    @property
     def input_in_place(self) -> bool:
         """The input is loaded to where the output will be (elementwise, equal widths)."""
         from_dram = self.input_dram_channels == self.groups * self.input_channels
-        return self.elementwise and self.input_bits == self.output_bits and from_dram
+        same = self.elementwise and self.input_bits == self.output_bits
+        return same and from_dram and not self.may_take_over
 
     @property
     def finishes_by_channel(self) -> bool:
@@ -137,7 +150,7 @@ class LayerProblem:
         only if no input is there already.  With a split reduction partial sums are there
         instead.
         """
-        if self.input_in_place:
+        if self.input_in_place or self.may_take_over:
             return False
         fits = [
             i

@@ -18,7 +18,9 @@ several parts are tiled part by part, unless all of them are one tile.
                are one tile.  NP: keys and values once; queries for every column tile
     twice      with more than one column tile a loop of two passes stands between P and N:
                statistics first, then the results; a row's columns are read twice
-    recurrent  a row is a time step, p = 1: weights again in every one, unless they are whole
+    recurrent  a step is one row, a time step, of one group, a direction: weights again in
+               every one, unless they are whole.  The input of two directions is read in each of
+               them, a row at a time, p = 1, or once and held, p = all rows
 
 Local memory is the sum of the buffers: a tile of each tensor that is not resident, two where
 it changes and the hardware buffers its kind doubly, and the running sums: with more than one column
@@ -39,22 +41,19 @@ arXiv:1805.02867, and of Dao et al., "FlashAttention", arXiv:2205.14135.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Access, Sweep, SweepKind
 from dataflow_sim.schedule.problem import shares, weight_roles
-from dataflow_sim.schedule.types import LayerTiling, MemoryOptions
+from dataflow_sim.schedule.sweep_steps import Ints, Sizes, step_rows, sums_of_group
+from dataflow_sim.schedule.types import MemoryOptions
 
-Ints = npt.NDArray[np.int64]
-Sizes = tuple[int, int, int, int]
 RUNNING_SUMS = "running sums"
 _PASSES = "2"  # the loop of two passes over the columns
 
@@ -151,19 +150,6 @@ def sweep_problem(
     return SweepProblem(sweep, tuple(inputs), tuple(outputs), tuple(constants), memory)
 
 
-def column_spans(sweep: Sweep, size: int) -> tuple[tuple[int, int], ...]:
-    """The column tiles of a size: part by part, or all columns as one."""
-    if size >= sweep.columns:
-        return ((0, sweep.columns),)
-    found: list[tuple[int, int]] = []
-    start = 0
-    for extent in sweep.parts:
-        stop = start + extent
-        found.extend((low, min(low + size, stop)) for low in range(start, stop, size))
-        start = stop
-    return tuple(found)
-
-
 class _Nest:
     """Trips of the loops of some tilings, and what follows from their order."""
 
@@ -173,10 +159,11 @@ class _Nest:
         one = np.ones((), np.int64)
         self.parts = [np.where(self.whole, 1, -(-e // tiles.columns)) for e in sweep.parts]
         columns = np.where(self.whole, 1, sum(self.parts))
+        self.held_rows = -(-sweep.rows // tiles.rows)  # tiles of rows that inputs are loaded in
         self.trips: Mapping[str, Ints] = {
             "B": -(-sweep.batch // tiles.batch),
             "G": -(-sweep.groups // tiles.groups),
-            "P": -(-sweep.rows // tiles.rows),
+            "P": -(-sweep.rows // np.asarray(step_rows(sweep, tiles.rows))),
             "N": columns,
             _PASSES: np.where((columns > 1) & (sweep.kind is SweepKind.TWICE), 2, one),
         }
@@ -184,16 +171,18 @@ class _Nest:
         self.rows_outside = order == "PN"
         self.loops = f"BGP{_PASSES}N" if self.rows_outside else "BGNP"
 
-    def of(self, access: Access) -> dict[str, Ints]:
-        """Trips of the loops that index a tensor, of N those that meet the tensor's part."""
-        return {
+    def of(self, access: Access, loaded: bool) -> dict[str, Ints]:
+        """Tiles of a tensor along the loops that index it, of N those of the tensor's part; of one
+        that is `loaded` along rows those that it is held in."""
+        found = {
             cut.loop: self.trips[cut.loop] if cut.part is None else self.parts[cut.part]
             for cut in access
         }
+        return {**found, "P": self.held_rows} if loaded and "P" in found else found
 
     def passes(self, access: Access) -> Ints:
         """How often a tensor is read whole."""
-        own = self.of(access)
+        own = self.of(access, loaded=True)
         total = np.ones((), np.int64)
         inner = np.zeros((), bool)
         for loop in reversed(self.loops):
@@ -272,7 +261,7 @@ def _buffers(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> dict[str,
     for tensor in _buffered(problem):
         one = _bytes(_extents(problem, tensor, nest, tiles), tensor.bits)
         moves = np.ones((), np.int64)
-        for trips in nest.of(tensor.access).values():
+        for trips in nest.of(tensor.access, tensor in problem.inputs).values():
             moves = moves * trips
         found[tensor.role] = one * np.where((moves > 1) & tensor.doubled, 2, 1)
     sums = _sums_extents(problem, nest, tiles)
@@ -290,7 +279,8 @@ def _extents(
 ) -> list[Ints]:
     """Extents of the largest tile of a tensor, along its four axes."""
     sweep = problem.sweep
-    size = {"B": tiles.batch, "G": tiles.groups, "P": tiles.rows, "N": tiles.columns}
+    rows = tiles.rows if tensor in problem.inputs else np.asarray(step_rows(sweep, tiles.rows))
+    size = {"B": tiles.batch, "G": tiles.groups, "P": rows, "N": tiles.columns}
     extents: list[Ints] = [np.full((), extent, np.int64) for extent in tensor.shape]
     for loop, axis, part in tensor.access:
         whole = sweep.extent(loop, part)
@@ -303,13 +293,6 @@ def _extents(
     return extents
 
 
-def sums_of_group(sweep: Sweep, rows: int, split: bool) -> int:
-    """Values that wait for each (batch, group) while `rows` are in flight."""
-    if sweep.kind is SweepKind.RECURRENT:
-        return sweep.state + (sweep.sums if split else 0)
-    return sweep.sums * rows if split else 0
-
-
 def _sums_extents(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> list[Ints]:
     """Running sums of all rows that wait, with the state: batches, groups, rows, values."""
     sweep = problem.sweep
@@ -319,12 +302,6 @@ def _sums_extents(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> list
         rows = tiles.rows if nest.rows_outside else np.full((), sweep.rows, np.int64)
         each = sweep.sums * nest.split
     return [tiles.batch, tiles.groups, rows, np.asarray(each, np.int64)]
-
-
-def tiling_sizes(sweep: Sweep, tiling: LayerTiling) -> Sizes:
-    """The tile sizes of batch, groups, rows and columns."""
-    batch, groups, rows, columns = (getattr(tiling, name) for name, _ in tile_extents(sweep))
-    return batch, groups, rows, columns
 
 
 def tiles_of(sizes: Sizes) -> SweepTiles:
@@ -341,39 +318,25 @@ def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
     """Bits that all steps read from and write to local memory.
 
     A step reads its tile of every input once, writes the results that it finishes, and
-    then reads the constants; running sums are read unless just begun and written unless
-    they change no longer.
+    then reads the constants, in a recurrent layer always; running sums are read unless just
+    begun and written unless they change no longer.
     """
     sweep = problem.sweep
     nest = _Nest(sweep, order, SweepTiles(*(np.full((), s, np.int64) for s in sizes)))
     bits = sum(t.area * t.local_bits * int(nest.others(t.access)) for t in problem.inputs)
     bits += sum(tensor.area * tensor.local_bits for tensor in problem.outputs)
-    finishing = "".join(sorted({cut.loop for cut in problem.outputs[0].access}))
-    times = int(nest.product(finishing))
+    in_time = sweep.kind is SweepKind.RECURRENT
+    finishing = {cut.loop for cut in problem.outputs[0].access}
+    times = int(nest.product(nest.loops if in_time else "".join(sorted(finishing))))
     bits += sum(t.area * t.local_bits * times for t in problem.constants)
     split = bool(nest.split)
-    rows = 1 if sweep.kind is SweepKind.RECURRENT else sweep.rows
+    rows = 1 if in_time else sweep.rows
     held = sweep.batch * sweep.groups * sums_of_group(sweep, rows, split)
     columns = int(nest.trips["N"])
     if sweep.kind is SweepKind.TWICE:
         turns = 3 * columns - 1  # written n times, read n − 1 times and then n times
-    elif sweep.kind is SweepKind.RECURRENT:
+    elif in_time:
         turns = 2 * (int(nest.trips["P"]) * columns - 1)
     else:
         turns = 2 * (columns - 1)
     return bits + held * turns * problem.memory.accumulator_bits
-
-
-def tile_extents(sweep: Sweep) -> Iterator[tuple[str, int]]:
-    """The names of a tiling's fields with the largest tile of each."""
-    rows = 1 if sweep.kind is SweepKind.RECURRENT else sweep.rows
-    yield from (("batch_tile", sweep.batch), ("group_tile", sweep.groups))
-    yield from (("row_tile", rows), ("column_tile", sweep.columns))
-
-
-def steps_of(sweep: Sweep, sizes: Sizes) -> int:
-    """Steps of a tiling with these sizes of batch, groups, rows and columns."""
-    columns = len(column_spans(sweep, sizes[3]))
-    twice = 2 if columns > 1 and sweep.kind is SweepKind.TWICE else 1
-    extents = (sweep.batch, sweep.groups, sweep.rows)
-    return twice * columns * prod(-(-e // s) for e, s in zip(extents, sizes[:3], strict=True))

@@ -20,6 +20,7 @@ from dataflow_sim.graph.sweep import Sweep, SweepKind
 from dataflow_sim.schedule.footprints import tile_sizes
 from dataflow_sim.schedule.frontier import Frontier, pareto
 from dataflow_sim.schedule.sweep import SweepProblem, SweepTiles, evaluate
+from dataflow_sim.schedule.sweep_steps import tile_extents
 from dataflow_sim.schedule.types import ORDERS, SWEEP_ORDERS, PartialSums
 
 Ints = npt.NDArray[np.int64]
@@ -29,9 +30,10 @@ _KEPT = tuple(PartialSums).index(PartialSums.KEPT)
 
 def _batches_and_groups(sweep: Sweep) -> Ints:
     """Pairs of tile sizes: some groups of one batch, or all groups of several batches."""
-    groups = [(1, int(size)) for size in tile_sizes(sweep.groups)]
+    largest = dict(tile_extents(sweep))["group_tile"]
+    groups = [(1, int(size)) for size in tile_sizes(sweep.groups) if size <= largest]
     batches = [(int(size), sweep.groups) for size in tile_sizes(sweep.batch) if size > 1]
-    return np.array(groups + batches, np.int64)
+    return np.array(groups + batches if largest == sweep.groups else groups, np.int64)
 
 
 def column_sizes(sweep: Sweep) -> Ints:
@@ -44,8 +46,9 @@ def sweep_tilings(problem: SweepProblem) -> Iterator[tuple[str, SweepTiles]]:
     """All tilings, in parts: the order of P and N, and arrays of tile sizes."""
     sweep = problem.sweep
     pairs = _batches_and_groups(sweep)
-    in_time = sweep.kind is SweepKind.RECURRENT
-    rows = np.ones(1, np.int64) if in_time else tile_sizes(sweep.rows)
+    rows = tile_sizes(sweep.rows)
+    if sweep.kind is SweepKind.RECURRENT:  # of the input one is held, or all
+        rows = np.array([1, sweep.rows] if sweep.turns else [1], np.int64)
     columns = column_sizes(sweep)
     step = max(1, _CHUNK_ELEMENTS // (len(pairs) * len(columns)))
     for order in sweep.orders:

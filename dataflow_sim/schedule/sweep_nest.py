@@ -33,13 +33,16 @@ from dataflow_sim.graph.sweep import Access, Sweep, SweepKind
 from dataflow_sim.results_of_explanation import Buffer, Loop, Move, Repeat
 from dataflow_sim.schedule.sweep import (
     RUNNING_SUMS,
-    Sizes,
     SweepProblem,
     buffer_bytes,
     buffer_tiles,
-    column_spans,
-    steps_of,
     tiles_of,
+)
+from dataflow_sim.schedule.sweep_steps import (
+    Sizes,
+    column_spans,
+    step_rows,
+    steps_of,
     tiling_sizes,
 )
 from dataflow_sim.schedule.types import LayerTiling, PartialSums
@@ -73,13 +76,15 @@ class _Nest:
     sweep: Sweep
     spans: tuple[tuple[int, int], ...]
     trips: Mapping[str, int]
+    held_rows: int
 
     @property
     def loops(self) -> tuple[str, ...]:
         return tuple(self.trips)
 
-    def of(self, access: Access) -> dict[str, int]:
-        """Trips of these loops that index a tensor, of columns those of its part."""
+    def of(self, access: Access, *, loaded: bool) -> dict[str, int]:
+        """Tiles of a tensor along these loops, of columns those of its part; of one that is
+        `loaded` along rows those that it is held in."""
         found = {}
         for loop, _, part in access:
             if loop not in self.trips:
@@ -89,6 +94,8 @@ class _Nest:
                 start = sum(self.sweep.parts[:part])
                 stop = start + self.sweep.parts[part]
                 found[loop] = sum(start <= low < stop for low, _ in self.spans)
+        if loaded and "P" in found:
+            found["P"] = self.held_rows
         return found
 
     def around(self, own: Mapping[str, int]) -> tuple[str, ...]:
@@ -105,18 +112,20 @@ def _nest(problem: SweepProblem, tiling: LayerTiling) -> _Nest:
     trips = {
         "B": -(-sweep.batch // batch),
         "G": -(-sweep.groups // groups),
-        "P": -(-sweep.rows // rows),
+        "P": -(-sweep.rows // int(step_rows(sweep, rows))),
         "2": 2 if twice else 1,
         "N": len(spans),
     }
     order = "BGP2N" if tiling.order == "PN" else "BGNP"
-    return _Nest(sweep, spans, {loop: trips[loop] for loop in order if trips[loop] > 1})
+    shown = {loop: trips[loop] for loop in order if trips[loop] > 1}
+    return _Nest(sweep, spans, shown, -(-sweep.rows // rows))
 
 
 def sweep_loops(problem: SweepProblem, tiling: LayerTiling) -> tuple[Loop, ...]:
     """The loops of more than one trip, outermost first; extents in indices of the loop."""
     nest = _nest(problem, tiling)
     sizes = dict(zip("BGPN", tiling_sizes(problem.sweep, tiling), strict=True))
+    sizes["P"] = int(step_rows(problem.sweep, sizes["P"]))
     found = []
     for loop, trips in nest.trips.items():
         if loop == "2":
@@ -187,7 +196,7 @@ def _lines(
 ) -> Iterator[tuple[str, str, int, str, int]]:
     """What happens in the loops: load, hold or store; of what; how deep; when; how often."""
     for tensor in (*problem.inputs, *problem.constants):
-        own = nest.of(tensor.access)
+        own = nest.of(tensor.access, loaded=True)
         around = nest.around(own)
         times = prod(own.get(loop, nest.trips[loop]) for loop in around)
         when = "own columns" if _in_part(nest, own, around) else "always"
@@ -198,7 +207,7 @@ def _lines(
     times = prod(nest.trips[loop] for loop in outside)
     yield "hold", RUNNING_SUMS, len(outside), "always", times
     for tensor in problem.outputs:
-        own = nest.of(tensor.access)
+        own = nest.of(tensor.access, loaded=False)
         around = nest.around(own)
         late = (when for loop, when in _WAITS_FOR if loop in around and loop not in own)
         when = "own columns" if _in_part(nest, own, around) else next(late, "always")
@@ -219,7 +228,7 @@ def sweep_repeats(
     for tensor in problem.inputs:
         if tensor.role not in roles:
             continue
-        own = nest.of(tensor.access)
+        own = nest.of(tensor.access, loaded=True)
         for place, loop in enumerate(nest.loops):
             further = nest.loops[place + 1 :]
             inside = tuple(_AXES[inner] for inner in further if own.get(inner, 1) > 1)

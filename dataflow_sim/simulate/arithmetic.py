@@ -9,21 +9,43 @@ operations: real numbers stay as they are, integers are rounded and saturate (`i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer, LayerKind
+from dataflow_sim.graph.layer import Layer, LayerKind, View
 from dataflow_sim.simulate.codec import FLOAT32, Array, Codec
 from dataflow_sim.simulate.kernels import pixelwise
 from dataflow_sim.simulate.pointwise import pointwise
+from dataflow_sim.simulate.stream_arithmetic import RealStreams
 
 Channels = npt.NDArray[np.int64]
 
 
 class Arithmetic(Protocol):
-    """The operations of a layer on tiles of any size, in the order of execution."""
+    """The operations of a layer on tiles of any size, in the order of execution.
+
+    `streams` are those of streamed layers, `constants` the network's by name, both on the numbers
+    that elements are `meant` for.
+    """
+
+    @property
+    def streams(self) -> RealStreams:
+        """The operations of streamed layers."""
+
+    @property
+    def constants(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The network's constants."""
+
+    def meant(self, view: View, tile: Array) -> Array:
+        """The numbers that a tile of a view stands for."""
+
+    def meant_of(self, tensor: str, tile: Array) -> Array:
+        """The numbers that a tile of a tensor stands for."""
+
+    def stored(self, tensor: str, value: Array) -> Array:
+        """The elements of a tensor that stand for these numbers."""
 
     def codec(self, tensor: str) -> Codec:
         """How the numbers of a tensor lie in memory."""
@@ -54,6 +76,20 @@ class Reals:
 
     def __init__(self, constants: Mapping[str, npt.NDArray[np.generic]]) -> None:
         self.constants = constants
+
+        self.streams = RealStreams()
+
+    def meant(self, view: View, tile: Array) -> Array:
+        """The tile as it is."""
+        return tile
+
+    def meant_of(self, tensor: str, tile: Array) -> Array:
+        """The tile as it is."""
+        return tile
+
+    def stored(self, tensor: str, value: Array) -> Array:
+        """The value as it is."""
+        return value
 
     def codec(self, tensor: str) -> Codec:
         """Single precision."""

@@ -7,10 +7,11 @@ Moving data moves patterns; only steps make numbers of them.  Where an element h
 local memory than in DRAM, the DMA decodes it and encodes it again, wider.
 
     Float32          IEEE 754 single precision, 32 bits
-    TwosComplement   integers of 1 to 52 bits; what is too large loses its upper bits, as it does
+    TwosComplement   integers of 1 to 64 bits; what is too large loses its upper bits, as it does
                      in an accumulator
 
-Float64 holds every integer below 2^53, so that numbers pass through it unchanged.
+Float64 holds every integer below 2^53, so that numbers pass through it unchanged; larger ones
+nobody makes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _CONTAINERS: Mapping[int, type[np.unsignedinteger[Any]]] = {
     32: np.uint32,
     64: np.uint64,
 }
-_MOST_BITS = 52
+_WIDEST = 64
 
 
 def container(bits: int) -> type[np.unsignedinteger[Any]]:
@@ -77,13 +78,14 @@ class TwosComplement:
 
     def encode(self, values: Array, box: Box, bits: int) -> Patterns:
         """Patterns of integers, of which the lowest bits stay."""
-        _check(bits <= _MOST_BITS, f"integers of {bits} bits, more than {_MOST_BITS}")
-        return (values.astype(np.int64) & ((1 << bits) - 1)).astype(container(bits))
+        patterns = values.astype(np.int64).view(np.uint64) & np.uint64((1 << bits) - 1)
+        return patterns.astype(container(bits))
 
     def decode(self, patterns: Patterns, box: Box, bits: int) -> Array:
         """The integers that patterns stand for."""
-        half = 1 << (bits - 1)
-        return ((patterns.astype(np.int64) ^ half) - half).astype(np.float64)
+        spare = _WIDEST - bits
+        upper = (np.asarray(patterns, np.uint64) << np.uint64(spare)).view(np.int64)
+        return np.asarray(upper >> spare, np.float64)
 
 
 def _check(fine: bool, fault: str) -> None:

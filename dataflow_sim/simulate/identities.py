@@ -2,7 +2,7 @@
 
 Tensors take consecutive ranges, each in the order (batch, channel, row, column); the partial sums
 of a layer are elements too, in body coordinates, or, where a pooling is carried from row to row, of
-a row of the body by a column of the output.
+a row of the body by a column of the output; those of a sweep in its own loops.
 """
 
 from __future__ import annotations
@@ -30,6 +30,14 @@ def running_shape(layer: Layer) -> Shape4:
     return (n, c, height, layer.output_shape[3])
 
 
+def waiting_shape(layer: Layer) -> Shape4:
+    """The running sums of a sweep: batches, groups, rows, values."""
+    sweep = layer.sweep
+    if sweep is None:
+        return (0, 0, 0, 0)
+    return (sweep.batch, sweep.groups, sweep.rows, sweep.sums + sweep.state)
+
+
 @dataclass(slots=True)
 class Identities:
     """The numbers of a program's elements."""
@@ -47,7 +55,7 @@ class Identities:
             start += tensor.elements
         for layer in self.program.layers:
             self.sums.append(start)
-            start += max(prod(layer.body_shape), prod(running_shape(layer)))
+            start += max(map(prod, (layer.body_shape, running_shape(layer), waiting_shape(layer))))
 
     def of(self, tensor: str, box: Box) -> Ids:
         """The numbers of a tensor's elements in a box."""
@@ -60,6 +68,10 @@ class Identities:
     def of_running(self, layer: int, box: Box) -> Ids:
         """The numbers of a layer's pooling so far, by the last row of the body that it holds."""
         return self._within(self.sums[layer], running_shape(self.program.layers[layer]), box)
+
+    def of_waiting(self, layer: int, box: Box) -> Ids:
+        """The numbers of a sweep's running sums: of batches, groups, rows, values."""
+        return self._within(self.sums[layer], waiting_shape(self.program.layers[layer]), box)
 
     def of_view(self, view: View, box: Box) -> Ids:
         """The numbers of a view's elements in a box, segment by segment."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer, WeightRole
-from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.network import NetworkGraph, Numbers
 
 
 def dram_image(
@@ -25,8 +25,10 @@ def dram_image(
         if tensor.role is WeightRole.VECTOR:
             numbers = np.arange(tensor.shape[1], dtype=np.float64)[:, None, None]
             image[tensor.name] = np.broadcast_to(numbers, tensor.shape)
-    for place in graph.placements:
+    for place in sorted(graph.placements, key=lambda place: place.numbers is not None):
         given = inputs[place.array] if place.array in inputs else _constant(graph, place.array)
+        if place.numbers is not None:
+            given = given[_rows(place.numbers, image, len(given))]
         given = given.reshape(place.axes.shape)
         shape = graph.tensors[place.tensor].shape
         image[place.tensor] = place.axes.to_map(given, shape).astype(np.float64)
@@ -39,6 +41,17 @@ def dram_image(
             plain = _turned(layer, value)
         image[layer.weight] = plain.reshape(graph.tensors[layer.weight].shape).astype(np.float64)
     return image
+
+
+def _rows(
+    numbers: Numbers, image: Mapping[str, npt.NDArray[np.float64]], size: int
+) -> npt.NDArray[np.int64]:
+    """The rows of a table that the file's numbers ask for, in their order: an indexed transfer."""
+    parts = [image[s.tensor][:, s.channel_start : s.channel_stop] for s in numbers.view.segments]
+    rows = numbers.axes.from_map(np.concatenate(parts, axis=1)).ravel().astype(np.int64)
+    if rows.min() < -size or rows.max() >= size:
+        raise ProgramError(f"rows {rows.min()} to {rows.max()} are asked for of a table of {size}")
+    return rows
 
 
 def _turned(layer: Layer, value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -26,15 +26,17 @@ right bits.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log2, sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, WeightRole
-from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.layer import Layer, LayerKind, Tensor, TensorKind, View, WeightRole
+from dataflow_sim.graph.meaning import EMBEDDING
+from dataflow_sim.graph.network import Constant, NetworkGraph
 from dataflow_sim.graph.pointwise import (
     Arg,
     ConstantArg,
@@ -46,6 +48,7 @@ from dataflow_sim.graph.pointwise import (
 )
 from dataflow_sim.simulate.arithmetic import Channels
 from dataflow_sim.simulate.codec import TWOS_COMPLEMENT, Array, Codec
+from dataflow_sim.simulate.integer_streams import IntegerStreams
 from dataflow_sim.simulate.kernels import pixelwise
 from dataflow_sim.simulate.pointwise import apply_step, is_unary, number
 
@@ -66,6 +69,10 @@ class Integers:
         self.graph = graph
         self.accumulator_bits = accumulator_bits
         self.seed = seed
+        self.numbers = _rows_by_number(graph)
+        widest = max((t.bits for t in graph.tensors.values() if _is_map(t)), default=8)
+        self.streams = IntegerStreams(self._fraction(widest), accumulator_bits)
+        self.all_constants = {name: self._stands_for(c) for name, c in graph.constants.items()}
         self.tables: dict[tuple[PointStep, int], Array] = {}
         self.drawn_constants: dict[tuple[str, str, int], Array] = {}
 
@@ -81,10 +88,20 @@ class Integers:
             channels = np.arange(tensor.shape[1], dtype=np.float64)[:, None, None]
             return np.broadcast_to(channels, tensor.shape)
         half = 1 << (tensor.bits - 1)
+        if name in self.numbers:
+            rows = min(self.numbers[name], half)
+            return self._generator(name).integers(0, rows, tensor.shape).astype(np.float64)
         # about 0, or long sums of maps that are never negative would all saturate
         found = self._generator(name).integers(min(0, 1 - half), half, tensor.shape)
         found.flat[0] = -half
         return found.astype(np.float64)
+
+    def _stands_for(self, constant: Constant) -> npt.NDArray[Any]:
+        """A constant of a streamed layer: the file's, or drawn."""
+        if constant.value is not None:
+            return constant.value
+        count = int(np.prod(constant.shape))
+        return self._spread(constant.name, "term", count).reshape(constant.shape)
 
     def image(self) -> dict[str, Array]:
         """All that is in DRAM before the program: inputs, kernels, constants."""
@@ -122,8 +139,41 @@ class Integers:
         return TWOS_COMPLEMENT
 
     def codec_of_sums(self, layer: Layer) -> Codec:
-        """Two's complement."""
-        return TWOS_COMPLEMENT
+        """Two's complement; of running sums of sweeps with bits behind the point."""
+        return TWOS_COMPLEMENT if layer.sweep is None else self.streams.sums
+
+    # ------------------------------------------------------------ what streamed layers compute with
+
+    @property
+    def constants(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The file's constants, and what stands for those that it does not carry."""
+        return self.all_constants
+
+    def _fraction(self, bits: int) -> int:
+        return max(0, bits - _POINT)
+
+    def _counts(self, view: View) -> bool:
+        """Whether the elements of a view are numbers of rows, not points of a scale."""
+        return all(segment.tensor in self.numbers for segment in view.segments)
+
+    def meant(self, view: View, tile: Array) -> Array:
+        """The numbers that a tile of a view stands for."""
+        if self._counts(view):
+            return tile
+        bits = max(self.graph.tensors[segment.tensor].bits for segment in view.segments)
+        return np.asarray(np.ldexp(tile, -self._fraction(bits)), np.float64)
+
+    def meant_of(self, tensor: str, tile: Array) -> Array:
+        """The numbers that a tile of a tensor stands for."""
+        if tensor in self.numbers:
+            return tile
+        bits = self.graph.tensors[tensor].bits
+        return np.asarray(np.ldexp(tile, -self._fraction(bits)), np.float64)
+
+    def stored(self, tensor: str, value: Array) -> Array:
+        """The integers that stand for these numbers, rounded and saturated."""
+        bits = self.graph.tensors[tensor].bits
+        return self._settled(np.ldexp(value, self._fraction(bits)), bits)
 
     # ------------------------------------------------------------ operations
 
@@ -254,6 +304,24 @@ class Integers:
                 found = self._settled(apply_step(step, [every]) * one, bits)
             self.tables[step, bits] = found
         return found
+
+
+def _is_map(tensor: Tensor) -> bool:
+    return tensor.kind is not TensorKind.WEIGHT
+
+
+def _rows_by_number(graph: NetworkGraph) -> dict[str, int]:
+    """Tensors whose elements are numbers of a table's rows, and how many rows that has."""
+    found: dict[str, int] = {}
+    for layer in graph.layers:
+        if layer.meaning is None or layer.meaning.op != EMBEDDING:
+            continue
+        table, numbers = layer.meaning.inputs[:2]
+        if table.seen and numbers.seen:
+            rows = table.seen[0].axes.shape[0]
+            for segment in layer.views[numbers.seen[0].view].segments:
+                found[segment.tensor] = min(rows, found.get(segment.tensor, rows))
+    return found
 
 
 def _role(step: PointStep, place: int) -> str:

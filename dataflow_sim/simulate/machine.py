@@ -13,7 +13,7 @@ import numpy as np
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import TensorKind, View
-from dataflow_sim.graph.region import Box, Span
+from dataflow_sim.graph.region import Box, Span, whole
 from dataflow_sim.program.instructions import Load, Program, Slice, Store
 from dataflow_sim.simulate.arithmetic import Arithmetic
 from dataflow_sim.simulate.codec import Array, Codec
@@ -100,6 +100,15 @@ class Machine:
             found.append(self.read(some, ids[:, first : first + channels], codec))
             first += channels
         return np.concatenate(found, axis=1)
+
+    def all_of(self, name: str) -> Array:
+        """All of a tensor, as it is in a buffer of local memory, or else in DRAM."""
+        box = whole(self.program.tensors[name].shape)
+        ids, codec = self.ids.of(name, box), self.arithmetic.codec(name)
+        for buffer, shadow in self.chip.shadows.items():
+            if shadow.shape == ids.shape and (shadow == ids).all():
+                return self.read(Slice(buffer, (0, 0, 0, 0), box), ids, codec)
+        return self.dram.values(name)
 
     def gather(self, parts: tuple[Slice, ...], view: View) -> tuple[Array, Box]:
         """Read a box of a view from its parts.  Raises ProgramError unless they tile it."""

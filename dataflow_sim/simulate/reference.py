@@ -6,14 +6,19 @@ are exact in float32 and a replay can be compared bit for bit where the operator
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference import ReferenceEvaluator
+
+from dataflow_sim.errors import ProgramError
+from dataflow_sim.graph.network import NetworkGraph
 
 FloatArrays = dict[str, npt.NDArray[np.float32]]
 
@@ -95,6 +100,87 @@ def evaluate_model(
     names = [value.name for value in model.graph.output]
     found = {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
     return "ONNX's reference evaluator", found
+
+
+def with_derived_constants(graph: NetworkGraph, model: onnx.ModelProto) -> NetworkGraph:
+    """The network with the values of those constants that nodes of its model compute.
+
+    The reader evaluates small ones only.  A constant that the model does not compute stays without.
+    """
+    known = {tensor.name for tensor in model.graph.initializer}
+    needed: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if all(name in known for name in node.input if name) and node.op_type not in _RANDOM:
+            needed.append(node)
+            known.update(node.output)
+    made = {name for node in needed for name in node.output}
+    wanted = [n for n, each in graph.constants.items() if each.value is None and n in made]
+    if not wanted:
+        return graph
+    inner = helper.make_graph(
+        needed,
+        "constants",
+        [],
+        [helper.make_value_info(name, onnx.TypeProto()) for name in wanted],
+        list(model.graph.initializer),
+    )
+    computing = helper.make_model(inner, opset_imports=list(model.opset_import))
+    values = ReferenceEvaluator(computing).run(wanted, {})
+    constants = dict(graph.constants)
+    for name, value in zip(wanted, values, strict=True):
+        constants[name] = replace(constants[name], value=np.asarray(value))
+    return replace(graph, constants=constants)
+
+
+# what is drawn anew every time
+_RANDOM = frozenset(
+    (
+        *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
+        *("RandomUniform", "RandomUniformLike"),
+    )
+)
+
+
+def evaluate_operator(
+    where: str,
+    op: str,
+    version: int,
+    attributes: Mapping[str, object],
+    inputs: Sequence[npt.NDArray[np.generic] | None],
+    places: Sequence[int],
+) -> dict[int, npt.NDArray[np.generic]]:
+    """Some outputs of one operator by their places, as ONNX's reference evaluator computes them.
+
+    An input that is left out is None.  Raises ProgramError, which begins with `where`, for what
+    the evaluator does not know or is drawn by chance.
+    """
+    if op in _RANDOM:
+        raise ProgramError(f"{where} is drawn by chance and cannot be replayed")
+    names = ["" if each is None else f"i{place}" for place, each in enumerate(inputs)]
+    given = {name: each for name, each in zip(names, inputs, strict=True) if each is not None}
+    outputs = [f"o{place}" if place in places else "" for place in range(max(places) + 1)]
+    stated: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in attributes.items()
+    }
+    wanted = [name for name in outputs if name]
+    try:
+        node = helper.make_node(op, names, outputs, **stated)
+        graph = helper.make_graph(
+            [node],
+            op,
+            [helper.make_tensor_value_info(n, _element(v), v.shape) for n, v in given.items()],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in wanted],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+        results = ReferenceEvaluator(model).run(wanted, given)
+    except Exception as error:  # whatever the evaluator raises says that it does not know it
+        raise ProgramError(f"{where} cannot be replayed: {error}") from error
+    return {place: np.asarray(value) for place, value in zip(sorted(places), results, strict=True)}
+
+
+def _element(array: npt.NDArray[np.generic]) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
 
 
 def evaluate_reference(model: onnx.ModelProto, inputs: FloatArrays) -> FloatArrays:

@@ -50,6 +50,7 @@ from dataflow_sim.simulate.image import dram_image
 from dataflow_sim.simulate.integers import Integers
 from dataflow_sim.simulate.machine import Machine
 from dataflow_sim.simulate.steps import Steps
+from dataflow_sim.simulate.stream_runner import StreamRunner
 
 # may a replay go on, having done so many of so many instructions?
 GoOn = Callable[[int, int], bool]
@@ -66,13 +67,15 @@ class Replayed:
 
     `executed` instructions of the program were done: all of them, unless it was stopped.  `local`
     is the local memory as the program leaves it, `shadows` which elements lie in the buffers
-    that stay there.
+    that stay there.  `whole` names the layers whose results were taken whole from their operator's
+    definition, since what a step of theirs makes does not follow from what it reads.
     """
 
     dram: Dram
     executed: int
     local: bytes
     shadows: Mapping[Standing, Ids]
+    whole: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> Mapping[str, Array]:
@@ -119,6 +122,7 @@ class _Run:
         self.machine = Machine(program, arithmetic, self.dram)
         self.chip = self.machine.chip
         self.steps = Steps(self.machine)
+        self.streams = StreamRunner(self.machine)
 
     def resume(self, before: Replayed) -> None:
         """Begin with the local memory that another program left."""
@@ -140,9 +144,11 @@ class _Run:
             except (ProgramError, IndexError, ValueError) as error:
                 kind = type(instruction).__name__
                 raise ProgramError(f"instruction {number} ({kind}): {error}") from error
+        whole = self.streams.finish()
         self._check_end()
         shadows = {s: self.chip.shadows[s.alloc.buffer] for s in self.program.leaves}
-        return Replayed(self.dram, total, bytes(self.chip.memory[Memory.LOCAL]), shadows)
+        local = bytes(self.chip.memory[Memory.LOCAL])
+        return Replayed(self.dram, total, local, shadows, whole)
 
     def _check_end(self) -> None:
         """Raise ProgramError unless all outputs are there, and no buffer but what is to stay."""
@@ -173,8 +179,7 @@ class _Run:
         elif isinstance(instruction, Join):
             self.chip.join(instruction)
         else:
-            layer = self.program.layers[instruction.layer]
-            raise ProgramError(f"layer '{layer.name}' ({layer.op}) cannot be replayed")
+            self.streams.run(instruction)
 
 
 def _execute(run: _Run, before: Replayed | None, go_on: GoOn) -> Replayed:

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer, LayerKind, Pooling, View, Window
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.simulate.arithmetic import Arithmetic
 from dataflow_sim.simulate.codec import Array
+from dataflow_sim.simulate.whole_streams import streamed
 
 Values = dict[str, Array]
 
@@ -36,8 +36,13 @@ def evaluate_layers(
     Raises ProgramError for a layer that it has no definition of.
     """
     values = dict(image)
+    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
     for layer in graph.layers:
-        values[layer.output] = _layer(layer, arithmetic, values)
+        if layer.kind is LayerKind.STREAMED:
+            made = streamed(layer, arithmetic, values, shapes)
+            values.update(zip(layer.outputs, made, strict=True))
+        else:
+            values[layer.output] = _layer(layer, arithmetic, values)
     return values
 
 
@@ -47,8 +52,6 @@ def _view(view: View, values: Values) -> Array:
 
 
 def _layer(layer: Layer, arithmetic: Arithmetic, values: Values) -> Array:
-    if layer.kind is LayerKind.STREAMED:
-        raise ProgramError(f"layer '{layer.name}' ({layer.op}) has no definition")
     source = _view(layer.input, values)
     if layer.input_pool is not None:
         pooled = _pooled(layer.input_pool, source, layer.source_shape)

@@ -6,7 +6,11 @@ counts what is moved.  It is slow on purpose and shares nothing with the code it
 The loops.  Tiles of batches B are outermost, then tiles of groups G; inside them tiles of rows P
 and of columns N, in the order "PN" or "NP".  Columns lie in parts, one behind the other; a tile
 is within one part, unless one tile holds all columns.  In a sweep of kind "twice" with several
-column tiles there is a loop of two passes between P and N.  A recurrent one has row tiles of one.
+column tiles there is a loop of two passes between P and N.  A recurrent one has tiles of one row
+and of one group; in the groups `backwards` its rows go from the last to the first, and a sweep that
+has such groups holds no tile of its rows from one (batch, group) to the next.  Where some groups go
+forwards and some backwards, its size of row tiles is one or all: so many rows of the inputs are
+loaded together, of which a step reads its own.
 
 Tensors have four axes.  A tensor is indexed by some loops: `cuts` are (loop, axis, part): the axis
 is divided evenly among the loop's indices (those of the one part, or of all when it is None).
@@ -18,7 +22,7 @@ The columns of `resident` inputs are in local memory already: nothing is loaded,
 
 Results of a step: the tile of each output, written once every loop that does not index it is at
 its last index (and the pass is the last one).  Constants are loaded once, whole, and read by the
-steps that write the first output.
+steps that write the first output, in a recurrent sweep by all.
 
 Running sums, with several column tiles: `sums` for every (batch, group, row), of the row tile
 if P is outside N, else of all rows; each step reads those of its (batch, group, row) unless it
@@ -65,6 +69,7 @@ class OracleSweep:
     state: int
     accumulator_bits: int
     double_buffer: bool
+    backwards: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,14 +131,16 @@ def _iterations(
     sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]
 ) -> Iterator[tuple[dict[str, range], bool, bool]]:
     """Tiles of the loops, whether the step is in the second pass, whether it is in the last."""
-    rows, columns = _cut(sweep.rows, sizes[2]), _column_tiles(sweep.parts, sizes[3])
+    size = 1 if sweep.kind == "recurrent" else sizes[2]
+    rows, columns = _cut(sweep.rows, size), _column_tiles(sweep.parts, sizes[3])
     twice = sweep.kind == "twice" and len(columns) > 1
     for b, g in product(_cut(sweep.batch, sizes[0]), _cut(sweep.groups, sizes[1])):
+        turned = rows[::-1] if g.start in sweep.backwards else rows
         if order == "NP":
-            for n, p in product(columns, rows):
+            for n, p in product(columns, turned):
                 yield {"B": b, "G": g, "P": p, "N": n}, False, True
         else:
-            for p, again, n in product(rows, (False, True) if twice else (False,), columns):
+            for p, again, n in product(turned, (False, True) if twice else (False,), columns):
                 yield {"B": b, "G": g, "P": p, "N": n}, again, again or not twice
 
 
@@ -141,7 +148,7 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
     """Walk the loops of one tiling: sizes of batch, groups, rows and columns."""
     columns = _column_tiles(sweep.parts, sizes[3])
     split = len(columns) > 1
-    ends = {"P": sweep.rows, "N": sum(sweep.parts)}
+    columns_end = sum(sweep.parts)
     held: list[tuple[tuple[int, ...], ...] | None] = [None] * len(sweep.inputs)
     buffers = [_Buffer() for _ in sweep.inputs]
     results = [_Buffer() for _ in sweep.outputs]
@@ -159,20 +166,30 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
     done_steps: dict[tuple[int, int], int] = {}
     for at, again, last_pass in iterations:
         steps += 1
+        begins = (at["B"].start, at["G"].start) not in done_steps
+        if begins and sweep.backwards and sizes[2] < sweep.rows:
+            by_rows = [any(loop == "P" for loop, _, _ in each.cuts) for each in sweep.inputs]
+            held = [None if rows else old for rows, old in zip(by_rows, held, strict=True)]
         for place, tensor in enumerate(sweep.inputs):
             axes = _axes(sweep, tensor, at)
             elements = list(product(*axes))
             if not elements:
                 continue
             step_bits += len(elements) * tensor.bits
+            together = [rows for rows in _cut(sweep.rows, sizes[2]) if at["P"].start in rows]
+            axes = _axes(sweep, tensor, {**at, "P": together[0]})
             buffers[place].note(axes)
             if held[place] != axes:
                 held[place] = axes
+                elements = list(product(*axes))
                 reads[place] += len(elements)
                 seen[place].update((n, c, h, w) for n, c, h, w in elements)
         for place, tensor in enumerate(sweep.outputs):
             indexed = {loop for loop, _, _ in tensor.cuts}
-            late = any(at[x].stop < end for x, end in ends.items() if x not in indexed)
+            late = "N" not in indexed and at["N"].stop < columns_end
+            if "P" not in indexed:
+                back = at["G"].start in sweep.backwards
+                late = late or (at["P"].start > 0 if back else at["P"].stop < sweep.rows)
             if late or not last_pass:
                 continue
             axes = _axes(sweep, tensor, at)
@@ -181,8 +198,10 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
                 assert (n, c, h, w) not in made[place]
                 made[place].add((n, c, h, w))
                 step_bits += tensor.bits
-            if place == 0:
+            if place == 0 and sweep.kind != "recurrent":
                 step_bits += sum(t.elements * t.bits for t in sweep.constants)
+        if sweep.kind == "recurrent":
+            step_bits += sum(t.elements * t.bits for t in sweep.constants)
         groups = len(at["B"]) * len(at["G"])
         key = (at["B"].start, at["G"].start)
         done_steps[key] = done_steps.get(key, 0) + 1
@@ -195,7 +214,7 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
             identity = (*key, at["P"].start)
             first = identity not in begun
             begun.add(identity)
-            last = again if sweep.kind == "twice" else at["N"].stop == ends["N"]
+            last = again if sweep.kind == "twice" else at["N"].stop == columns_end
             rows = sweep.rows if order == "NP" else len(at["P"])
             live = groups * rows * sweep.sums
         else:
@@ -220,13 +239,16 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
 
 def tilings(sweep: OracleSweep) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
     """Every tiling: several batches only with all groups, time steps one by one."""
-    rows = 1 if sweep.kind == "recurrent" else sweep.rows
+    groups, rows = sweep.groups, list(range(1, sweep.rows + 1))
+    if sweep.kind == "recurrent":
+        turns = 0 < len(sweep.backwards) < groups
+        groups, rows = 1, [1, sweep.rows] if turns and sweep.rows > 1 else [1]
     orders = ("PN", "NP") if sweep.kind in ("product", "attention") else ("PN",)
     for order in orders:
         for b, g, p, n in product(
             range(1, sweep.batch + 1),
-            range(1, sweep.groups + 1),
-            range(1, rows + 1),
+            range(1, groups + 1),
+            rows,
             range(1, sum(sweep.parts) + 1),
         ):
             if b == 1 or g == sweep.groups:

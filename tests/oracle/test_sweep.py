@@ -17,7 +17,7 @@ _INPUTS = {
     "product": ("BGP", "BGN"),
     "attention": ("BGP", "BGN", "BGN"),
     "twice": ("BGPN",),
-    "recurrent": ("BP", "N", ""),
+    "recurrent": ("BP", "GN", "G"),
 }
 _OUTPUT = {"product": "BGPN", "attention": "BGP", "twice": "BGPN", "recurrent": "BGP"}
 
@@ -80,6 +80,7 @@ def sweeps(draw: st.DrawFn, largest: int = 5) -> oracle.OracleSweep:
         state=draw(st.integers(1, 3)) if kind == "recurrent" else 0,
         accumulator_bits=draw(st.sampled_from([20, 32])),
         double_buffer=draw(st.booleans()),
+        backwards=draw(st.sampled_from([(), (0,), (groups - 1,)])) if kind == "recurrent" else (),
     )
 
 
@@ -110,6 +111,7 @@ def problem_of(spec: oracle.OracleSweep) -> SweepProblem:
         outputs=tuple(each.access for each in outputs),
         sums=spec.sums,
         state=spec.state,
+        backwards=spec.backwards,
     )
     constants = tuple(swept("constants", each, double) for each in spec.constants)
     memory = MemoryOptions(0, buffering(double), spec.accumulator_bits)

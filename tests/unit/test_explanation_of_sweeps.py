@@ -26,7 +26,7 @@ from dataflow_sim.schedule.alone import any_problem
 from dataflow_sim.schedule.alternatives import best_of_each_sweep
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
 from dataflow_sim.schedule.explanation import tensor_traffic
-from dataflow_sim.schedule.sweep import SweepProblem, tiling_costs, tiling_sizes
+from dataflow_sim.schedule.sweep import SweepProblem, tiling_costs
 from dataflow_sim.schedule.sweep_frontier import sweep_frontier
 from dataflow_sim.schedule.sweep_nest import (
     sweep_buffers,
@@ -35,6 +35,7 @@ from dataflow_sim.schedule.sweep_nest import (
     sweep_nest_name,
     sweep_tiling,
 )
+from dataflow_sim.schedule.sweep_steps import tiling_sizes
 from dataflow_sim.schedule.types import Group, MemoryOptions, Packing, Schedule
 from tests.oracle import sweep_oracle as oracle
 from tests.oracle.test_sweep import problem_of, sweeps
@@ -142,19 +143,20 @@ def test_other_nests_are_never_better_and_fit(name: str, double: bool) -> None:
 @pytest.mark.parametrize("name", ["decoder", "lstm", *operators.CASES])
 def test_memories_are_exact_to_the_byte(name: str, double: bool) -> None:
     at = partial(explained, name, double=double)
-    (first,) = swept(name, budget(name, double), double)
-    layer, before = first.layer.name, first.dram_bytes
-    for step in first.next_steps:
-        assert at(capacity=step.local_bytes - 1, layer=layer).dram_bytes == before
-        assert at(capacity=step.local_bytes, layer=layer).dram_bytes == step.dram_bytes < before
-        before = step.dram_bytes
-    assert at(capacity=first.least.local_bytes, layer=layer).dram_bytes == first.least.dram_bytes
-    with pytest.raises(DoesNotFitError):
-        at(capacity=first.least.local_bytes - 1, layer=layer)
-    whole = at(capacity=first.all_once.local_bytes, layer=layer)
-    assert whole.dram_bytes == first.all_once.dram_bytes
-    assert not whole.next_steps
-    assert all(tensor.times == 1 for tensor in whole.tensors)
+    for first in swept(name, budget(name, double), double):
+        layer, before = first.layer.name, first.dram_bytes
+        for step in first.next_steps:
+            assert at(capacity=step.local_bytes - 1, layer=layer).dram_bytes == before
+            assert at(capacity=step.local_bytes, layer=layer).dram_bytes == step.dram_bytes < before
+            before = step.dram_bytes
+        least = first.least
+        assert at(capacity=least.local_bytes, layer=layer).dram_bytes == least.dram_bytes
+        with pytest.raises(DoesNotFitError):
+            at(capacity=least.local_bytes - 1, layer=layer)
+        whole = at(capacity=first.all_once.local_bytes, layer=layer)
+        assert whole.dram_bytes == first.all_once.dram_bytes
+        assert not whole.next_steps
+        assert all(tensor.times == 1 for tensor in whole.tensors)
 
 
 @settings(max_examples=200, deadline=None)

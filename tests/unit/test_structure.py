@@ -47,20 +47,10 @@ MAY_IMPORT = {
     },
     "choosing": {"energy", "errors", "graph", "hardware", "proof", "results_of_exact", "schedule"},
     "banking": {"choosing", "errors", "graph", "program", "proof", "schedule", "simulate"},
+    "preparation": {"errors", "graph", "hardware", "ingest", "networks", "schedule"},
     "pipeline": {
-        *(
-            "banking",
-            "choosing",
-            "program",
-            "errors",
-            "graph",
-            "ingest",
-            "networks",
-            "hardware",
-            "schedule",
-            "proof",
-        ),
-        *("energy", "results", "results_of_exact", "traffic"),
+        *("banking", "choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule"),
+        *("preparation", "program", "proof", "energy", "results", "results_of_exact", "traffic"),
     },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),

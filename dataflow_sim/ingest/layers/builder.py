@@ -13,10 +13,20 @@ from math import prod
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import CHANNEL, Arrangement, Factor, arranged
 from dataflow_sim.graph.layer import LayerKind, View
+from dataflow_sim.graph.meaning import COPY, OWN, Input, Meaning, Seen
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
-from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Streamed, Value, whole_view
+from dataflow_sim.ingest.layers.drafts import (
+    ConstantMap,
+    Draft,
+    JoinedValue,
+    Shape,
+    Streamed,
+    Value,
+    whole_view,
+)
+from dataflow_sim.ingest.layers.meanings import inputs_of
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
@@ -36,7 +46,7 @@ class GraphBuilder:
         self.learned: dict[str, None] = {}
         self.unsupported: dict[str, int] = {}
         self.copies: list[str] = []
-        self.constant_maps: list[tuple[str, Shape4, Arrangement]] = []
+        self.constant_maps: list[ConstantMap] = []
         for node in nodes:
             names = node.maps if isinstance(node, PointNode) else dict.fromkeys(node.inputs)
             for name in names:
@@ -85,10 +95,15 @@ class GraphBuilder:
         """Whether a constant is fetched like a weight: numbers, and more than one."""
         return self.network.constants[name].real and prod(self.constant_shape(name)) > 1
 
-    def constant_map(self, name: str, shape: Shape4, axes: Arrangement) -> View:
-        """A constant read like a map: a view of a weight tensor of that shape."""
+    def constant_map(
+        self, name: str, shape: Shape4, axes: Arrangement | None, numbers: Value | None = None
+    ) -> View:
+        """A constant read like a map: a view of a weight tensor of that shape.
+
+        Without `axes` nobody says what lies in it; with `numbers` these pick its rows.
+        """
         self.learn(name)
-        self.constant_maps.append((name, shape, axes))
+        self.constant_maps.append(ConstantMap(name, shape, axes, numbers))
         return whole_view(f"#{len(self.constant_maps) - 1}", shape)
 
     # ---------------------------------------------------------------- values
@@ -185,6 +200,8 @@ class GraphBuilder:
         if name in self.network.outputs:
             self.results.setdefault(name, value)
         self.add(draft, axes)
+        if not shuffled:
+            draft.meaning = Meaning(COPY, (Input((Seen(0, value.axes),)),), (axes,), domain=OWN)
         self.copies.append(name)
         self.values[name] = self.values[draft.end]
         return self.values[name]
@@ -259,7 +276,25 @@ class GraphBuilder:
         for name in held:
             self.learn(name)
         draft.vectors = tuple(held)
+        inputs = inputs_of(self.network, node, read, held)
+        if inputs is not None:
+            domain, _, op = node.op.rpartition("::")
+            draft.meaning = self.meaning(node, op, inputs, domain)
         return Streamed(draft, tuple(read))
+
+    def meaning(self, node: Node, op: str, inputs: tuple[Input, ...], domain: str = "") -> Meaning:
+        """What the layer of a node computes, as the file sees its results."""
+        outputs = self.read_outputs(node)
+        places = [node.outputs.index(name) for name in outputs]
+        return Meaning(
+            op=op,
+            inputs=inputs,
+            results=tuple(self.values[name].axes for name in outputs),
+            places=tuple(node.places[place] if node.places else place for place in places),
+            attributes=tuple(sorted(node.attributes.items())),
+            domain=domain,
+            version=self.network.opset,
+        )
 
     def streamed_values(self, name: str) -> tuple[Value, ...]:
         """What a streamed layer reads a name through; nothing of what only steers it."""

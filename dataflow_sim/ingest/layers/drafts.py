@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement
 from dataflow_sim.graph.layer import POINT, LayerKind, Pooling, Segment, View, Window
+from dataflow_sim.graph.meaning import Meaning
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
@@ -76,6 +77,17 @@ class JoinedValue:
     parts: tuple[Value, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ConstantMap:
+    """A constant of the file that lies in a tensor of its own as `axes` says, None where rows of
+    it lie there that nobody knows before; with `numbers` the rows of these numbers, in order."""
+
+    constant: str
+    shape: Shape4
+    axes: Arrangement | None
+    numbers: Value | None = None
+
+
 @dataclass(slots=True)
 class Draft:
     """A layer that may still take in what follows it."""
@@ -102,6 +114,7 @@ class Draft:
     macs: int = 0
     vectors: tuple[str, ...] = ()  # a streamed layer's biases, scales and shifts
     sweep: Sweep | None = None
+    meaning: Meaning | None = None
 
     @property
     def shape(self) -> Shape4:

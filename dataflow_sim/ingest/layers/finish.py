@@ -16,11 +16,11 @@ from dataflow_sim.graph.layer import (
     View,
     WeightRole,
 )
-from dataflow_sim.graph.network import NetworkGraph, Placement, Result
+from dataflow_sim.graph.network import NetworkGraph, Numbers, Placement, Result
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
-from dataflow_sim.ingest.layers.drafts import Draft, Value, whole_view
+from dataflow_sim.ingest.layers.drafts import ConstantMap, Draft, Value, whole_view
 from dataflow_sim.ingest.layers.pointwise import vector_labels
 
 # what is appended to a layer's name to name the tensors that belong to it
@@ -57,10 +57,12 @@ class _Finisher:
             for position, (name, shape) in enumerate(draft.extra):
                 self.names[f"@{index}.{position}"] = name
                 self._tensor(name, TensorKind.MAP, shape)
-        for index, (constant, shape, axes) in enumerate(builder.constant_maps):
-            name = self._kernel(constant, shape)
-            self.names[f"#{index}"] = name
-            placements.append(Placement(name, constant, axes))
+        placed: dict[str, Placement] = {}
+        for index, each in enumerate(builder.constant_maps):
+            place = self._placed(each, placed)
+            self.names[f"#{index}"] = place.tensor
+            if each.axes is not None:
+                placements.append(place)
         outputs = tuple(self._mark_outputs(separate))
         taken: set[str] = set()
         layers = tuple(
@@ -215,6 +217,23 @@ class _Finisher:
         shape = (1, elements, 1, 1)
         return self._tensor(f"{name}.post", TensorKind.WEIGHT, shape, WeightRole.VECTOR)
 
+    def _placed(self, found: ConstantMap, placed: dict[str, Placement]) -> Placement:
+        """Where a constant lies that is read like a map; other rows of a table lie elsewhere."""
+        name = self._kernel(found.constant, found.shape)
+        axes = found.axes or plain(found.shape)
+        numbers = None
+        if found.numbers is not None:
+            numbers = Numbers(self._view(found.numbers.view), found.numbers.axes)
+        place = Placement(name, found.constant, axes, numbers)
+        number = 1
+        while placed.setdefault(place.tensor, place).numbers != place.numbers:
+            number += 1
+            place = replace(place, tensor=f"{name} again {number}")
+        if number > 1:
+            stated = self.tensors[name]
+            self.tensors[place.tensor] = replace(stated, name=place.tensor)
+        return place
+
     def _kernel(self, name: str, shape: Shape4) -> str:
         """The tensor of a constant; one that is read in two shapes is two tensors."""
         known = self.tensors.get(name)
@@ -257,6 +276,7 @@ class _Finisher:
             attributes=draft.attributes,
             stated_macs=draft.macs,
             sweep=draft.sweep,
+            meaning=draft.meaning,
             learned=tuple(dict.fromkeys(self._learned(draft))),
         )
 
@@ -268,7 +288,7 @@ class _Finisher:
             used += [arg.name for arg in args if isinstance(arg, ConstantArg)]
         for view in (draft.input, *draft.operands):
             names = (segment.tensor for segment in view.segments)
-            used += [self.builder.constant_maps[int(n[1:])][0] for n in names if n[0] == "#"]
+            used += [self.builder.constant_maps[int(n[1:])].constant for n in names if n[0] == "#"]
         for name in used:
             if name is not None:
                 yield from (n for n in self.builder.learned_as(name) if n in self.builder.learned)

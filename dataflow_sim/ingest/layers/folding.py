@@ -16,10 +16,12 @@ the map is an operand like a map, fetched as weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from dataflow_sim.graph.arrangement import BATCH, CHANNEL
 from dataflow_sim.graph.layer import LayerKind
+from dataflow_sim.graph.meaning import OWN, POINTWISE
 from dataflow_sim.graph.pointwise import (
     Arg,
     ConstantArg,
@@ -104,9 +106,14 @@ def _channels_second(value: Value, channels: int) -> bool:
 
 def _stream(builder: GraphBuilder, node: PointNode) -> None:
     """An elementwise node whose operands have no common shape: streamed, constants too."""
-    op = node.program.steps[-1].op
-    inputs = (*node.maps, *_constants(node.program))
-    builder.stream(Node(node.name, op, inputs, (node.output,), {}))
+    op, constants = node.program.steps[-1].op, list(_constants(node.program))
+    found = Node(node.name, op, (*node.maps, *constants), (node.output,), {})
+    draft = builder.stream(found).draft
+    program = node.program
+    for place, name in enumerate(constants, len(node.maps) - 1):
+        program = _with_operand(program, name, place)
+    if draft.meaning is not None:
+        draft.meaning = replace(draft.meaning, op=POINTWISE, domain=OWN, program=program)
 
 
 def _with_operand(program: PointProgram, constant: str, operand: int) -> PointProgram:

@@ -7,9 +7,11 @@ reduced the one that can be cut most often is the loop of columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from dataflow_sim.graph.arrangement import Arrangement
+from dataflow_sim.graph.meaning import Seen
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import SweepKind
 from dataflow_sim.ingest.layers.builder import GraphBuilder
@@ -61,3 +63,10 @@ def sweep_twice(
         if found is not None and (best is None or found.columns > best.columns):
             best = found
     draft.sweep = best
+    if best is not None and draft.meaning is not None:
+        first, *further = draft.meaning.inputs
+        draft.meaning = replace(
+            draft.meaning,
+            inputs=(replace(first, seen=(Seen(0, source[1]),)), *further),
+            results=(target[1],),
+        ).stating(over=tuple(axes))

@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dataflow_sim.ingest.operators import (
+    attention,
     convolutions,
     elementwise,
+    embeddings,
     enlarging,
     movement,
     normalisations,
     pooling,
     products,
+    recurrent,
     views,
 )
 from dataflow_sim.ingest.operators.row import Merges, Operator
@@ -27,8 +30,9 @@ __all__ = ["OPERATORS", "Merges", "Operator"]
 OPERATORS: Mapping[str, Operator] = {
     row.name: row
     for module in (
-        *(convolutions, enlarging, products, pooling, normalisations),
-        *(elementwise, views, movement),
+        *(convolutions, enlarging, products, attention, recurrent),
+        *(pooling, normalisations),
+        *(elementwise, views, embeddings, movement),
     )
     for row in module.ROWS
 }

@@ -10,7 +10,7 @@ _MOVE_FIRST = (
 )
 _MOVE_ALL = (
     *("GatherElements", "GatherND", "ScatterElements", "ScatterND", "Scatter", "GridSample"),
-    *("AffineGrid", "TensorScatter", "dataflow_sim::RotaryEmbedding", "RotaryEmbedding"),
+    *("AffineGrid", "TensorScatter", "RotaryEmbedding"),
 )
 _QUANTISE = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 

@@ -12,6 +12,7 @@ from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Value
 from dataflow_sim.ingest.layers.windows import int_attribute, ints
 from dataflow_sim.ingest.network import Node
+from dataflow_sim.ingest.operators.embeddings import look_up
 from dataflow_sim.ingest.operators.row import Merges, Operator
 
 _MAXIMUM_SEGMENTS = 64  # a view of more pieces is copied
@@ -214,7 +215,7 @@ def _gather(builder: GraphBuilder, node: Node) -> None:
     shape = builder.shape(data)
     axis = int_attribute(builder, node, "axis", 0) % max(len(shape), 1)
     if builder.is_constant(data):
-        _look_up(builder, node, axis)
+        look_up(builder, node, axis)
         return
     wanted = builder.integers(indices)
     rank = len(builder.shape(indices))
@@ -240,19 +241,6 @@ def _pick(builder: GraphBuilder, node: Node, axis: int, places: list[int]) -> No
     view = View(tuple(segments), (n, len(places), h, w))
     axes = value.axes.with_axis(axis, (Factor(CHANNEL, len(places), 1),))
     builder.values[node.outputs[0]] = replace(value, view=view, axes=axes)
-
-
-def _look_up(builder: GraphBuilder, node: Node, axis: int) -> None:
-    """An embedding: as many rows of the table as are asked for, at most all of them."""
-    data, indices = node.inputs[:2]
-    table = builder.constant_shape(data)
-    rows = min(table[axis], prod(builder.shape(indices)))
-    channels = prod(table) // table[axis]
-    views = list(builder.streamed_views(indices))
-    axes = Arrangement(((Factor(ROW, rows, 1),), (Factor(CHANNEL, channels, 1),)))
-    if builder.fetched(data):
-        views.append(builder.constant_map(data, (1, channels, rows, 1), axes))
-    builder.stream_views(node, views)
 
 
 def _is_state(builder: GraphBuilder, node: Node) -> bool:

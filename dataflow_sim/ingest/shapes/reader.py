@@ -149,12 +149,14 @@ def _resolved_node(reader: Reader, resolver: Resolver, read: set[str], label: st
             "inputs do not fit it, or the operator is unknown; state the shape in the file's "
             "value_info, or cut the network before this node"
         )
-    results = tuple(name for name in node.output if name in resolver.shapes)
+    known = [place for place, name in enumerate(node.output) if name in resolver.shapes]
+    results = tuple(node.output[place] for place in known)
     for name in (*results, *(n for n in node.input if n in resolver.constants)):
         _check_extents(resolver.shapes.get(name, ()), name, node, label)
     captured = reader.names[sum(1 for name in node.input if name) :]
     inputs = (*node.input, *captured)
-    return Node(name_of(node), _operator(node), inputs, results, attributes_of(node))
+    places = tuple(known) if known != list(range(len(known))) else ()
+    return Node(name_of(node), _operator(node), inputs, results, attributes_of(node), places)
 
 
 def _constants(resolver: Resolver) -> dict[str, Constant]:
@@ -198,6 +200,7 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
         constants=_constants(resolver),
         sources=resolver.constants,
         bits=resolver.bits(),
+        elements=resolver.elements(),
         parts={name: parts for name, parts in resolver.joined.items() if len(parts) > 1},
         folded=folded,
         dead=dead,

@@ -37,6 +37,10 @@ Array = npt.NDArray[np.generic]
 
 _STEERING = (TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
 _FULL_PRECISION = (TensorProto.FLOAT, TensorProto.DOUBLE)
+_WHOLE = {
+    int(getattr(TensorProto, name.upper())): name
+    for name in ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+}
 # of all that is evaluated, so that many nodes do not add up to gigabytes; from there on only what
 # is no longer than a shape is evaluated
 _LARGEST_TOTAL_BYTES = 2**27
@@ -148,6 +152,12 @@ class Resolver:
             for name, element in elements.items()
             if element in BITS and element not in _FULL_PRECISION
         }
+
+    def elements(self) -> dict[str, str]:
+        """The types, as numpy names them, of all names whose elements are known to be integers
+        or truth values."""
+        elements = {name: kind.tensor_type.elem_type for name, kind in self.types.items()}
+        return {name: _WHOLE[kind] for name, kind in elements.items() if kind in _WHOLE}
 
     def _hold(
         self, name: str, element: int, extents: tuple[int, ...], array: Array | None = None
