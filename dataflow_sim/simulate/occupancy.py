@@ -140,17 +140,18 @@ class _Follower:
         self, buffer: int, origin: Origin, box: Box, stride: tuple[int, int] = (1, 1)
     ) -> None:
         held = self.live[buffer]
-        batch, channel, row, column = held.shape
-        n, c, h, w = box.shape
+        images, channels, rows, columns = held.shape
+        (n, n_end, n_step), (c, c_end, c_step), (h, h_end, h_step), (w, w_end, w_step) = box
+        # by hand, since there are millions: the place of the last element along each axis
         inside = (
-            0 <= origin[0] <= batch - n
-            and 0 <= origin[1] <= channel - c
-            and 0 <= origin[2] < row - (h - 1) * stride[0]
-            and 0 <= origin[3] < column - (w - 1) * stride[1]
+            0 <= origin[0] < images - (n_end - n - 1) // n_step
+            and 0 <= origin[1] < channels - (c_end - c - 1) // c_step
+            and 0 <= origin[2] < rows - (h_end - h - 1) // h_step * stride[0]
+            and 0 <= origin[3] < columns - (w_end - w - 1) // w_step * stride[1]
         )
-        if not inside and n * c * h * w:
+        if not inside and box.elements:
             raise ProgramError(
-                f"{(n, c, h, w)} at {origin}, {stride} apart, leaves '{held.label}' of {held.shape}"
+                f"{box.shape} at {origin}, {stride} apart, leaves '{held.label}' of {held.shape}"
             )
 
     def begin(self, index: int, alloc: Alloc) -> None:

@@ -1,7 +1,7 @@
 """What faults of the lowering are tried on: small networks under schedules of every kind.
 
-Layers alone have a tiling by hand, in a memory that just holds them.  Groups are a whole network
-by hand, demanded, or what the shortest schedule of a budget curve does that has what is wanted.
+Layers alone have a tiling by hand, in a memory that just holds it.  Groups take a whole network,
+are demanded, or are those of the shortest schedule on a budget curve that has what is wanted.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _shortcut() -> Case:
 
 
 def _shortcuts() -> Case:
-    """A map added as it is, one that every other row and column of is, and one to itself."""
+    """Added: a map, of another every second row and column, a third to what is made of it."""
     net = OnnxBuilder("shortcuts", (1, 4, 8, 6))
     first = net.activation("a.relu", net.convolution("a", "input", 4, 3))
     added = net.add("add", net.convolution("b", first, 4, 3), first)
@@ -278,8 +278,8 @@ _GROUPS: dict[str, Callable[[], Setting]] = {
 # ------------------------------------------------------------ sweeps, which are not replayed
 
 
-def _swept(graph: NetworkGraph, *schedules: Schedule) -> Setting:
-    return Setting(graph, schedules, ())
+def _swept(graph: NetworkGraph, schedule: Schedule) -> Setting:
+    return Setting(graph, (schedule,), ())
 
 
 def _sweep(
@@ -290,7 +290,7 @@ def _sweep(
     memory: MemoryOptions = PLAIN,
     sums: PartialSums = KEPT,
 ) -> Setting:
-    """The first layer, one batch and group at a time; all its columns together keep no sums."""
+    """The first layer by tiles of rows and columns, one batch and group at a time."""
     tiling = LayerTiling(order, sums, 1, 1, 1, 1, rows, columns, 0)
     return _swept(graph, _alone(graph, 0, tiling, memory))
 

@@ -1,6 +1,6 @@
 """Faults put into the lowering, one after the other: each is found, and it is told by whom.
 
-The lists are `faults_alone`, `faults_merged` and `faults_swept`.
+The lists are in `faults_of_buffers` and its neighbours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from dataflow_sim.schedule.types import (
     PlaneTiling,
     RowTiling,
 )
-from tests.oracle.faults_alone import ALONE
-from tests.oracle.faults_merged import MERGED
-from tests.oracle.faults_swept import SWEPT
+from tests.oracle.faults_of_buffers import BUFFERS
+from tests.oracle.faults_of_groups import MERGED
+from tests.oracle.faults_of_nests import NESTS
+from tests.oracle.faults_of_schedules import SCHEDULES
+from tests.oracle.faults_of_sweeps import SWEPT
 from tests.oracle.mutation_settings import SETTINGS, setting
 from tests.support.mutations import (
     ESTIMATE,
@@ -39,7 +41,7 @@ from tests.support.mutations import (
     lowering_with,
 )
 
-FAULTS = (*ALONE, *MERGED, *SWEPT)
+FAULTS = (*BUFFERS, *NESTS, *SCHEDULES, *MERGED, *SWEPT)
 
 
 @cache

@@ -54,8 +54,9 @@ LOWERING = tuple(
 class Fault:
     """A text of a module of the lowering that is there once, and what stands there instead.
 
-    `setting` is the name of what it is tried on.  It spoils the RESULT, or only moves or counts
-    TRAFFIC, or only takes MEMORY, that the schedule knows nothing of; `caught` says by whom.
+    `setting` is the name of what it is tried on, `caught` are those who find it.  It `spoils` the
+    RESULT; or the program computes what it should, but moves or states TRAFFIC or takes MEMORY
+    that the schedule does not have.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Fault:
 class Setting:
     """Schedules of one network, a frame each, that are lowered and read one after the other.
 
-    Where its layers cannot be replayed there are no `frames`, else inputs and outputs of each.
+    `frames` are inputs and output of each; of a network that cannot be replayed there are none.
     """
 
     graph: NetworkGraph
