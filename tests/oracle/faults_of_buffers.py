@@ -28,7 +28,7 @@ EMITTER = (
     ),
     Fault(
         "two buffers of partial sums have one address",
-        *("emitter", "spilled apart", MEMORY, {OCCUPANCY}),
+        *("emitter", "spilled apart", MEMORY, {OCCUPANCY, REPLAY}),
         sound="address = self.accumulator_height\n",
         faulty="address = 0\n",
     ),
@@ -64,7 +64,7 @@ EMITTER = (
     ),
     Fault(
         "a buffer is never freed",
-        *("emitter", "tiles", MEMORY, {OCCUPANCY}),
+        *("emitter", "tiles", MEMORY, {OCCUPANCY, REPLAY}),
         sound="for buffer in self.live)",
         faulty="for buffer in self.live[1:])",
     ),

@@ -41,7 +41,7 @@ ROWS = (
     ),
     Fault(
         "rows that the group makes are loaded, too",
-        *("row_pipeline", "rows", TRAFFIC, {LEDGER}),
+        *("row_pipeline", "rows", TRAFFIC, {LEDGER, REPLAY}),
         sound="        if found.producer is None:\n",
         faulty="        if True:\n",
     ),
@@ -155,7 +155,7 @@ RUNNING = (
     ),
     Fault(
         "the running result is never freed",
-        *("row_pipeline", "running apart", MEMORY, {OCCUPANCY}),
+        *("row_pipeline", "running apart", MEMORY, {OCCUPANCY, REPLAY}),
         sound="            if carried.address is not None and rows:\n",
         faulty="            if False:\n",
     ),
@@ -200,7 +200,7 @@ HANDOVERS = (
     ),
     Fault(
         "the first row is never given back",
-        *("row_pipeline", "rows handed over", MEMORY, {OCCUPANCY}),
+        *("row_pipeline", "rows handed over", MEMORY, {OCCUPANCY, REPLAY}),
         sound="            else:\n                self.due_behind[moment].append(free)",
         faulty="            elif row:\n                self.due_behind[moment].append(free)",
     ),

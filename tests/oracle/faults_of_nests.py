@@ -151,7 +151,7 @@ SUMS_OF_A_NEST = (
     ),
     Fault(
         "sums are read before there are any",
-        *("loop_nest", "spilled MKP", TRAFFIC, {LEDGER}),
+        *("loop_nest", "spilled MKP", TRAFFIC, {LEDGER, REPLAY}),
         sound="if spilled and not first:",
         faulty="if spilled:",
     ),

@@ -34,7 +34,7 @@ LOWERING = (
     ),
     Fault(
         "maps are never freed",
-        *("lowering", "residents", MEMORY, {OCCUPANCY}),
+        *("lowering", "residents", MEMORY, {OCCUPANCY, REPLAY}),
         sound="        if buffer not in emitter.resident.values():\n",
         faulty="        if False:\n",
     ),
@@ -82,7 +82,7 @@ LOWERING = (
     ),
     Fault(
         "spilled sums have half their width",
-        *("lowering", "spilled KPM", TRAFFIC, {ESTIMATE}),
+        *("lowering", "spilled KPM", TRAFFIC, {ESTIMATE, REPLAY}),
         sound="bits = memory.accumulator_bits\n",
         faulty="bits = memory.accumulator_bits // 2\n",
     ),
@@ -149,7 +149,7 @@ GROUPS = (
     ),
     Fault(
         "a buffer is never freed",
-        *("group_pipeline", "tiles cached", MEMORY, {OCCUPANCY}),
+        *("group_pipeline", "tiles cached", MEMORY, {OCCUPANCY, REPLAY}),
         sound="for number in self.deaths[moment]:",
         faulty="for number in self.deaths[moment][1:]:",
     ),

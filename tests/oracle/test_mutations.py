@@ -70,7 +70,7 @@ def test_what_is_computed_wrong_fails_in_the_replay_and_what_is_moved_in_the_led
         if fault.spoils == RESULT:
             assert REPLAY in fault.caught or not replayed, fault.name
         elif fault.spoils == TRAFFIC:
-            assert fault.caught in ({LEDGER}, {ESTIMATE}), fault.name
+            assert fault.caught & {LEDGER, ESTIMATE}, fault.name
         else:
             assert fault.spoils == MEMORY
             assert OCCUPANCY in fault.caught, fault.name
