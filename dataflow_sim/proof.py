@@ -52,13 +52,21 @@ def _layer_counts(
 
 
 def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Counts:
-    """The ledger's counts, once found equal to the closed form."""
+    """The ledger's counts, once found equal to the closed form, and the heights in use."""
     counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
     for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
         if counted.get(key, 0) != estimated.get(key, 0):
             raise ProgramError(
                 f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
                 f"bytes, the ledger counts {counted.get(key, 0):,}"
+            )
+    for memory, found, said in (
+        (Memory.LOCAL, used.peak_bytes, schedule.local_bytes),
+        (Memory.ACCUMULATORS, used.accumulator_peak_bytes, schedule.accumulator_bytes),
+    ):
+        if found != said:
+            raise ProgramError(
+                f"memory '{memory}': the schedule takes {said:,} bytes, the program {found:,}"
             )
     per_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
     for (index, key), bits in ledger.traffic_bits.items():

@@ -19,10 +19,11 @@ producing layer of a store is that of the last step which wrote it.  Both go ove
 where a buffer becomes those of its rows or these become one; no bit moves there.  Elements are
 tracked on a grid of all region borders that occur (coordinate compression), exactly.
 
-Conservation, asserted on every run: what is loaded is consumed; a map is written before it
-is loaded; every layer makes each element of its outputs once, or where it may make some again
-leaves none out, and what it makes is stored whole or not at all; every element of a network
-output is stored exactly once; a running reduction takes every row of its layer's body once.
+Conservation, asserted on every run: what is loaded is consumed, and lies inside its tensor, as
+what is stored does; a part of a reduction has its sums; a map is written before it is loaded;
+every layer makes each element of its outputs once, or where it may make some again leaves none
+out, and what it makes is stored whole or not at all; every element of a network output is stored
+exactly once; a running reduction takes every row of its layer's body once.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Ledger:
 class _Counter:
     program: Program
     progress: Progress
-    grids: dict[str, Grid] = field(init=False)
+    grids: dict[str, Grid] = field(default_factory=dict)
     reads: list[int] = field(init=False)
     writes: list[int] = field(init=False)
     macs: list[int] = field(init=False)
@@ -134,9 +135,18 @@ class _Counter:
                 boxes[instruction.tensor].append(instruction.box)
             if isinstance(instruction, Load) and instruction.buffer in falls_apart:
                 boxes[instruction.tensor].extend(load.box for _, load in row_by_row(instruction))
-        self.grids = {name: Grid(list(dict.fromkeys(found))) for name, found in boxes.items()}
+        for name, found in boxes.items():
+            distinct = list(dict.fromkeys(found))
+            self._check_inside(name, distinct)
+            self.grids[name] = Grid(distinct)
         for standing in self.program.stands:
             self.buffers.open(standing.alloc)
+
+    def _check_inside(self, name: str, boxes: list[Box]) -> None:
+        shape = self.program.tensors[name].shape
+        for box in boxes:
+            if any(s.start < 0 or s.stop > size for s, size in zip(box, shape, strict=True)):
+                raise ProgramError(f"{box} leaves '{name}' of shape {shape}")
 
     def run(self) -> Ledger:
         """Read all instructions in order."""
@@ -176,6 +186,9 @@ class _Counter:
         for part in step.reads:
             self._read(part, layer)
         sums = step.sums
+        if sums is None and not (step.first and step.last):
+            name = self.program.layers[layer].name
+            raise ProgramError(f"a step of '{name}' has a part of a reduction, but no sums")
         if sums is not None:
             self._consume(sums.buffer, layer)
             if self._is_local(sums.buffer):

@@ -168,11 +168,13 @@ class Steps:
     ) -> npt.NDArray[np.int64]:
         """The channels whose constants a step applies: those found in local memory.
 
-        Of a narrow constant only the lowest bits of the channel are there.
+        Of a narrow constant only the lowest bits of the channel are there; constants that are
+        not counted are in no memory, and are those of the step's own channels.
         """
-        channels = np.arange(start, stop)
-        if vectors is None or tensor is None:
-            return channels
+        if tensor is None:
+            return np.arange(start, stop)
+        if vectors is None:
+            raise ProgramError(f"the step has no constants '{tensor}'")
         ids, codec = self.machine.ids.of(tensor, vectors.box), self.machine.arithmetic.codec(tensor)
         found = self.machine.read(vectors, ids, codec)[0, :, 0, 0].astype(np.int64)
         bits = self.machine.program.tensors[tensor].bits

@@ -11,6 +11,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.program.instructions import Free
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.schedule.check import schedule_faults
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames, schedule_frames
@@ -175,5 +176,8 @@ def test_the_checker_follows_what_stands(pair: NetworkGraph) -> None:
 def test_occupancy_misses_what_is_not_left(pair: NetworkGraph) -> None:
     program = lower(pair, pair_in(pair, 400, "layerwise").cold)
     without = replace(program, instructions=program.instructions[2:])
-    with pytest.raises(ProgramError, match="is to be left, but not there"):
+    with pytest.raises(ProgramError, match="is used but not allocated"):
         occupancy(without)
+    last = Free(program.leaves[0].alloc.buffer)
+    with pytest.raises(ProgramError, match="is to be left, but not there"):
+        occupancy(replace(program, instructions=(*program.instructions, last)))
