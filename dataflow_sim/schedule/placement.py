@@ -50,8 +50,8 @@ def place(
     Addresses are multiples of the alignment.  Pairs in `apart` (places in `lives`) have no bank of
     `bank_bytes` in common.  The search stops at `capacity_bytes`, or without one at the least
     height, or after so much `work`, counted in buffers placed; where the capacity is not reached,
-    the lowest placement found is returned all the same, above the capacity.  Raises InputError that names all
-    that is wrong with the buffers or the rules.
+    the lowest placement found is returned all the same, above the capacity.  Raises InputError that
+    names all that is wrong with the buffers or the rules.
     """
     problem = Problem(tuple(lives), alignment_bytes, tuple(apart), bank_bytes)
     if capacity_bytes is not None and capacity_bytes < 0:

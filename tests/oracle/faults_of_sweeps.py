@@ -8,14 +8,14 @@ SWEEPS = (
     Fault(
         "a tile is never refreshed",
         *("sweep", "attention by rows", RESULT, {ESTIMATE}),
-        sound="            if box == held.box:\n",
-        faulty="            if held.box is not None:\n",
+        sound="        if around != held.box:\n",
+        faulty="        if held.box is None:\n",
     ),
     Fault(
         "a tile is loaded in every step",
         *("sweep", "attention by columns", TRAFFIC, {ESTIMATE}),
-        sound="            if box == held.box:\n",
-        faulty="            if False:\n",
+        sound="        if around != held.box:\n",
+        faulty="        if True:\n",
     ),
     Fault(
         "of a tile one index is loaded",
@@ -26,9 +26,8 @@ SWEEPS = (
     Fault(
         "a tile is read from the other of two slots",
         *("sweep", "product", RESULT, {LEDGER}),
-        sound="            reads.extend(self.emit.load_view(view, box, held.buffer))\n",
-        faulty="            self.emit.load_view(view, box, held.buffer)\n"
-        "            reads.extend(self.emit.held_view(view, box, held.slots.buffers[0]))\n",
+        sound="return self.emit.held_view(view, box, held.buffer, (n, c, h, w))",
+        faulty="return self.emit.held_view(view, box, held.slots.buffers[0], (n, c, h, w))",
     ),
     Fault(
         "constants are loaded whenever they are needed",
@@ -51,7 +50,7 @@ SWEEPS = (
     Fault(
         "a state begins anew with every row",
         *("sweep", "recurrent", RESULT, {ESTIMATE}),
-        sound="begun = begun and row == self.rows[0]",
+        sound="begun = begun and row == rows[0]",
         faulty="begun = begun",
     ),
     Fault(
@@ -69,20 +68,20 @@ SWEEPS = (
     Fault(
         "results lie a channel beyond their buffer",
         *("sweep", "softmax", RESULT, {OCCUPANCY}),
-        sound="Slice(held.slots.advance(), ORIGIN, box)))",
-        faulty="Slice(held.slots.advance(), (0, 1, 0, 0), box)))",
+        sound="Slice(held.slots.advance(), ORIGIN, box))",
+        faulty="Slice(held.slots.advance(), (0, 1, 0, 0), box))",
     ),
     Fault(
         "results are all those of the first rows",
         *("sweep", "product", RESULT, {LEDGER}),
-        sound="Slice(held.slots.advance(), ORIGIN, box)))",
-        faulty="Slice(held.slots.advance(), ORIGIN, box._replace(row=Span(0, box.row.length)))))",
+        sound="Slice(held.slots.advance(), ORIGIN, box))",
+        faulty="Slice(held.slots.advance(), ORIGIN, box._replace(row=Span(0, box.row.length))))",
     ),
     Fault(
         "the first rows are not stored",
         *("sweep", "normalisation", RESULT, {LEDGER}),
-        sound="            if name in self.stored:\n",
-        faulty="            if name in self.stored and part.box.row.start:\n",
+        sound="            if part is not None and name in self.stored:\n",
+        faulty="            if part is not None and name in self.stored and part.box.row.start:\n",
     ),
     Fault(
         "a result is stored twice",
@@ -114,8 +113,8 @@ STREAMED = (
     Fault(
         "of what a step reads the first alone is told",
         *("lowering", "streamed", RESULT, {LEDGER}),
-        sound="Stream(index, tuple(reads), made)",
-        faulty="Stream(index, tuple(reads[:1]), made)",
+        sound="Stream(index, tuple(reads), tuple(constants), made)",
+        faulty="Stream(index, tuple(reads[:1]), tuple(constants), made)",
     ),
 )
 
@@ -123,8 +122,8 @@ SWEEPS_BY_ROWS = (
     Fault(
         "every firing begins the statistics",
         *("row_pipeline", "rows normalised", RESULT, {ESTIMATE}),
-        sound="Stream(index, tuple(reads), writes, sums, first, sums is None or not first)",
-        faulty="Stream(index, tuple(reads), writes, sums, True, sums is None or not first)",
+        sound="Stream(index, inputs, constants, (writes,), sums, first, sums is None or not first)",
+        faulty="Stream(index, inputs, constants, (writes,), sums, True, sums is None or not first)",
     ),
     Fault(
         "of a stripe the first row is read",
@@ -141,8 +140,8 @@ SWEEPS_BY_ROWS = (
     Fault(
         "constants are not read",
         *("row_pipeline", "rows normalised", RESULT, {LEDGER}),
-        sound="reads.append(Slice(self.weights(name, index), ORIGIN, box))",
-        faulty="self.weights(name, index)",
+        sound="Stream(index, inputs, constants, (writes,), sums, first, sums is None or not first)",
+        faulty="Stream(index, inputs, (), (writes,), sums, first, sums is None or not first)",
     ),
 )
 

@@ -12,7 +12,7 @@ from functools import cache, partial
 
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.networks.builder import OnnxBuilder
-from dataflow_sim.schedule import amounts, sweep
+from dataflow_sim.schedule import amounts, sweep, sweep_steps
 from dataflow_sim.schedule.alone import any_problem, frontier
 from dataflow_sim.schedule.demands import Demand, Kernels
 from dataflow_sim.schedule.estimate import TrafficHistory, layer_schedule
@@ -127,7 +127,7 @@ def _alone(graph: NetworkGraph, place: int, tiling: LayerTiling, memory: MemoryO
         assert best is not None
         chosen, size = best.tiling, best.local_bytes
         if index == place and isinstance(problem, SweepProblem):
-            sizes = sweep.tiling_sizes(problem.sweep, tiling)
+            sizes = sweep_steps.tiling_sizes(problem.sweep, tiling)
             swept = sweep.tiling_costs(problem, tiling.order, sizes)
             chosen, size = replace(tiling, steps=int(swept.steps[0])), int(swept.local_bytes[0])
         elif index == place:

@@ -40,12 +40,12 @@ Lower = Callable[[NetworkGraph, Schedule], Program]
 LEDGER, ESTIMATE, OCCUPANCY, REPLAY = "ledger", "estimate", "occupancy", "replay"
 RESULT, TRAFFIC, MEMORY = "result", "traffic", "memory"
 PACKAGE = dataflow_sim.program.__name__
-# modules that lower; what only says what there is stays, whoever is loaded anew
+# modules that lower; what only says what there is, or moves it to other addresses, is left alone
 LOWERING = tuple(
     sorted(
         path.stem
         for path in Path(dataflow_sim.program.__path__[0]).glob("*.py")
-        if path.stem not in ("__init__", "instructions")
+        if path.stem not in ("__init__", "banks", "instructions")
     )
 )
 
