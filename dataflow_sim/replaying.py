@@ -53,8 +53,8 @@ from dataflow_sim.simulate.whole import evaluate_layers
 
 NUMBERS = ("integers", "float32")
 
-# A program of more steps is not replayed: about two gigabytes of instructions.
-MAXIMUM_REPLAYED_STEPS = 1 << 20
+# A program of more steps is not replayed: its instructions take some gigabytes.
+MAXIMUM_REPLAYED_STEPS = 1 << 21
 
 # single precision between steps: relative, and relative to the largest value of a map
 TOLERANCE = 1e-4
@@ -98,15 +98,18 @@ def _read(network: str, request: ReadRequest, seed: int) -> _Read:
 
 
 class _Clock:
-    """Tells when time is up, and shows how far a replay is."""
+    """Tells when time is up, from when it is first asked, and shows how far a replay is."""
 
     def __init__(self, seconds: float | None, progress: Callable[[int, int], None]) -> None:
-        self.end = None if seconds is None else time.monotonic() + seconds
+        self.seconds = seconds
+        self.start: float | None = None
         self.progress = progress
 
     def __call__(self, done: int, total: int) -> bool:
         self.progress(done, total)
-        return self.end is None or time.monotonic() < self.end
+        if self.start is None:
+            self.start = time.monotonic()
+        return self.seconds is None or time.monotonic() - self.start < self.seconds
 
 
 def _program(
