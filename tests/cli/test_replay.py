@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dataflow_sim.program import emitter
-from dataflow_sim.program.instructions import Load
+from dataflow_sim import replaying
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.program.instructions import Instruction, Load, Program
+from dataflow_sim.program.lowering import Progress, lower
+from dataflow_sim.schedule.types import Schedule
 from tests.support.commands import command
 
 SMALL = ("replay", "ds_cnn_s", "--hw", "bare", "--layers", "1..4")
@@ -23,7 +28,7 @@ def test_both_kinds_of_numbers(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["passed"]
     assert found["weights"] == "47 constants drawn from seed 1"
-    assert found["part"] == "conv1:block2.pw"
+    assert found["part"] == "conv1:block2.dw"
     for numbers, bits in (("integers", 8), ("float32", 32)):
         each = replays(done.stdout)[numbers]
         assert each["weight_bits"] == each["activation_bits"] == [bits]
@@ -72,25 +77,34 @@ def test_a_limit_of_time(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loads of the second input row and below come a row too low."""
-    right = emitter.Load
+    """Two rows of the input change places: every count is as it should be."""
 
-    def low(tensor: str, box: object, buffer: int, origin: tuple[int, ...]) -> Load:
-        found = right(tensor, box, buffer, origin)  # type: ignore[arg-type]
-        row = found.box.row
-        if found.box.channel.start == 0 and tensor == "input" and row.start > 0:
-            return found._replace(box=found.box._replace(row=row._replace(start=row.start - 1)))
-        return found
+    def swapped(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Program:
+        program = lower(graph, schedule, progress)
+        loads = [i for i, each in enumerate(program.instructions) if is_row_of_input(each)]
+        found = list(program.instructions)
+        one, other = found[loads[3]], found[loads[4]]
+        assert isinstance(one, Load)
+        assert isinstance(other, Load)
+        found[loads[3]], found[loads[4]] = one._replace(box=other.box), other._replace(box=one.box)
+        return replace(program, instructions=tuple(found))
 
-    monkeypatch.setattr(emitter, "Load", low)
-    arguments = (*SMALL, "--numbers", "integers", "--local-memory", "2KiB", "--policy", "merged")
+    monkeypatch.setattr(replaying, "lower", swapped)
+    arguments = (*SMALL, "--numbers", "integers", "--policy", "merged")
     done = command(*arguments, cwd=tmp_path, code=1)
-    assert "error: " in done.stderr
-    assert not done.stdout or "FAILED" in done.stdout
+    assert re.search(
+        r"error: the replay failed: integers: instruction \d+ \(Compute\)", done.stderr
+    )
+    assert "does not hold element" in done.stderr
+    assert "FAILED" in done.stdout
+
+
+def is_row_of_input(instruction: Instruction) -> bool:
+    return isinstance(instruction, Load) and instruction.tensor == "input"
 
 
 def test_single_precision_needs_more_memory(tmp_path: Path) -> None:
-    done = command(*SMALL, "--local-memory", "60B", "--json", cwd=tmp_path)
+    done = command(*SMALL, "--local-memory", "120B", "--json", cwd=tmp_path)
     found = replays(done.stdout)
     assert found["integers"]["passed"]
     assert "does not fit" in str(found["float32"]["left_out"])
