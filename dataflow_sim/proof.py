@@ -51,15 +51,8 @@ def _layer_counts(
     return LayerCounts(macs_executed, traffic, local_bits)
 
 
-def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Counts:
-    """The ledger's counts, once found equal to the closed form, and the heights in use."""
-    counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
-    for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
-        if counted.get(key, 0) != estimated.get(key, 0):
-            raise ProgramError(
-                f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
-                f"bytes, the ledger counts {counted.get(key, 0):,}"
-            )
+def _check_heights(schedule: Schedule, used: Occupancy) -> None:
+    """Raise ProgramError unless the program takes what the schedule says of both memories."""
     for memory, found, said in (
         (Memory.LOCAL, used.peak_bytes, schedule.local_bytes),
         (Memory.ACCUMULATORS, used.accumulator_peak_bytes, schedule.accumulator_bytes),
@@ -67,6 +60,17 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Co
         if found != said:
             raise ProgramError(
                 f"memory '{memory}': the schedule takes {said:,} bytes, the program {found:,}"
+            )
+
+
+def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Counts:
+    """The ledger's counts, once found equal to the closed form."""
+    counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
+    for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
+        if counted.get(key, 0) != estimated.get(key, 0):
+            raise ProgramError(
+                f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
+                f"bytes, the ledger counts {counted.get(key, 0):,}"
             )
     per_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
     for (index, key), bits in ledger.traffic_bits.items():
@@ -114,7 +118,10 @@ def counts_of(
     """
     if schedule.steps > MAXIMUM_COUNTED_STEPS:
         return counts_of_estimate(schedule)
-    if program is None:
+    if program is not None:  # whose heights are its own
+        used = occupancy(program)
+    else:
         program = lower(graph, schedule, partial(progress, "lowering"))
-    ledger = count(program, partial(progress, "counting"))
-    return _counts_of_ledger(schedule, ledger, occupancy(program))
+        used = occupancy(program)
+        _check_heights(schedule, used)
+    return _counts_of_ledger(schedule, count(program, partial(progress, "counting")), used)

@@ -318,7 +318,7 @@ def test_memories_are_exact_to_the_byte(name: str, more: int, double: bool) -> N
 
 
 def test_a_streamed_layer_has_slices_and_no_nest() -> None:
-    graph = load_network("llama2_7b_decode@cache=64-layers=1")
+    graph = load_network("deit_tiny@layers=1")
     streamed = [
         layer.name
         for layer in graph.layers
