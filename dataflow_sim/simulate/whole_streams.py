@@ -93,14 +93,15 @@ def _in_time(
     everything = {loop: Span(0, sweep.extent(loop)) for loop in "BN"}
     for group in range(sweep.groups):
         sums = None
-        for row in range(sweep.rows):
+        rows = range(sweep.rows)
+        for row in reversed(rows) if group in sweep.backwards else rows:
             loops = {**everything, "G": Span(group, group + 1), "P": Span(row, row + 1)}
             held = []
             for each, view, access in zip(views, layer.views, sweep.views, strict=True):
                 box = box_of(sweep, access, view.shape, loops)
                 held.append((each[box.slices], box))
-            last = row == sweep.rows - 1
-            found = Found(held, _vectors(layer, arithmetic), sums, True, last, shapes)
+            # never its last, so that it hands its state on
+            found = Found(held, _vectors(layer, arithmetic), sums, True, False, shapes)
             made = _step(layer, arithmetic, found)
             sums = made.sums
             for whole_result, part in zip(results, made.results, strict=True):
