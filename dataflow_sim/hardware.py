@@ -42,6 +42,7 @@ DEFAULT_HARDWARE = "vision_processor"
 _DEEPEST_NESTING = 100
 # a key that may hold one switch for all below it; an override of one leaves the others
 _SWITCHES = "local_memory.double_buffer"
+_MAXIMUM_ALIGNMENT = 1 << 16
 _WIDTHS = frozenset(str(bits) for bits in range(1, 65))
 # what the YAML library lets through for scalars that look like dates, numbers or tags
 _BAD_SCALAR = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -128,10 +129,24 @@ def _switches(value: object) -> object:
 
 
 class LocalMemoryConfig(_Strict):
-    """On-chip memory that tiles live in; `double_buffer` gives streamed tiles two buffers."""
+    """On-chip memory that tiles live in; `double_buffer` gives streamed tiles two buffers.
+
+    Every buffer begins at a multiple of `alignment` and takes a multiple of it.
+    """
 
     capacity_bytes: Annotated[Bytes, Field(alias="capacity", ge=1)]
     double_buffer: Annotated[DoubleBufferConfig, BeforeValidator(_switches)] = DoubleBufferConfig()
+    alignment_bytes: Annotated[Bytes, Field(alias="alignment")] = 1
+
+    @field_validator("alignment_bytes")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if not 1 <= value <= _MAXIMUM_ALIGNMENT or value & (value - 1):
+            raise ValueError(
+                f"{value} bytes are no alignment; give a power of two from 1B (none) to "
+                f"{_MAXIMUM_ALIGNMENT // 1024}KiB"
+            )
+        return value
 
 
 class DramConfig(_Strict):
