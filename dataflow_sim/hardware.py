@@ -42,6 +42,7 @@ DEFAULT_HARDWARE = "vision_processor"
 _DEEPEST_NESTING = 100
 # a key that may hold one switch for all below it; an override of one leaves the others
 _SWITCHES = "local_memory.double_buffer"
+_MAXIMUM_ALIGNMENT = 1 << 16
 _WIDTHS = frozenset(str(bits) for bits in range(1, 65))
 # what the YAML library lets through for scalars that look like dates, numbers or tags
 _BAD_SCALAR = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -130,12 +131,14 @@ def _switches(value: object) -> object:
 class LocalMemoryConfig(_Strict):
     """On-chip memory that tiles live in; `double_buffer` gives streamed tiles two buffers.
 
-    With `banks` above 1 it consists of so many of equal size, and what a step reads as maps, reads
-    as weights, and writes lies in banks apart.
+    Every buffer begins at a multiple of `alignment` and takes a multiple of it.  With `banks`
+    above 1 memory consists of so many of equal size, and what a step reads as maps, reads as
+    weights, and writes lies in banks apart.
     """
 
     capacity_bytes: Annotated[Bytes, Field(alias="capacity", ge=1)]
     double_buffer: Annotated[DoubleBufferConfig, BeforeValidator(_switches)] = DoubleBufferConfig()
+    alignment_bytes: Annotated[Bytes, Field(alias="alignment")] = 1
     banks: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
 
     @field_validator("banks")
@@ -153,6 +156,16 @@ class LocalMemoryConfig(_Strict):
     def bank_bytes(self) -> int | None:
         """The size of a bank, None where there is one only."""
         return self.capacity_bytes // self.banks if self.banks > 1 else None
+
+    @field_validator("alignment_bytes")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if not 1 <= value <= _MAXIMUM_ALIGNMENT or value & (value - 1):
+            raise ValueError(
+                f"{value} bytes are no alignment; give a power of two from 1B (none) to "
+                f"{_MAXIMUM_ALIGNMENT // 1024}KiB"
+            )
+        return value
 
 
 class DramConfig(_Strict):

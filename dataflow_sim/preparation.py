@@ -88,6 +88,7 @@ def memory_options(hardware: Hardware) -> MemoryOptions:
         doubled=Buffering(**hardware.local_memory.double_buffer.model_dump()),
         accumulator_bits=hardware.compute.accumulator_bits,
         accumulator_capacity_bytes=hardware.compute.accumulator_memory_bytes,
+        alignment_bytes=hardware.local_memory.alignment_bytes,
     )
 
 

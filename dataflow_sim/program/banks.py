@@ -144,7 +144,7 @@ def _blocks(program: Program, bank_bytes: int) -> _Blocks:
     return found
 
 
-def in_banks(program: Program, bank_bytes: int, alignment_bytes: int = 1) -> Program | None:
+def in_banks(program: Program, bank_bytes: int) -> Program | None:
     """The program with what each step uses in banks apart; None where no addresses are found."""
     found = _blocks(program, bank_bytes)
     if found.banks * bank_bytes > program.capacity_bytes:
@@ -153,7 +153,7 @@ def in_banks(program: Program, bank_bytes: int, alignment_bytes: int = 1) -> Pro
     placed = place(
         lives,
         program.capacity_bytes,
-        alignment_bytes=alignment_bytes,
+        alignment_bytes=program.alignment_bytes,
         apart=sorted(found.apart),
         bank_bytes=bank_bytes,
         work=max(_LEAST_WORK, _WORK_EACH * len(lives)),

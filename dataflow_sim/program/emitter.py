@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dataflow_sim.graph.layer import View
 from dataflow_sim.graph.region import Box, Shape4, Span
 from dataflow_sim.program.instructions import Alloc, Free, Instruction, Load, Memory, Origin, Slice
+from dataflow_sim.schedule.types import bytes_taken
 
 ORIGIN = (0, 0, 0, 0)
 
@@ -30,7 +31,8 @@ class Emitter:
     """The instructions so far, the next free buffer number, and what is in local memory.
 
     `resident` holds the buffers of the maps and weights that are whole in local memory; the buffers
-    of the group being lowered lie from `base` upwards, those in the accumulators from 0.
+    of the group being lowered lie from `base` upwards, those in the accumulators from 0.  Those in
+    local memory take whole units of the alignment.
     """
 
     instructions: list[Instruction] = field(default_factory=list)
@@ -40,6 +42,7 @@ class Emitter:
     accumulator_height: int = 0
     live: list[int] = field(default_factory=list)
     resident: dict[str, int] = field(default_factory=dict)
+    alignment_bytes: int = 1
 
     def place(
         self,
@@ -63,8 +66,7 @@ class Emitter:
         memory: Memory = Memory.LOCAL,
     ) -> Alloc:
         """A buffer at a given address that is yet to be allocated."""
-        n, c, h, w = shape
-        size = -(-n * c * h * w * bits // 8)
+        size = self._bytes_taken(shape, bits, memory)
         found = Alloc(self.next_buffer, address, size, shape, bits, label, memory)
         self.next_buffer += 1
         return found
@@ -78,8 +80,7 @@ class Emitter:
         memory: Memory = Memory.LOCAL,
     ) -> Slots:
         """Allocate a buffer of the group with one or more slots at the next addresses."""
-        n, c, h, w = shape
-        size = -(-n * c * h * w * bits // 8)
+        size = self._bytes_taken(shape, bits, memory)
         buffers = []
         for _ in range(slots):
             if memory is Memory.LOCAL:
@@ -91,6 +92,11 @@ class Emitter:
             buffers.append(self.place(label, shape, bits, address, memory))
         self.live.extend(buffers)
         return Slots(tuple(buffers))
+
+    def _bytes_taken(self, shape: Shape4, bits: int, memory: Memory) -> int:
+        n, c, h, w = shape
+        unit = self.alignment_bytes if memory is Memory.LOCAL else 1
+        return bytes_taken(n * c * h * w * bits, unit)
 
     def free_all(self) -> None:
         """Free every buffer of the group; the next one starts at its own base."""

@@ -39,7 +39,9 @@ class Memory(StrEnum):
 class Alloc(NamedTuple):
     """Reserve bytes [address, address + size) as a buffer of the given shape and width.
 
-    In the accumulators lie partial sums, and the results that they become, until stored.
+    In local memory both are multiples of the program's alignment, so that what a buffer holds may
+    end before it.  In the accumulators lie partial sums, and the results that they become, until
+    stored.
     """
 
     buffer: int
@@ -209,11 +211,11 @@ class Standing(NamedTuple):
 class Program:
     """Instructions with the tensors in DRAM and the layers that they speak of.
 
-    `capacity_bytes` is the local memory, `accumulator_capacity_bytes` that for partial sums
-    alone, 0 where there is none; `tensors` includes partial sums that are spilled.  The layers
-    in `again` may make elements of their outputs more than once, for halos.  What
-    `stands` is in local memory before the first instruction, allocated already; what it
-    `leaves` is there behind the last one, not freed.
+    `capacity_bytes` is the local memory, whose buffers begin at multiples of `alignment_bytes`,
+    `accumulator_capacity_bytes` that for partial sums alone, 0 where there is none; `tensors`
+    includes partial sums that are spilled.  The layers in `again` may make elements of their
+    outputs more than once, for halos.  What `stands` is in local memory before the first
+    instruction, allocated already; what it `leaves` is there behind the last one, not freed.
     """
 
     name: str
@@ -225,3 +227,4 @@ class Program:
     again: frozenset[int] = frozenset()
     stands: tuple[Standing, ...] = ()
     leaves: tuple[Standing, ...] = ()
+    alignment_bytes: int = 1

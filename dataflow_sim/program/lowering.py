@@ -126,9 +126,9 @@ def lower(graph: NetworkGraph, schedule: Schedule, progress: Progress = _no_prog
 
 def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Program:
     done, total = 0, schedule.steps
-    emitter = Emitter()
-    tensors = dict(graph.tensors)
     memory = schedule.memory
+    emitter = Emitter(alignment_bytes=memory.alignment_bytes)
+    tensors = dict(graph.tensors)
     tables = RowTables(graph, memory)
     standing = _reserve(graph, schedule, emitter)
     for number, group in enumerate(schedule.groups):
@@ -165,6 +165,7 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         ),
         stands=standing if schedule.warm else (),
         leaves=standing,
+        alignment_bytes=memory.alignment_bytes,
     )
 
 

@@ -56,8 +56,9 @@ def plain_curve_of(problem: AnyProblem) -> tuple[Ints, Ints]:
 
 def stream_local_bytes(problem: StreamProblem, steps: int) -> int:
     """Local bytes of a streamed layer whose tensors are each cut into at most `steps` slices."""
+    taken = problem.memory.bytes_taken
     return sum(
-        -(-(-(-tensor.extent // steps) * tensor.slice_elements * tensor.local_bits) // 8)
+        taken(-(-tensor.extent // steps) * tensor.slice_elements * tensor.local_bits)
         * (2 if tensor.doubled and steps > 1 else 1)
         for tensor in problem.tensors
         if not tensor.resident

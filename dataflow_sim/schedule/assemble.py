@@ -100,7 +100,8 @@ class Assembler:
                 groups.append(self._merged(decision, peak, room, history))
             else:
                 groups.append(self._alone(decision, peak, room, history))
-        placed = place_residents(lives, [group.local_bytes for group in groups], sharing)
+        own = [group.local_bytes for group in groups]
+        placed = place_residents(lives, own, sharing, self.memory.alignment_bytes)
         return Schedule(
             network=self.graph.name,
             policy=self.policy,
@@ -148,7 +149,8 @@ class Assembler:
             while (chain[-1], last) in follows:
                 chain.append(follows[chain[-1], last])
                 last = ends[chain[-1], last]
-            found.append(Resident(tuple(chain), first, last, 0, self.lives.size_bytes[name]))
+            size_bytes = self.options.size_bytes[name]
+            found.append(Resident(tuple(chain), first, last, 0, size_bytes))
         return found
 
     def whereabouts(self, decision: Decision) -> tuple[frozenset[str], frozenset[str]]:

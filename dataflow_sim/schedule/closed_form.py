@@ -25,6 +25,9 @@ of their partial sums, which therefore replaces the output's.  A buffer that ser
 where the output will be) is doubled where either of them is: the transfer of each may then
 go on beside the next step.
 
+Every slot takes whole units of the alignment of local memory, a ring of rows as one; so that
+addresses, one buffer behind the other, are multiples of it.
+
 Partial sums may have a memory of their own.  Their buffer then takes nothing of local memory
 and must fit there, both slots of it; a tiling whose sums do not fit is not legal.  Kernels may
 be wider in local memory than in DRAM: fetches count the one width, buffers the other.
@@ -58,7 +61,7 @@ import numpy.typing as npt
 from dataflow_sim.schedule.footprints import elements_read
 from dataflow_sim.schedule.plane_tiles import PlaneTiles
 from dataflow_sim.schedule.problem import LayerProblem, Operand
-from dataflow_sim.schedule.types import PartialSums
+from dataflow_sim.schedule.types import PartialSums, bytes_taken
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -108,10 +111,6 @@ class Costs:
     input_vector_passes: Ints
     output_vector_passes: Ints
     partial_sum_bits: Ints
-
-
-def _ceil_bytes(elements: Ints, bits: int) -> Ints:
-    return -(-elements * bits // 8)
 
 
 class _Nest:
@@ -317,7 +316,7 @@ def rows_roll(problem: LayerProblem, order: str, tiles: TileArrays) -> Bools:
 def buffer_bytes(
     problem: LayerProblem, order: str, sums: PartialSums, tiles: TileArrays
 ) -> dict[str, Ints]:
-    """Bytes of every buffer of these tilings by what it holds, each rounded up by itself.
+    """Bytes that every buffer of these tilings takes by what it holds, each rounded up by itself.
 
     Partial sums are among them, whichever memory they lie in.
     """
@@ -328,7 +327,7 @@ def _buffers(
     problem: LayerProblem, sums: PartialSums, tiles: TileArrays, nest: _Nest
 ) -> dict[str, Ints]:
     plane, trips = tiles.plane, nest.trips
-    doubled = problem.memory.doubled
+    doubled, taken = problem.memory.doubled, problem.memory.bytes_taken
     group_trips = -(-problem.groups // tiles.group)
 
     def slots(double: bool, moves: Ints) -> Ints:
@@ -343,40 +342,41 @@ def _buffers(
     if problem.input_dram_channels and not (problem.input_in_place and problem.output_resident):
         left = open_channels(tiles.input_channels, tiles.pinned_inputs, problem.input_channels)
         fetched = np.minimum(tiles.group * left, problem.input_dram_channels)
-        one = _ceil_bytes(fetched * plane.input_largest, problem.input_bits)
+        one = taken(fetched * plane.input_largest * problem.input_bits)
         if problem.input_doubled:
-            ring = _ceil_bytes(fetched * _two_tiles(plane, input_moves), problem.input_bits)
+            ring = taken(fetched * _two_tiles(plane, input_moves) * problem.input_bits)
             two = np.where(source.rows_roll() & plane.common, ring, 2 * one)
             one = np.where(input_moves > 1, two, one)
         found["input"] = one
         pinned = tiles.pinned_inputs * pinned_plane(problem)
-        found["pinned input"] = _ceil_bytes(pinned, problem.input_bits)
+        found["pinned input"] = taken(pinned * problem.input_bits)
     if problem.fetches_kernel:
         weights = _nest_of_kernel(problem, tiles, nest)
         left = open_channels(tiles.output_channels, tiles.pinned_outputs, problem.output_channels)
         kernel = tiles.group * left * tiles.input_channels * problem.kernel_area
         moves = group_trips * weights.trips["M"] * trips["K"] * weights.passes("MK")
-        size = _ceil_bytes(kernel, problem.kernel_local_bits)
+        size = taken(kernel * problem.kernel_local_bits)
         found["kernel"] = size * slots(doubled.weights, moves)
         pinned = tiles.pinned_outputs * problem.input_channels * problem.kernel_area
-        found["pinned kernel"] = _ceil_bytes(pinned, problem.kernel_local_bits)
+        found["pinned kernel"] = taken(pinned * problem.kernel_local_bits)
     if problem.fetched_input_vectors:
         moves = group_trips * trips["K"] * nest.passes("K")
-        size = _ceil_bytes(problem.input_vectors * channels_in, problem.vector_bits)
+        size = taken(problem.input_vectors * channels_in * problem.vector_bits)
         found["input vectors"] = size * slots(doubled.weights, moves)
     if problem.fetched_output_vectors:
         moves = group_trips * trips["M"] * nest.passes("M", loops="MP")
-        size = _ceil_bytes(problem.output_vectors * channels_out, problem.vector_bits)
+        size = taken(problem.output_vectors * channels_out * problem.vector_bits)
         found["output vectors"] = size * slots(doubled.weights, moves)
     if sums is not PartialSums.NONE:
         kept = sums is PartialSums.KEPT
         extent, changes = _sums_extent(problem, tiles, nest, kept)
         if not kept:
             changes = changes * trips["K"]
-        size = _ceil_bytes(tiles.group * extent, problem.memory.accumulator_bits)
+        bits = tiles.group * extent * problem.memory.accumulator_bits
+        size = bytes_taken(bits, 1) if problem.sums_apart else taken(bits)
         found["partial sums"] = size * slots(problem.sums_doubled, group_trips * changes)
     elif not (problem.input_in_place or problem.output_resident):
-        size = _ceil_bytes(channels_out * plane.output_largest, problem.output_bits)
+        size = taken(channels_out * plane.output_largest * problem.output_bits)
         found["output"] = size * slots(problem.output_doubled, output_moves)
     for index, operand in enumerate(problem.operands):
         in_place = sums is PartialSums.NONE and problem.operand_in_place(index)
@@ -389,6 +389,6 @@ def _buffers(
             if sums is not PartialSums.NONE:
                 parts, fetched = problem.output_channels * trips["P"], np.ones((), np.int64)
         moves = group_trips * parts
-        size = _ceil_bytes(np.minimum(fetched, operand.dram_channels) * area, operand.bits)
+        size = taken(np.minimum(fetched, operand.dram_channels) * area * operand.bits)
         found[f"operand {index}"] = size * slots(doubled.inputs, moves)
     return found

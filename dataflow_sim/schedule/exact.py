@@ -257,7 +257,8 @@ def _placed(schedule: Schedule, capacity_bytes: int) -> Schedule:
     homes = [Life(home.size_bytes, home.first, home.last) for home in schedule.residents]
     groups = [Life(group.local_bytes, n, n) for n, group in enumerate(schedule.groups)]
     sharing = sharing_of(schedule.residents, [group.hands for group in schedule.groups])
-    found = addresses([*homes, *groups], capacity_bytes, _PLACING_WORK, sharing)
+    unit = schedule.memory.alignment_bytes
+    found = addresses([*homes, *groups], capacity_bytes, _PLACING_WORK, sharing, unit)
     if found is None:
         return schedule
     behind = len(homes)

@@ -92,7 +92,7 @@ class ExactModel:
     def _add_arc(self, number: int) -> None:
         """What an arc holds goes with the choice by which it is taken, and fits beside it."""
         arc, choices, held = self.arcs[number], self.taken[number], self.held[number]
-        states, sizes = self.space.states, self.space.options.lives.size_bytes
+        states, sizes = self.space.states, self.space.options.size_bytes
         for name in arc.reads:
             finds = [
                 variable

@@ -127,12 +127,21 @@ def _up_to(
 
 
 def addresses(
-    buffers: Sequence[Life], capacity_bytes: int, work: float, sharing: Sequence[Sharing] = ()
+    buffers: Sequence[Life],
+    capacity_bytes: int,
+    work: float,
+    sharing: Sequence[Sharing] = (),
+    alignment_bytes: int = 1,
 ) -> list[int] | None:
     """Addresses of buffers in a memory, none of them above it; None where none were found.
 
     Of two that are `sharing` the last moment of the one, the other may lie below at a distance.
+    All sizes and distances are multiples of the alignment; the solver counts in its units.
     """
+    unit = alignment_bytes
+    buffers = [each._replace(size_bytes=each.size_bytes // unit) for each in buffers]
+    sharing = [each._replace(distance_bytes=each.distance_bytes // unit) for each in sharing]
+    capacity_bytes //= unit
     cp_model, _ = _modules()
     model = cp_model.CpModel()
     if any(buffer.size_bytes > capacity_bytes for buffer in buffers):
@@ -158,7 +167,7 @@ def addresses(
     solver = _solver(cp_model, work)
     if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
-    return [solver.value(start) for start in starts]
+    return [solver.value(start) * unit for start in starts]
 
 
 def _solver(cp_model: Any, work: float) -> Any:

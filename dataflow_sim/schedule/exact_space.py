@@ -129,7 +129,7 @@ class ExactSpace:
     def _sets(
         self, cut: int, capacity_bytes: int, given: Sequence[frozenset[str]]
     ) -> tuple[list[frozenset[str]], bool]:
-        sizes = self.options.lives.size_bytes
+        sizes = self.options.size_bytes
         names = [n for n in self.may_be_local(cut) if sizes[n] <= capacity_bytes]
         sets: list[frozenset[str]] = []
         for count in range(len(names) + 1):
@@ -145,7 +145,7 @@ class ExactSpace:
         """The arcs that leave a cut."""
         options, lives = self.options, self.options.lives
         pinned = lives.pinned.intersection(lives.live[cut])
-        capacity_bytes -= sum(lives.size_bytes[name] for name in pinned)
+        capacity_bytes -= sum(options.size_bytes[name] for name in pinned)
         ways: dict[int, list[tuple[frozenset[str], Option]]] = {}
         for layer, stop in lives.cuts.steps[cut]:
             for some in dict.fromkeys(each & options.reads[layer] for each in sets):
@@ -163,7 +163,7 @@ class ExactSpace:
     def _arc(
         self, cut: int, stop: int, ways: list[tuple[frozenset[str], Option]], capacity_bytes: int
     ) -> Arc:
-        sizes = self.options.lives.size_bytes
+        sizes = self.options.size_bytes
         members = ways[0][1].members
         touched = frozenset().union(*(self.options.reads[index] for index in members))
         alive = self.may_be_local(cut)

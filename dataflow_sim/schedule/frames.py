@@ -189,7 +189,7 @@ def schedule_frames(
     `check_frames` and `schedule_network` raise.
     """
     check_frames(frames)
-    items = standing_items(graph)
+    items = standing_items(graph, memory.alignment_bytes)
     if frames == 1 or not items or memory.capacity_bytes < 1:
         alone = schedule_network(graph, memory, policy, progress, known)
         return FrameSchedules(alone, alone)

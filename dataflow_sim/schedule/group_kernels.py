@@ -19,6 +19,7 @@ import numpy as np
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.rows import Ints, streams_by_channel
+from dataflow_sim.schedule.types import bytes_taken
 
 # every set of so many kernels may stream; of more kernels so many sets
 EVERY_SET_OF = 3
@@ -35,7 +36,7 @@ class KernelSizes:
     """A layer's weights in a group: bytes kept, bytes of a streamed tile, bits fetched.
 
     Each of the kernel's output `channels` has `channel_bits` in DRAM and `channel_local_bits` in
-    local memory.
+    local memory, where buffers take multiples of `alignment_bytes`.
     """
 
     kernel_bytes: int
@@ -47,35 +48,46 @@ class KernelSizes:
     channels: int = 0
     channel_bits: int = 0
     channel_local_bits: int = 0
+    alignment_bytes: int = 1
 
     def pinned_bytes(self, channels: int) -> int:
-        """Bytes of so many channels that stay."""
-        return -(-channels * self.channel_local_bits // 8)
+        """Bytes that so many channels take that stay."""
+        return bytes_taken(channels * self.channel_local_bits, self.alignment_bytes)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the whole kernel without what alignment adds."""
+        return bytes_taken(self.channels * self.channel_local_bits, 1)
 
 
-def kernel_sizes(graph: NetworkGraph, layer: Layer, weights_doubled: bool) -> KernelSizes:
+def kernel_sizes(
+    graph: NetworkGraph, layer: Layer, weights_doubled: bool, alignment_bytes: int = 1
+) -> KernelSizes:
     """Sizes of a layer's weights."""
     vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
     bits = bytes_ = tile = channels = channel = local = 0
+    smaller, unit = False, alignment_bytes
     if layer.weight is not None:
         kernel = graph.tensors[layer.weight]
         bits = kernel.elements * kernel.bits
-        bytes_ = -(-kernel.elements * kernel.local_bits // 8)
+        bytes_ = bytes_taken(kernel.elements * kernel.local_bits, unit)
         channels = kernel.shape[0]
         channel = kernel.elements // channels * kernel.bits
         local = kernel.elements // channels * kernel.local_bits
-        tile = -(-local // 8)
-        tile *= 2 if weights_doubled and kernel.shape[0] > 1 else 1
+        slots = 2 if weights_doubled and channels > 1 else 1
+        tile = slots * bytes_taken(local, unit)
+        smaller = slots * bytes_taken(local, 1) < bytes_taken(channels * local, 1)
     return KernelSizes(
         kernel_bytes=bytes_,
         kernel_bits=bits,
         tile_bytes=tile,
-        vector_bytes=sum(-(-v.elements * v.bits // 8) for v in vectors),
+        vector_bytes=sum(bytes_taken(v.elements * v.bits, unit) for v in vectors),
         vector_bits=sum(v.elements * v.bits for v in vectors),
-        can_stream=streams_by_channel(layer) and tile < bytes_,
+        can_stream=streams_by_channel(layer) and smaller,
         channels=channels,
         channel_bits=channel,
         channel_local_bits=local,
+        alignment_bytes=unit,
     )
 
 
@@ -87,10 +99,11 @@ def streamed_sets(
     All sets of up to `EVERY_SET_OF` kernels.  Of more, for `SETS` evenly spaced amounts of memory
     the set that frees so much, the largest kernels first and none that is not needed.  Before
     these, with channels `pinned`, those that free `PARTS` amounts and no channel more.  The last is
-    that of all kernels.
+    that of all kernels.  Amounts are those of the kernels themselves: which sets are tried does not
+    depend on the alignment.
     """
     able = sorted(
-        (i for i in members if kernels[i].can_stream), key=lambda i: (-kernels[i].kernel_bytes, i)
+        (i for i in members if kernels[i].can_stream), key=lambda i: (-kernels[i].data_bytes, i)
     )
     if len(able) <= EVERY_SET_OF:
         found = [
@@ -99,7 +112,7 @@ def streamed_sets(
             for some in combinations(able, count)
         ]
     else:
-        total = sum(kernels[i].kernel_bytes for i in able)
+        total = sum(kernels[i].data_bytes for i in able)
         found = [_freeing(kernels, able, -(-total * part // SETS)) for part in range(1, SETS + 1)]
     parts = [_in_part(kernels, able, part) for part in range(1, PARTS)] if pinned else []
     plain = [tuple((index, 0) for index in some) for some in found]
@@ -109,10 +122,10 @@ def streamed_sets(
 def _in_part(kernels: list[KernelSizes], able: list[int], part: int) -> Streams:
     """The largest kernels that free some of `PARTS` amounts, of the last of them only what is
     wanted; nothing where that leaves no channel of it to stay."""
-    wanted = -(-sum(kernels[index].kernel_bytes for index in able) * part // PARTS)
+    wanted = -(-sum(kernels[index].data_bytes for index in able) * part // PARTS)
     chosen: list[tuple[int, int]] = []
     for index in able:
-        size, channel = kernels[index].kernel_bytes, kernels[index].channel_local_bits
+        size, channel = kernels[index].data_bytes, kernels[index].channel_local_bits
         if size > wanted:
             # two channels stream at the least, so that they may take turns
             pinned = min((size - wanted) * 8 // channel, kernels[index].channels - 2)
@@ -126,7 +139,7 @@ def _in_part(kernels: list[KernelSizes], able: list[int], part: int) -> Streams:
 
 def _freeing(kernels: list[KernelSizes], able: list[int], wanted: int) -> tuple[int, ...]:
     chosen: list[int] = []
-    sizes = [kernels[index].kernel_bytes for index in able]
+    sizes = [kernels[index].data_bytes for index in able]
     smaller = sum(sizes)
     for index, size in zip(able, sizes, strict=True):
         smaller -= size

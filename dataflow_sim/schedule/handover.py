@@ -18,8 +18,8 @@ the distance d between the begins of both maps is at least
     d  =  max(0, max over j of (j + 1) m - i(j) x)        i(j): first row of X that lives in the
                                                           firing that makes row j of M
 
-and the two take max(|M|, d + |X|) bytes instead of |M| + |X|.  Maps whose rows are no whole bytes
-stay apart.
+and the two take max(|M|, d + |X|) bytes instead of |M| + |X|.  Maps whose rows are no whole bytes,
+or no multiple of the alignment of local memory, stay apart: each row becomes a buffer.
 
 Assumed: the place of both maps is reserved for the whole group.  Ignored: more than one pair in a
 group; layers alone, and groups by tiles of the plane; M above X, which saves nothing, since rows
@@ -31,16 +31,15 @@ Source: overlapping a layer's input and output is common for microcontrollers, e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from dataflow_sim.graph.layer import Tensor
-from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.merging import Bools, Way
 from dataflow_sim.schedule.rows import Ints
-from dataflow_sim.schedule.timetable import Timetable
+from dataflow_sim.schedule.timetable import RowTables, Timetable
 from dataflow_sim.schedule.types import Handover
 
 
@@ -60,10 +59,11 @@ def distances(taken: MapRows, made: MapRows, row_bytes: tuple[int, int]) -> Ints
     return np.array(found, np.int64)
 
 
-def savings(graph: NetworkGraph, taken: MapRows, made: MapRows) -> tuple[Ints, Ints]:
+def savings(tables: RowTables, taken: MapRows, made: MapRows) -> tuple[Ints, Ints]:
     """At each height of a group how far apart two maps must be, and the bytes saved by that."""
-    one, other = graph.tensors[taken.name], graph.tensors[made.name]
-    there, new = row_bytes(one), row_bytes(other)
+    tensors, unit = tables.graph.tensors, tables.memory.alignment_bytes
+    one, other = tensors[taken.name], tensors[made.name]
+    there, new = row_bytes(one, unit), row_bytes(other, unit)
     if there is None or new is None:
         nothing = np.zeros(len(np.atleast_2d(made.birth)), np.int64)
         return nothing, nothing
@@ -77,10 +77,10 @@ def saved_bytes(taken_bytes: int, made_bytes: int, distance_bytes: Ints | int) -
     return np.asarray(np.maximum(taken_bytes + made_bytes - both, 0), np.int64)
 
 
-def row_bytes(tensor: Tensor) -> int | None:
-    """Bytes of a row of a map in local memory, None where they are no whole number."""
+def row_bytes(tensor: Tensor, alignment_bytes: int) -> int | None:
+    """Bytes of a row of a map in local memory, None where they are no multiple of the alignment."""
     bits = tensor.elements // tensor.shape[2] * tensor.local_bits
-    return bits // 8 if bits % 8 == 0 else None
+    return bits // 8 if bits % (8 * alignment_bytes) == 0 else None
 
 
 def handed_over(pair: tuple[str, str], way: Way, kept: Sequence[str]) -> Handover | None:
@@ -94,25 +94,24 @@ def handed_over(pair: tuple[str, str], way: Way, kept: Sequence[str]) -> Handove
     return Handover(*pair, way.hands[2])
 
 
-def handed_over_again(graph: NetworkGraph, hands: Handover | None, walk: object) -> Handover | None:
+def handed_over_again(hands: Handover | None, walk: object) -> Handover | None:
     """What a group hands over when it runs in another way: by rows at another distance, else
     nothing."""
     if hands is None or not isinstance(walk, Timetable):
         return None
-    apart, _ = savings(graph, walk.maps[hands.taken], walk.maps[hands.made])
+    apart, _ = savings(walk.tables, walk.maps[hands.taken], walk.maps[hands.made])
     return hands._replace(distance_bytes=int(apart[0]))
 
 
-def pair_of(
-    tensors: Mapping[str, Tensor], taken: Sequence[str], made: Sequence[str]
-) -> tuple[str, str] | None:
+def pair_of(tables: RowTables, taken: Sequence[str], made: Sequence[str]) -> tuple[str, str] | None:
     """Of maps that die and maps that are made the pair that could save most, first of equals."""
+    tensors, unit = tables.graph.tensors, tables.memory.alignment_bytes
     pairs = [
         (min(tensors[one].elements * tensors[one].local_bits, other_bits), one, other)
         for one in taken
         for other in made
         for other_bits in [tensors[other].elements * tensors[other].local_bits]
-        if row_bytes(tensors[one]) is not None and row_bytes(tensors[other]) is not None
+        if row_bytes(tensors[one], unit) is not None and row_bytes(tensors[other], unit) is not None
     ]
     if not pairs:
         return None
@@ -121,7 +120,7 @@ def pair_of(
 
 
 def pairs_by_choice(
-    tensors: Mapping[str, Tensor],
+    tables: RowTables,
     sources: Sequence[str],
     targets: Sequence[str],
     dies: Sequence[bool],
@@ -138,7 +137,7 @@ def pairs_by_choice(
     for p, q in np.ndindex(len(outside), len(going)):
         taken = [n for n, here, dead in zip(sources, outside[p], dies, strict=True) if here & dead]
         made = [name for name, here in zip(targets, going[q, :, 0], strict=True) if here]
-        pair = pair_of(tensors, taken, made)
+        pair = pair_of(tables, taken, made)
         if pair is not None:
             key = (sources.index(pair[0]), targets.index(pair[1]))
             found.setdefault(key, np.zeros((len(outside), len(going), 1), bool))[p, q] = True

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.allocation import Life, pack, rings
 from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.packing import pack_closely
@@ -83,12 +82,13 @@ class GroupRun:
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupBuffers:
     """Buffers of a group: what each holds, and its size and life in places of the sorted
-    `firings`."""
+    `firings`; sizes are multiples of `alignment_bytes`, and so are addresses."""
 
     walk: Timetable | TiledGroup
     firings: tuple[int, ...]
     held: tuple[Held, ...]
     lives: tuple[Life, ...]
+    alignment_bytes: int
 
     @property
     def repeats(self) -> bool:
@@ -190,7 +190,7 @@ def laid_out(
         addresses, height = pack(lives)
     else:
         known = pack(lives) if packed is None else (list(packed.addresses), packed.height)
-        addresses, height = pack_closely(lives, owners, known)
+        addresses, height = pack_closely(lives, owners, known, unit_bytes=buffers.alignment_bytes)
     return GroupLayout(buffers, tuple(addresses), height)
 
 
@@ -215,7 +215,8 @@ def _line_by_line(buffers: GroupBuffers, group: TiledGroup, closely: bool) -> tu
         if packed[kind][1] > lowest:  # else another is above it anyhow
             cells = [lives[number] for number in some[kind]]
             owners = [buffers.held[number].tensor for number in some[kind]]
-            packed[kind] = pack_closely(cells, owners, packed[kind], _PLACEMENTS_OF_CELLS)
+            work = (_PLACEMENTS_OF_CELLS, buffers.alignment_bytes)
+            packed[kind] = pack_closely(cells, owners, packed[kind], *work)
             lowest = max(lowest, packed[kind][1])
     height = max(top for _, top in packed.values())
     for kind, mine in zip(kinds, lines, strict=True):
@@ -237,26 +238,27 @@ def group_buffers(tables: RowTables, run: GroupRun) -> GroupBuffers:
 
 
 def _buffers(tables: RowTables, run: GroupRun, table: Timetable | TiledGroup) -> GroupBuffers:
-    graph = tables.graph
+    graph, memory = tables.graph, tables.memory
     firings = np.sort(np.concatenate(table.firings))
     held: list[Held] = []
     lives: list[Life] = []
     streamed, pinned = dict(run.tiles), dict(run.pinned)
-    end = len(firings) - 1
+    end, unit = len(firings) - 1, memory.alignment_bytes
     for place, (index, layer) in enumerate(zip(run.members, table.layers, strict=True)):
         for name in layer.weights:
             if name in run.resident or (name == layer.weight and index in streamed):
                 continue
+            tensor = graph.tensors[name]
             held.append(Held(name, index, 0, 0))
-            lives.append(Life(_weight_bytes(graph, name), 0, end))
+            lives.append(Life(memory.bytes_taken(tensor.elements * tensor.local_bits), 0, end))
         if layer.weight is not None and index in streamed:
             kernel = graph.tensors[layer.weight]
             channels, stay = streamed[index], pinned.get(index, 0)
-            size = -(-(kernel.elements // kernel.shape[0]) * channels * kernel.local_bits // 8)
+            channel_bits = kernel.elements // kernel.shape[0] * kernel.local_bits
+            size = memory.bytes_taken(channels * channel_bits)
             if stay:
-                whole = -(-(kernel.elements // kernel.shape[0]) * stay * kernel.local_bits // 8)
                 held.append(Held(layer.weight, index, PINNED, 0))
-                lives.append(Life(whole, 0, end))
+                lives.append(Life(memory.bytes_taken(stay * channel_bits), 0, end))
             slots = 2 if run.doubled.weights and channels < kernel.shape[0] - stay else 1
             for moment in np.searchsorted(firings, table.firings[place]).tolist():
                 for slot in range(slots):
@@ -266,7 +268,7 @@ def _buffers(tables: RowTables, run: GroupRun, table: Timetable | TiledGroup) ->
         for cells in table.maps.values():
             if cells.name not in run.resident:
                 cell_lives(cells, table, run, held, lives)
-        return GroupBuffers(table, tuple(firings.tolist()), tuple(held), tuple(lives))
+        return GroupBuffers(table, tuple(firings.tolist()), tuple(held), tuple(lives), unit)
     for found in table.maps.values():
         if found.name not in run.resident:
             row_lives(found, run, firings, held, lives)
@@ -275,7 +277,7 @@ def _buffers(tables: RowTables, run: GroupRun, table: Timetable | TiledGroup) ->
         ends = (int(np.searchsorted(firings, end[0])) for end in (result.birth, result.death))
         held.append(Held(result.name, run.members[result.producer], 0, 0))
         lives.append(Life(result.row_bytes, *ends))
-    return GroupBuffers(table, tuple(firings.tolist()), tuple(held), tuple(lives))
+    return GroupBuffers(table, tuple(firings.tolist()), tuple(held), tuple(lives), unit)
 
 
 def row_lives(
@@ -306,8 +308,3 @@ def cell_lives(
     for number, life in enumerate(numbers):
         held.append(Held(found.name, -1, *divmod(number, columns)))
         lives.append(Life(*life))
-
-
-def _weight_bytes(graph: NetworkGraph, name: str) -> int:
-    tensor = graph.tensors[name]
-    return -(-tensor.elements * tensor.local_bits // 8)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from operator import or_
 
 import numpy as np
@@ -122,14 +122,6 @@ class MapLives:
             for name, (first, last) in spans.items()
             if crowd[first : last + 1].max() <= MAXIMUM_LIVE_FOR_BOTH
         )
-
-    @cached_property
-    def size_bytes(self) -> dict[str, int]:
-        """Bytes of each map, whole."""
-        tensors = self.graph.tensors
-        return {
-            name: -(-tensors[name].elements * tensors[name].local_bits // 8) for name in tensors
-        }
 
     def readers_ahead(self, name: str, cut: int) -> int:
         """How many layers outside a cut read a map."""

@@ -73,7 +73,8 @@ def stored_of(outputs: tuple[tuple[str, int], ...]) -> frozenset[str]:
 class Options:
     """Finds the options of one network; equal questions are answered once.
 
-    `reads` are the maps and weights that each layer reads.  What does not depend on the `kinds` of
+    `reads` are the maps and weights that each layer reads, `size_bytes` what each map or tensor of
+    weights takes of local memory, whole.  What does not depend on the `kinds` of
     ways is taken from options that are `like` these but for them.
     """
 
@@ -86,6 +87,7 @@ class Options:
     demand: Demand | None = None
     kinds: Kinds = Kinds.HANDOVER
     like: Options | None = None
+    size_bytes: dict[str, int] = field(init=False)
     tables: RowTables = field(init=False)
     kernels: list[KernelSizes] = field(init=False)
     runs: list[list[Run]] = field(init=False)
@@ -103,7 +105,8 @@ class Options:
         if self.like is None:
             self._look()
         else:
-            self.tables, self.kernels = self.like.tables, self.like.kernels
+            self.size_bytes, self.tables = self.like.size_bytes, self.like.tables
+            self.kernels = self.like.kernels
             self.reads, self.shapes = self.like.reads, self.like.shapes
             self.runs, self._alone = self.like.runs, self.like._alone
             self.tried = self.like.tried
@@ -112,7 +115,7 @@ class Options:
         self.trials = Trials(
             self.tables,
             self.kernels,
-            self.lives.size_bytes,
+            self.size_bytes,
             self.baseline,
             self.ceiling_bytes,
             self.memory.doubled,
@@ -122,9 +125,13 @@ class Options:
 
     def _look(self) -> None:
         self.tables = RowTables(self.graph, self.memory)
-        layers = self.graph.layers
-        double = self.memory.doubled.weights
-        self.kernels = [kernel_sizes(self.graph, layer, double) for layer in layers]
+        layers, memory = self.graph.layers, self.memory
+        self.size_bytes = {
+            name: memory.bytes_taken(tensor.elements * tensor.local_bits)
+            for name, tensor in self.graph.tensors.items()
+        }
+        double, unit = memory.doubled.weights, memory.alignment_bytes
+        self.kernels = [kernel_sizes(self.graph, layer, double, unit) for layer in layers]
         self.reads = [layer_reads(layer).union(layer.weights) for layer in layers]
         compute = self.baseline.objective.compute_ticks
         self.shapes = Shapes(self.tables, self.lives.readers, compute)
@@ -164,7 +171,7 @@ class Options:
                 local = (resident & self.reads[index]) | resident_of(outputs)
                 found = self.alone_frontier(index, local, stored_of(outputs))
                 costs = self.baseline.objective.cost((index,), found.dram_bits)
-                stays = sum(self.lives.size_bytes[name] for name in resident_of(outputs))
+                stays = sum(self.size_bytes[name] for name in resident_of(outputs))
                 self._alone[key] = Option(
                     (index,), stop, False, outputs, found.local_bytes, costs, stays
                 )
@@ -268,7 +275,7 @@ class Options:
             self._known[key] = tried.also(self.kinds).found()
         known = self._known[key]
         outputs = [tuple(zip(shape.outgoing, way, strict=True)) for way in leave]
-        sizes = self.lives.size_bytes
+        sizes = self.size_bytes
         stays = [sum(sizes[name] for name in resident_of(out)) for out in outputs]
         maps = self._maps(members)
         pair = known.takes and (shape.outside[known.takes[0]], shape.outgoing[known.takes[1]])

@@ -226,7 +226,7 @@ class Alternatives:
 
     def run_otherwise(self, run: GroupRun) -> tuple[Schedule, int]:
         """The schedule with the group run as given, and the group's live set."""
-        hands = handed_over_again(self.graph, self.group.hands, self._walk(run))
+        hands = handed_over_again(self.group.hands, self._walk(run))
         groups = list(self.schedule.groups)
         groups[self.number] = replace(self.group, hands=hands)
         held = held_in(replace(self.schedule, groups=tuple(groups)))[self.number]
@@ -255,6 +255,7 @@ class Alternatives:
             [Life(home.size_bytes, home.first, home.last) for home in homes],
             [each.local_bytes for each in groups],
             sharing_of(homes, [each.hands for each in groups]),
+            self.schedule.memory.alignment_bytes,
         )
         schedule = replace(
             self.schedule,

@@ -18,7 +18,7 @@ that such a spell found are kept: a way that leads an equal spell to the same on
 The free addresses of a moment are the bits of one integer: the gaps of a whole life are an
 `and` over its moments, and those that are large enough a few shifts.  A bit stands for as many
 bytes as all sizes are multiples of, or, where this gives too many bits, for some more: small
-buffers are then rounded up.
+buffers are then rounded up.  Where addresses have an alignment, a bit stands for whole units of it.
 
 What lives all the time lies at the bottom.  The height aimed at is the largest live set,
 and, where it is not reached, heights between this and what `pack` needs.
@@ -62,16 +62,18 @@ def pack_closely(
     owners: Sequence[Hashable],
     packed: tuple[list[int], int],
     placements: int = _PLACEMENTS,
+    unit_bytes: int = 1,
 ) -> tuple[list[int], int]:
     """An address for each buffer, and the height: those `packed` by `pack`, or lower ones.
 
     `owners` tells whose a buffer is; buffers of one owner have like roles in the pattern.  For
-    each height aimed at no more than so many `placements` are tried.
+    each height aimed at no more than so many `placements` are tried.  Addresses are multiples of
+    `unit_bytes`, as all sizes are.
     """
     addresses, height = packed
     if height <= peak_bytes(lives):
         return addresses, height
-    search = _Search(lives, owners)
+    search = _Search(lives, owners, unit_bytes)
     least, most = search.live_bytes, height
     failed, done = -1.0, 1.0
     for share in _SHARES:
@@ -93,7 +95,8 @@ class _Search:
     Of the moments between two that end lives, the last has the largest live set.
     """
 
-    def __init__(self, lives: Sequence[Life], owners: Sequence[Hashable]) -> None:
+    def __init__(self, lives: Sequence[Life], owners: Sequence[Hashable], unit_bytes: int) -> None:
+        self.unit_bytes = unit_bytes
         ends = np.unique([life.last for life in lives])
         first = np.searchsorted(ends, [life.first for life in lives])
         last = np.searchsorted(ends, [life.last for life in lives])
@@ -156,7 +159,8 @@ class _Search:
     def below(self, aim: int, placements: int) -> tuple[list[int], int] | None:
         """Addresses below `aim` and the height, None where the search finds none."""
         room = aim - self.base
-        unit = _unit([self.sizes[index] for index in self.passing], room)
+        units = [self.sizes[index] // self.unit_bytes for index in self.passing]
+        unit = _unit(units, room // self.unit_bytes) * self.unit_bytes
         memory = _Memory(
             room // unit,
             [max(1, -(-self.sizes[index] // unit)) for index in self.passing],
@@ -179,7 +183,7 @@ class _Search:
 
 
 def _unit(sizes: list[int], room: int) -> int:
-    """Bytes of a bit: the common divisor of all sizes, else a divisor of the large ones'."""
+    """What a bit stands for: the common divisor of all sizes, else a divisor of the large ones'."""
     unit = gcd(*sizes)
     if room <= unit * MOST_UNITS:
         return unit

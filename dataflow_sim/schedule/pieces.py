@@ -198,7 +198,7 @@ def _held_bytes(options: Options, start: int, stop: int) -> int:
         for name in {*lives.live[start], *lives.live[stop]}
         if tensors[name].kind is not TensorKind.INPUT
     }
-    return sum(lives.size_bytes[name] for name in names)
+    return sum(options.size_bytes[name] for name in names)
 
 
 def _local_bytes(options: Options, group: MergedGroup, stays: tuple[bool, ...]) -> tuple[int, int]:
@@ -237,5 +237,5 @@ def _all_resident_alone(options: Options, index: int, start: int, stop: int) -> 
     stored = frozenset(n for n in layer.outputs if tensors[n].kind is TensorKind.OUTPUT)
     stored |= frozenset(n for n in layer.outputs if n not in names)
     found = options.alone_frontier(index, frozenset(names), stored)
-    held = sum(options.lives.size_bytes[name] for name in names)
+    held = sum(options.size_bytes[name] for name in names)
     return held + int(found.local_bytes[-1]), int(found.dram_bits[-1])

@@ -14,7 +14,9 @@ that a frontier gains tens of points and not thousands.  Either the kernel or th
 pinned: the one that is fetched most often per byte gains most until it stays whole, and then
 another tiling is as good.  Spilled partial sums are not combined with pinning, nor are nests of
 more than `MAXIMUM_STEPS` steps: memory that they leave serves larger tiles, of far fewer steps.
-Kept sums come with the smallest tile of input channels.
+Kept sums come with the smallest tile of input channels.  What is fetched once in any case is not
+pinned; with an alignment that could save memory, where all that stays fills one unit in part and
+two slots of a tile fill two.
 
 Exact for that space.  A tiling is left out only where
   - the same with one size less of output channels moves no more: it then takes less memory,

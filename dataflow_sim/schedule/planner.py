@@ -196,7 +196,7 @@ class Planner:
             state: frozenset(n for n, held in zip(live, state, strict=True) if held != DRAM)
             for state in sorted(nodes)
         }
-        sizes = self.lives.size_bytes
+        sizes = self.options.size_bytes
         held = {state: sum(sizes[name] for name in names) for state, names in residents.items()}
         fronts = {state: self.fronts.add(nodes[state].close(self.fronts)) for state in residents}
         ways = _Ways(self, cut)
@@ -216,7 +216,7 @@ class Planner:
     def _shared_bytes(self, option: Option, resident: frozenset[str]) -> int:
         """Bytes saved where a resident output takes the place of a map that dies."""
         pair = replaced(self.lives, option, resident)
-        return 0 if pair is None else self.lives.size_bytes[pair[0]]
+        return 0 if pair is None else self.options.size_bytes[pair[0]]
 
     @property
     def thinned(self) -> tuple[str, ...]:

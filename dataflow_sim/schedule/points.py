@@ -111,8 +111,9 @@ class Pricer:
         for case in cases:
             if case.odd:
                 _add_odd(case.total, case.odd)
+        unit = self.assembler.memory.alignment_bytes
         return [
-            Priced(resident_heights(case.lives, case.groups, case.sharing), case.total)
+            Priced(resident_heights(case.lives, case.groups, case.sharing, unit), case.total)
             for case in cases
         ]
 

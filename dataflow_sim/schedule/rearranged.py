@@ -312,7 +312,7 @@ class Rearranger:
     ) -> Iterator[tuple[Decision, int, list[Point]]]:
         """A part alone and merged: decision, bytes of resident maps, (own bytes, bits, way)."""
         members, resident = window.parts[place], there | resident_of(outputs)
-        sizes = self.options.lives.size_bytes
+        sizes = self.options.size_bytes
         held = sum(sizes[name] for name in resident)
         stored = stored_of(outputs)
         maps = frozenset(

@@ -66,12 +66,16 @@ class Placed:
 
 
 def place_residents(
-    residents: Sequence[Life], groups: Sequence[int], sharing: Sequence[Sharing] = ()
+    residents: Sequence[Life],
+    groups: Sequence[int],
+    sharing: Sequence[Sharing] = (),
+    alignment_bytes: int = 1,
 ) -> Placed:
     """Place maps that live from one group to another, and each group's own bytes in one piece.
 
     Of maps that are `sharing` a group, which is the last of one and the first of the other, the
-    latter may lie below the former at some distance.
+    latter may lie below the former at some distance.  Addresses are multiples of the alignment,
+    as all sizes and distances are.
     """
     own = np.array(groups, np.int64)[:, None]
     targets = _targets(residents, own, sharing)
@@ -85,6 +89,7 @@ def place_residents(
     search = _Search([*residents, *pieces], sharing)
     for share in _SHARES:
         aim = target + int(share * (plain.height - target))
+        aim -= aim % alignment_bytes
         if aim >= plain.height:
             break
         found = search.below(aim)
@@ -181,14 +186,18 @@ class _Search:
 
 
 def resident_heights(
-    residents: Sequence[Life], groups: Ints, sharing: Sequence[Sharing] = ()
+    residents: Sequence[Life],
+    groups: Ints,
+    sharing: Sequence[Sharing] = (),
+    alignment_bytes: int = 1,
 ) -> Ints:
     """The heights of `place_residents` for many sizes of the groups (groups, cases)."""
     heights = _targets(residents, groups, sharing)
     if residents:
         for cases, stacks in _stacked(residents, heights - groups):
             for case in cases.tolist() if stacks is None else ():
-                heights[case] = place_residents(residents, groups[:, case].tolist(), sharing).height
+                own = groups[:, case].tolist()
+                heights[case] = place_residents(residents, own, sharing, alignment_bytes).height
     return heights
 
 

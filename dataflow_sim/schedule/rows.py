@@ -32,6 +32,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.region import Span
 from dataflow_sim.schedule.footprints import Axis, layer_axes
 from dataflow_sim.schedule.sweep_rows import runs_by_rows, sweep_rows
+from dataflow_sim.schedule.types import MemoryOptions
 
 Ints = npt.NDArray[np.int64]
 
@@ -222,10 +223,12 @@ def streams_by_channel(layer: Layer) -> bool:
     return kernel and (layer.groups == 1 or depthwise(layer))
 
 
-def row_bytes(graph: NetworkGraph, tensor: str, channels: int, columns: int) -> int:
-    """Bytes of one row of a map: the given channels and columns of all images."""
-    batch = graph.tensors[tensor].shape[0]
-    return -(-batch * channels * columns * graph.tensors[tensor].bits // 8)
+def row_bytes(
+    graph: NetworkGraph, memory: MemoryOptions, tensor: str, channels: int, columns: int
+) -> int:
+    """Bytes that one row of a map takes: the given channels and columns of all images."""
+    found = graph.tensors[tensor]
+    return memory.bytes_taken(found.shape[0] * channels * columns * found.bits)
 
 
 def row_scales(graph: NetworkGraph) -> dict[str, int]:

@@ -30,12 +30,11 @@ Source: the arithmetic of sums and maxima; partial sums as in `schedule.types`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
 
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.schedule.rows import LayerRows, column_span, layer_rows, row_bytes
-from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.schedule.types import MemoryOptions, bytes_taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +71,16 @@ def running_reduction(
     one = many = 0
     for view, needs in zip(layer.views, rows.views, strict=True):
         columns = column_span(layer, view).length
-        row = sum(row_bytes(graph, s.tensor, s.channels, columns) for s in view.segments)
+        row = sum(row_bytes(graph, memory, s.tensor, s.channels, columns) for s in view.segments)
         one += row * int((needs.high - needs.low).max())
         many += row * int(needs.high.max() - needs.low.min())
     assert layer.pool is not None
     n, c, _, w = layer.output_shape
     maximum = layer.pool.op == "max"
     bits = graph.tensors[layer.output].bits if maximum else memory.accumulator_bits
-    size, there = ceil(n * c * w * bits / 8), memory.accumulator_capacity_bytes
+    there = memory.accumulator_capacity_bytes
     if there is None:
+        size = memory.bytes_taken(n * c * w * bits)
         return RunningReduction(rows, bits, size, None) if size + one < many else None
+    size = bytes_taken(n * c * w * bits, 1)
     return RunningReduction(rows, bits, size, there) if one < many and size <= there else None

@@ -19,6 +19,7 @@ from dataflow_sim.schedule.layout import GroupLayout
 from dataflow_sim.schedule.lives import layer_reads
 from dataflow_sim.schedule.plans import Decision, Plan
 from dataflow_sim.schedule.rows import Ints
+from dataflow_sim.schedule.types import bytes_taken
 
 NEVER = np.iinfo(np.int64).max
 
@@ -33,7 +34,7 @@ class Item:
     dram_bytes: int
 
 
-def standing_items(graph: NetworkGraph) -> tuple[Item, ...]:
+def standing_items(graph: NetworkGraph, alignment_bytes: int = 1) -> tuple[Item, ...]:
     """The weights of every layer, those of layers that share some together.
 
     Weights that some layer also reads like a map are left out, with all that belong to them.
@@ -51,7 +52,7 @@ def standing_items(graph: NetworkGraph) -> tuple[Item, ...]:
             continue
         tensors = [graph.tensors[name] for name in sorted(names)]
         bits = [tensor.elements * tensor.bits for tensor in tensors]
-        held = sum(-(-tensor.elements * tensor.local_bits // 8) for tensor in tensors)
+        held = sum(bytes_taken(t.elements * t.local_bits, alignment_bytes) for t in tensors)
         moved = sum(-(-each // 8) for each in bits)
         found.append(Item(tuple(sorted(names)), held, sum(bits), moved))
     return tuple(found)

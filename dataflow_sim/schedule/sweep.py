@@ -259,19 +259,19 @@ def _buffers(problem: SweepProblem, nest: _Nest, tiles: SweepTiles) -> dict[str,
     """The largest tile of each tensor, twice where tiles change and are buffered doubly."""
     found: dict[str, Ints] = {}
     for tensor in _buffered(problem):
-        one = _bytes(_extents(problem, tensor, nest, tiles), tensor.bits)
+        one = _bytes(_extents(problem, tensor, nest, tiles), tensor.bits, problem.memory)
         moves = np.ones((), np.int64)
         for trips in nest.of(tensor.access, tensor in problem.inputs).values():
             moves = moves * trips
         found[tensor.role] = one * np.where((moves > 1) & tensor.doubled, 2, 1)
     sums = _sums_extents(problem, nest, tiles)
-    found[RUNNING_SUMS] = _bytes(sums, problem.memory.accumulator_bits)
+    found[RUNNING_SUMS] = _bytes(sums, problem.memory.accumulator_bits, problem.memory)
     return found
 
 
-def _bytes(extents: list[Ints], bits: int) -> Ints:
+def _bytes(extents: list[Ints], bits: int, memory: MemoryOptions) -> Ints:
     elements = extents[0] * extents[1] * extents[2] * extents[3]
-    return np.asarray(-(-elements * bits // 8), np.int64)
+    return np.asarray(memory.bytes_taken(elements * bits), np.int64)
 
 
 def _extents(

@@ -157,7 +157,7 @@ class TileFrame:
     """Layers that may run by tiles of the plane: their maps, and what tiles of any size make."""
 
     def __init__(self, tables: RowTables, members: tuple[int, ...]) -> None:
-        self.graph = tables.graph
+        self.graph, self.memory = tables.graph, tables.memory
         self.members = members
         self.layers = [self.graph.layers[index] for index in members]
         self.needs: list[tuple[tuple[RowNeeds, ...], tuple[RowNeeds, ...]]] = []
@@ -306,7 +306,7 @@ class TiledGroup:
         end = found.readers[-1] if found.readers else place
         birth = np.searchsorted(self.moments, first * LAYERS + place)
         death = np.searchsorted(self.moments, last * LAYERS + end, "right") - 1
-        size = -(-elements * tensor.bits // 8)
+        size = self.frame.memory.bytes_taken(elements * tensor.bits)
         return CellLives(size, birth, np.maximum(death, birth))
 
 

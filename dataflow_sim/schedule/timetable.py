@@ -71,7 +71,7 @@ class RowTables:
 
     def __init__(self, graph: NetworkGraph, memory: MemoryOptions) -> None:
         self.graph = graph
-        self.accumulator_bits = memory.accumulator_bits
+        self.memory = memory
         self.mergeable = [mergeable(graph, layer) for layer in graph.layers]
         self.rows: list[LayerRows | None] = [
             layer_rows(layer) if able else None
@@ -169,8 +169,9 @@ class Timetable:
                 ticks, firing = by_body_row
         if rows.sums and firing.min() != firing.max():
             assert self._begins is None or len(self._begins) == 1
-            bits = self.tables.accumulator_bits
-            self._hold(layer, place, firing, -(-rows.sums * bits // 8), bits, None)
+            memory = self.tables.memory
+            bits = memory.accumulator_bits
+            self._hold(layer, place, firing, memory.bytes_taken(rows.sums * bits), bits, None)
         self.rows.append(rows)
         self.row_firing.append(firing)
         flat = firing.ravel()  # which ascends
@@ -191,7 +192,7 @@ class Timetable:
             firing[..., made],
             Span(0, tensor.shape[1]),
             Span(0, tensor.shape[3]),
-            row_bytes(self.graph, layer.output, tensor.shape[1], tensor.shape[3]),
+            self._row_bytes(layer.output, tensor.shape[1], tensor.shape[3]),
         )
         self.ticks[layer.output] = ticks[made]
 
@@ -268,7 +269,10 @@ class Timetable:
         else:
             known = MapRows(name, None, first, final, channels, columns, 0)
             self.maps[name] = known
-        known.row_bytes = row_bytes(self.graph, name, channels.length, columns.length)
+        known.row_bytes = self._row_bytes(name, channels.length, columns.length)
+
+    def _row_bytes(self, name: str, channels: int, columns: int) -> int:
+        return row_bytes(self.graph, self.tables.memory, name, channels, columns)
 
     def height_of(self, firings: Ints) -> Ints:
         """The place among several heights of each firing, 0 of one."""

@@ -138,7 +138,7 @@ class Trials:
         first = groups.group(members, None, False)
         sources = [found.name for found in first.timetable.outside()]
         targets = [found.name for found in first.outgoing]
-        pairs = pairs_by_choice(self.tables.graph.tensors, sources, targets, dies, *maps)
+        pairs = pairs_by_choice(self.tables, sources, targets, dies, *maps)
         trial = Trial(self, first, pieces, maps, self._takes(first, dies), pairs)
         demand = self.demand if self.demand and self.demand.members == members else None
         if demand is not None and demand.tile is not None:
@@ -295,7 +295,7 @@ class Trial:
             less = in_place * trials.size_bytes[taken.name]
         note(need - self.shares[..., None] * less[:, None], may, self.noted, plain)
         for pair, mine in self.pairs.items():
-            apart, saved = savings(group.graph, outside[pair[0]], group.outgoing[pair[1]])
+            apart, saved = savings(trials.tables, outside[pair[0]], group.outgoing[pair[1]])
             rows = (saved > 0) & ~(in_place & (pair == takes))
             if rows.any():
                 by_row = partial(_handing, heights, running, pair, apart)

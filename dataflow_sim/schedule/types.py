@@ -25,13 +25,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from dataflow_sim.traffic import TrafficKey
 
 ORDERS = ("PMK", "MPK", "PKM", "MKP", "KPM", "KMP")
 # of a sweep (`schedule.sweep`): row tiles P and column tiles N within batches and groups
 SWEEP_ORDERS = ("PN", "NP")
+_Bits = TypeVar("_Bits", int, npt.NDArray[np.int64])
+
+
+def bytes_taken(bits: _Bits, alignment_bytes: int) -> _Bits:
+    """Bytes of local memory that a buffer of so many bits takes: whole units of the alignment."""
+    units = -(-bits // (8 * alignment_bytes))
+    return units if alignment_bytes == 1 else units * alignment_bytes
 
 
 class PartialSums(StrEnum):
@@ -235,13 +245,25 @@ class MemoryOptions:
     """What a schedule needs to know of the hardware's memory on chip.
 
     `doubled` says which buffers are double; `accumulator_capacity_bytes` is the memory of its
-    own that partial sums have, None where they lie in local memory.
+    own that partial sums have, None where they lie in local memory.  Every buffer in local memory
+    begins at a multiple of `alignment_bytes`, a power of two, and takes a multiple of it.
     """
 
     capacity_bytes: int
     doubled: Buffering
     accumulator_bits: int
     accumulator_capacity_bytes: int | None = None
+    alignment_bytes: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the alignment."""
+        unit = self.alignment_bytes
+        if unit < 1 or unit & (unit - 1):
+            raise ValueError(f"an alignment of {unit} bytes is no power of two")
+
+    def bytes_taken(self, bits: _Bits) -> _Bits:
+        """Bytes of local memory that a buffer of so many bits takes."""
+        return bytes_taken(bits, self.alignment_bytes)
 
 
 @dataclass(frozen=True, slots=True)

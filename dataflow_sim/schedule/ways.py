@@ -73,11 +73,11 @@ def ways(
         in_place = takes is not None and bool(group.overwrites(maps[takes[1]], maps[takes[0]]))
         less, hands, pair = 0, None, takes
         if takes is not None and in_place:
-            less = options.lives.size_bytes[takes[0]]
+            less = options.size_bytes[takes[0]]
         else:
             pair = _pair(options, group, resident, dying)
         if pair is not None and not in_place:
-            apart, saved = savings(options.graph, maps[pair[0]], maps[pair[1]])
+            apart, saved = savings(options.tables, maps[pair[0]], maps[pair[1]])
             less = int(saved[0])
             places = ([each.name for each in some] for some in (sources, targets))
             taken, made = (some.index(name) for some, name in zip(places, pair, strict=True))
@@ -128,4 +128,4 @@ def _pair(
     pinned = options.lives.pinned
     gone = [name for name in names if name in dying & resident and name not in pinned]
     made = [each.name for each in group.outgoing if each.name in resident]
-    return pair_of(options.graph.tensors, gone, made)
+    return pair_of(options.tables, gone, made)

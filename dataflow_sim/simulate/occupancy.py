@@ -4,7 +4,7 @@ Every buffer occupies [address, address + size) of its memory from its Alloc to 
 stands before the program from its beginning, what the program leaves to its end.  Where a buffer
 falls apart into its rows, or rows become one, the old ends and the new begins in its place.  The
 peak height of a memory is the highest address in use at any time: it, not the sum of sizes,
-has to fit.
+has to fit.  In local memory buffers begin, and end, at multiples of the program's alignment.
 
 Beside it stands what no addresses can do without, the largest live set:
 
@@ -194,6 +194,11 @@ class _Follower:
                 f"buffer '{alloc.label}' at {alloc.address} to {end} leaves the {memory} memory of "
                 f"{capacity} bytes"
             )
+        unit = program.alignment_bytes if local else 1
+        if alloc.address % unit or alloc.size_bytes % unit:
+            raise ProgramError(
+                f"buffer '{alloc.label}' at {alloc.address} to {end} is not aligned to {unit} bytes"
+            )
         place = bisect_left(addresses, (alloc.address, alloc.buffer))
         for _, neighbour in addresses[max(0, place - 1) : place + 1]:
             other = self.live[neighbour]
@@ -204,8 +209,8 @@ class _Follower:
 def occupancy(program: Program) -> Occupancy:
     """Follow all buffers.
 
-    Raises ProgramError when two overlap, one leaves its memory, an instruction reaches beyond one,
-    or a step reads one that is empty.
+    Raises ProgramError when two overlap, one leaves its memory or is not aligned, an instruction
+    reaches beyond one, or a step reads one that is empty.
     """
     found = _Follower(program)
     for standing in program.stands:

@@ -13,7 +13,8 @@ of the same shape, with the identity of the element that lies at each place; a p
 none has NOTHING, and to read it is an error even where its bytes happen to be right.
 
 Elements of 8, 16, 32 and 64 bits are views of the bytes; those of other widths are packed, bit
-behind bit, and only a buffer's last byte may have bits to spare.
+behind bit, and only a buffer's last byte may have bits to spare.  Behind it a buffer owns the bytes
+up to the next multiple of the alignment, in which nothing lies.
 """
 
 from __future__ import annotations

@@ -45,9 +45,10 @@ of their tiles that are not pinned; a tile without such elements is no tile of t
 Of a tensor with pinned channels no tile may be left or two, but not one alone.
 
 Local memory.  Each buffer is the dense box of the per-axis maximum of its tiles' extents, in
-whole bytes, times two if it is double-buffered and sees more than one identity.  Tiles are of
-four kinds, each double-buffered or not: inputs (operands among them), weights (constant vectors
-among them), outputs, sums.  A buffer is double-buffered if tiles of some such kind pass through it.
+whole units of the alignment, times two if it is double-buffered and sees more than one identity.
+Tiles are of four kinds, each double-buffered or not: inputs (operands among them), weights
+(constant vectors among them), outputs, sums.  A buffer is double-buffered if tiles of some such
+kind pass through it.
 The input's buffer is a ring of rows if ever an element was not loaded again: as many rows as the
 largest tile has, or, double-buffered, as any tile and the rows loaded for the next one have
 together; the rows of a tile without columns count.
@@ -89,6 +90,12 @@ class _SpatialTile:
     cols: tuple[int, ...]
 
 
+def _whole_units(bits: int, unit: int) -> int:
+    """Whole bytes, and as many more as end at a multiple of the unit."""
+    whole = (bits + 7) // 8
+    return whole + -whole % unit
+
+
 class _Buffer:
     """The identities and the per-axis maximum extents of the tiles a buffer is used for."""
 
@@ -103,13 +110,13 @@ class _Buffer:
         for axis, coordinates in enumerate(axes):
             self.extents[axis] = max(self.extents[axis], len(coordinates))
 
-    def local_bytes(self, bits: int, double_buffer: bool) -> int:
+    def local_bytes(self, bits: int, double_buffer: bool, unit: int) -> int:
         if not self.extents:
             return 0
         elements = 1
         for extent in self.extents:
             elements *= extent
-        one_slot = -(-elements * bits // 8)
+        one_slot = _whole_units(elements * bits, unit)
         streamed = len(self.identities) > 1
         return one_slot * (2 if double_buffer and streamed else 1)
 
@@ -175,11 +182,11 @@ class _RollingRole(_Role):
                 self.ever_read.add(element)
         return None
 
-    def local_bytes(self, bits: int, double_buffer: bool) -> int:
+    def local_bytes(self, bits: int, double_buffer: bool, unit: int) -> int:
         if not (self.rolled and double_buffer):
-            return super().local_bytes(bits, double_buffer)
+            return super().local_bytes(bits, double_buffer, unit)
         images, channels, _, columns = self.extents
-        return -(-images * channels * self.most_rows * columns * bits // 8)
+        return _whole_units(images * channels * self.most_rows * columns * bits, unit)
 
 
 def _tiles(size: int, tile: int) -> list[tuple[int, ...]]:
@@ -427,29 +434,31 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     def double(*kinds: str) -> bool:
         return any(kind in tiling.chip.double for kind in kinds)
 
+    unit = tiling.chip.alignment
     in_place, waiting = _elementwise_in_place(spec), _operand_in_place(spec, tiling)
     through_input = ("inputs", "outputs") if in_place else ("inputs",)
-    local_bytes = input_role.local_bytes(spec.input_bits, double(*through_input))
+    local_bytes = input_role.local_bytes(spec.input_bits, double(*through_input), unit)
     if spec.has_kernel:
-        local_bytes += kernel_role.local_bytes(spec.kernel_local_bits, double("weights"))
-    local_bytes += input_vector_role.local_bytes(spec.vector_bits, double("weights"))
-    local_bytes += output_vector_role.local_bytes(spec.vector_bits, double("weights"))
+        local_bytes += kernel_role.local_bytes(spec.kernel_local_bits, double("weights"), unit)
+    local_bytes += input_vector_role.local_bytes(spec.vector_bits, double("weights"), unit)
+    local_bytes += output_vector_role.local_bytes(spec.vector_bits, double("weights"), unit)
     for index, operand in enumerate(spec.operands):
         if index != waiting:
-            local_bytes += operand_roles[index].local_bytes(operand.bits, double("inputs"))
+            local_bytes += operand_roles[index].local_bytes(operand.bits, double("inputs"), unit)
     sums_bytes = 0
     if tiling.sums != "none":
         both = double("sums", "outputs")
-        sums_bytes = sums_buffer.local_bytes(spec.accumulator_bits, both)
+        apart = 1 if tiling.chip.sums_apart else unit
+        sums_bytes = sums_buffer.local_bytes(spec.accumulator_bits, both, apart)
     elif not in_place:
         through_output = ("outputs",) if waiting is None else ("outputs", "inputs")
-        local_bytes += output_buffer.local_bytes(spec.output_bits, double(*through_output))
+        local_bytes += output_buffer.local_bytes(spec.output_bits, double(*through_output), unit)
     if sums_are_local:
         local_bytes, sums_bytes = local_bytes + sums_bytes, 0
 
     # What is pinned: read once, in buffers of its own.
-    local_bytes += -(-len(pinned_input) * spec.input_bits // 8)
-    local_bytes += -(-pinned_kernel * spec.kernel_local_bits // 8)
+    local_bytes += _whole_units(len(pinned_input) * spec.input_bits, unit)
+    local_bytes += _whole_units(pinned_kernel * spec.kernel_local_bits, unit)
 
     # Traffic in bits.
     dram_bits = (input_role.reads + len(pinned_input)) * spec.input_bits

@@ -90,11 +90,13 @@ class LayerSpec:
 class OnChip:
     """Which kinds of tiles are double-buffered, and whether sums lie apart from local memory.
 
-    The kinds are inputs, weights, outputs, sums.
+    The kinds are inputs, weights, outputs, sums.  A slot of a buffer in local memory takes whole
+    units of `alignment` bytes.
     """
 
     double: frozenset[str] = frozenset()
     sums_apart: bool = False
+    alignment: int = 1
 
 
 @dataclass(frozen=True)

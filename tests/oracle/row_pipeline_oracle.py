@@ -43,6 +43,9 @@ nothing, but must find room there: behind those that are still held when it begi
 A sweep with statistics over rows that fires more than once holds them from its first firing to its
 last, in accumulator bits each, in local memory.
 
+Whatever has a buffer in local memory (a row, a kernel, a tile or the channels of it that stay, a
+running result, statistics) takes whole units of the alignment there.
+
 Kernels may be wider in local memory than in DRAM.  Of a streamed kernel some output channels may
 stay: they are loaded once, and the others in every firing.
 """
@@ -96,6 +99,18 @@ class Carry:
 
 
 @dataclass(frozen=True)
+class Chip:
+    """Bits of a statistic over rows, and the unit of which a buffer in local memory takes whole
+    ones."""
+
+    statistic_bits: int = 32
+    unit: int = 1
+
+
+CHIP = Chip()
+
+
+@dataclass(frozen=True)
 class Held:
     """A running result: bytes, first and last firing, address where it has a memory of its own."""
 
@@ -137,6 +152,7 @@ class Group:
     firings: list[Firing]
     maps: dict[str, MapInGroup]
     outgoing: tuple[str, ...]
+    unit: int
     held: dict[int, Held] = field(default_factory=dict)
 
     @property
@@ -145,17 +161,19 @@ class Group:
         return tuple(name for name, found in self.maps.items() if not found.made)
 
 
-def whole_bytes(bits: int) -> int:
-    """Bits in whole bytes."""
-    return (bits + 7) // 8
+def whole_bytes(bits: int, unit: int) -> int:
+    """Bits in whole bytes, and as many more as end at a multiple of the unit."""
+    whole = (bits + 7) // 8
+    return whole + -whole % unit
 
 
-def statistics_bytes(layer: Layer, bits: int) -> int:
+def statistics_bytes(layer: Layer, chip: Chip) -> int:
     """Bytes of a sweep's statistics over rows: so many of each set that is normalised."""
     sweep = layer.sweep
     if sweep is None or not has_statistics(sweep, common_run(layer, sweep, 0)):
         return 0
-    return whole_bytes(sweep.batch * sweep.groups * sweep.rows * sweep.sums * bits)
+    values = sweep.batch * sweep.groups * sweep.rows * sweep.sums
+    return whole_bytes(values * chip.statistic_bits, chip.unit)
 
 
 def scales(graph: NetworkGraph) -> dict[str, Fraction]:
@@ -187,17 +205,17 @@ def unpooled(layer: Layer) -> Layer:
     return replace(layer, pool=None, output_shape=layer.body_shape)
 
 
-def view_row_bytes(graph: NetworkGraph, layer: Layer, place: int) -> int:
-    """Bytes of a row of a view, each map's part in whole bytes, the columns that are read."""
+def view_row_bytes(graph: NetworkGraph, layer: Layer, place: int, unit: int) -> int:
+    """Bytes of a row of a view, each map's part in whole units, the columns that are read."""
     columns, view = fetched_columns([(layer, place)]), layer.views[place]
     tensors = [graph.tensors[segment.tensor] for segment in view.segments]
     return sum(
-        whole_bytes(tensor.shape[0] * segment.channels * columns * tensor.bits)
+        whole_bytes(tensor.shape[0] * segment.channels * columns * tensor.bits, unit)
         for tensor, segment in zip(tensors, view.segments, strict=True)
     )
 
 
-def running_bytes(graph: NetworkGraph, layer: Layer, carry: Carry | None) -> int | None:
+def running_bytes(graph: NetworkGraph, layer: Layer, carry: Carry | None, unit: int) -> int | None:
     """Bytes of a layer's running result; None where it does not carry its reduction."""
     if carry is None or layer.pool is None or layer.output_shape[2] != 1:
         return None
@@ -210,14 +228,14 @@ def running_bytes(graph: NetworkGraph, layer: Layer, carry: Carry | None) -> int
         found = [needs(plain, place, ROW, row) for row in rows]
         if not all(found):
             return None
-        row_bytes = view_row_bytes(graph, layer, place)
+        row_bytes = view_row_bytes(graph, layer, place, unit)
         # rows that no body row needs, between those that some do, count too
         one += row_bytes * max(len(range(min(f), max(f) + 1)) for f in found)
         together = set.union(*found)
         every += row_bytes * len(range(min(together), max(together) + 1))
     bits = carry.bits if layer.pool.op == "average" else graph.tensors[layer.output].bits
     n, c, _, w = layer.output_shape
-    size = whole_bytes(n * c * w * bits)
+    size = whole_bytes(n * c * w * bits, unit if carry.room is None else 1)
     if carry.room is not None and size > carry.room:
         return None
     return size if one + (size if carry.room is None else 0) < every else None
@@ -341,15 +359,15 @@ def execute(
     height: int | None,
     double: Double,
     carry: Carry | None = None,
-    statistic_bits: int = 32,
+    chip: Chip = CHIP,
 ) -> Group:
     """Run layers [start, stop): who makes and who needs each row, and when.
 
-    Statistics over rows take so many bits each.  Raises AssertionError when a row would be needed
-    before it is made.
+    Raises AssertionError when a row would be needed before it is made.
     """
     found = {
-        index: running_bytes(graph, graph.layers[index], carry) for index in range(start, stop)
+        index: running_bytes(graph, graph.layers[index], carry, chip.unit)
+        for index in range(start, stop)
     }
     sizes = {index: size for index, size in found.items() if size is not None}
     held = hold(row_firings(graph, start, stop, height, frozenset(sizes)), sizes, carry)
@@ -378,10 +396,10 @@ def execute(
         layer.output for layer in graph.layers[start:stop] if leaves(graph, layer.output, stop)
     )
     for index, made_rows in makes.items():
-        size = statistics_bytes(graph.layers[index], statistic_bits)
+        size = statistics_bytes(graph.layers[index], chip)
         if size and made_rows[0] != made_rows[-1]:
             held[index] = Held(size, made_rows[0], made_rows[-1], None)
-    return Group(graph, start, stop, double, firings, maps, outgoing, held)
+    return Group(graph, start, stop, double, firings, maps, outgoing, chip.unit, held)
 
 
 def row_lives(found: MapInGroup, stored: bool, double: Double) -> Iterator[tuple[int, int]]:
@@ -403,7 +421,7 @@ def row_lives(found: MapInGroup, stored: bool, double: Double) -> Iterator[tuple
 
 def measure(group: Group, choice: Choice) -> Totals:
     """Local memory and traffic of an executed group."""
-    graph = group.graph
+    graph, unit = group.graph, group.unit
     born: dict[int, int] = {}
     dead: dict[int, int] = {}
     dram_bits = 0
@@ -416,8 +434,9 @@ def measure(group: Group, choice: Choice) -> Totals:
         if not found.made:
             dram_bits += found.row_bits * len(found.needed)
         for first, last in row_lives(found, stored, group.double):
-            born[first] = born.get(first, 0) + whole_bytes(found.row_bits)
-            dead[last] = dead.get(last, 0) + whole_bytes(found.row_bits)
+            size = whole_bytes(found.row_bits, unit)
+            born[first] = born.get(first, 0) + size
+            dead[last] = dead.get(last, 0) + size
     place = {firing: position for position, firing in enumerate(group.firings)}
     for running in group.held.values():
         if running.address is None:
@@ -438,12 +457,12 @@ def measure(group: Group, choice: Choice) -> Totals:
             if name == layer.weight and index in streamed:
                 channels, stay = tensor.shape[0], streamed[index]
                 halves = 2 if group.double.weights and channels > 1 else 1
-                tiles[index] = halves * whole_bytes(local_bits // channels)
-                kept += whole_bytes(stay * local_bits // channels)
+                tiles[index] = halves * whole_bytes(local_bits // channels, unit)
+                kept += whole_bytes(stay * local_bits // channels, unit)
                 fired = sum(1 for _, fired in group.firings if fired == index)
                 bits = (stay + (channels - stay) * fired) * bits // channels
             else:
-                kept += whole_bytes(local_bits)
+                kept += whole_bytes(local_bits, unit)
             dram_bits += bits
     living = peak = 0
     for position, (_, index) in enumerate(group.firings):

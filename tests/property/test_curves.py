@@ -115,7 +115,7 @@ class Exhaustive:
         self, done: frozenset[int], held: dict[str, int], capacity: int
     ) -> list[tuple[int, frozenset[int], tuple[tuple[str, int], ...]]]:
         """DRAM bits, layers done and state of every option that fits."""
-        tensors, sizes = self.graph.tensors, self.lives.size_bytes
+        tensors, sizes = self.graph.tensors, self.options.size_bytes
         found = []
         for changed, fill in self.changes(done, held):
             resident = frozenset(name for name, state in changed.items() if state != DRAM)
@@ -202,11 +202,12 @@ def unpruned(graph: NetworkGraph, memory: MemoryOptions, baseline: Baseline) -> 
 
 
 @settings(max_examples=40)
-@given(networks(), st.booleans())
+@given(networks(), st.booleans(), st.sampled_from([1, 1, 2, 16, 64]))
 def test_the_search_is_as_good_as_trying_everything(
-    graph: NetworkGraph, double_buffer: bool
+    graph: NetworkGraph, double_buffer: bool, unit: int
 ) -> None:
-    check_against_everything(graph, MemoryOptions(0, buffering(double_buffer), 32))
+    memory = MemoryOptions(0, buffering(double_buffer), 32, alignment_bytes=unit)
+    check_against_everything(graph, memory)
 
 
 def check_against_everything(graph: NetworkGraph, memory: MemoryOptions) -> None:

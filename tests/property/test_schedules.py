@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -140,18 +141,29 @@ switches = st.builds(Buffering, st.booleans(), st.booleans(), st.booleans(), st.
 
 @settings(max_examples=25)
 @given(
-    networks(), switches, st.sampled_from([None, 1, 40, 300, 5000]), st.integers(1, 20), st.data()
+    networks(),
+    switches,
+    st.sampled_from([None, 1, 40, 300, 5000]),
+    st.sampled_from([1, 1, 2, 16, 64]),
+    st.integers(1, 20),
+    st.data(),
 )
 def test_random_networks_in_any_memory(
-    graph: NetworkGraph, doubled: Buffering, sums: int | None, local: int, data: st.DataObject
+    graph: NetworkGraph,
+    doubled: Buffering,
+    sums: int | None,
+    unit: int,
+    local: int,
+    data: st.DataObject,
 ) -> None:
     graph = unpacked(graph, local)
-    memory = MemoryOptions(0, doubled, 32, sums)
+    memory = MemoryOptions(0, doubled, 32, sums, unit)
     least = least_of(graph, memory)
-    assert least <= least_of(graph, MemoryOptions(0, DOUBLE, 32, sums))
-    assert least >= least_of(graph, MemoryOptions(0, SINGLE, 32, sums))
+    assert least <= least_of(graph, replace(memory, doubled=DOUBLE))
+    assert least >= least_of(graph, replace(memory, doubled=SINGLE))
+    assert least >= least_of(graph, replace(memory, alignment_bytes=1))
     factor = data.draw(st.sampled_from([1.0, 1.7, 4.0]))
-    memory = MemoryOptions(int(least * factor), doubled, 32, sums)
+    memory = replace(memory, capacity_bytes=int(least * factor))
     layerwise = schedule_network(graph, memory, "layerwise")
     merged = schedule_network(graph, memory, "merged")
     for schedule in (layerwise, merged):
@@ -159,7 +171,7 @@ def test_random_networks_in_any_memory(
     one, other = (sum(each.traffic_bytes().values()) for each in (layerwise, merged))
     assert other <= one
     if sums is not None:
-        more = MemoryOptions(memory.capacity_bytes, doubled, 32, 2 * sums)
+        more = replace(memory, accumulator_capacity_bytes=2 * sums)
         schedule = schedule_network(graph, more, "layerwise")
         assert sum(schedule.traffic_bytes().values()) <= one
 

@@ -20,15 +20,18 @@ from dataflow_sim.schedule.search import POLICIES, Curve, budget_curve
 from dataflow_sim.schedule.types import MemoryOptions
 from tests.support.runs import buffering
 
-_curves: dict[tuple[str, tuple[int, ...], str, bool], Curve] = {}
+_curves: dict[tuple[str, tuple[int, ...], str, bool, int], Curve] = {}
 
 
-def curve(graph: NetworkGraph, policy: str, double_buffer: bool = False) -> Curve:
+def curve(
+    graph: NetworkGraph, policy: str, double_buffer: bool = False, alignment_bytes: int = 1
+) -> Curve:
     """The budget curve of a graph, accumulators of 32 bits."""
     widths = tuple(tensor.bits for tensor in graph.tensors.values())
-    key = (graph.name, widths, policy, double_buffer)
+    key = (graph.name, widths, policy, double_buffer, alignment_bytes)
     if graph.name == "random" or key not in _curves:
-        _curves[key] = budget_curve(graph, MemoryOptions(0, buffering(double_buffer), 32), policy)
+        memory = MemoryOptions(0, buffering(double_buffer), 32, alignment_bytes=alignment_bytes)
+        _curves[key] = budget_curve(graph, memory, policy)
     return _curves[key]
 
 

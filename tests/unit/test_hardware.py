@@ -41,6 +41,8 @@ def test_every_key_that_is_left_out_has_its_documented_default(tmp_path: Path) -
     assert machine.local_memory.double_buffer == DoubleBufferConfig()
     assert set(machine.local_memory.double_buffer.model_dump().values()) == {True}
     assert machine.compute.accumulator_memory_bytes is None
+    assert machine.local_memory.alignment_bytes == 1
+    assert memory_options(machine).alignment_bytes == 1
     assert machine.precision.local_weights is None
     assert machine.energy.local_pj_per_bit == machine.energy.static_watt == 0.0
     assert machine.dram.read_energy_pj_per_bit == machine.dram.write_energy_pj_per_bit == 10.0
@@ -96,6 +98,19 @@ def test_all_problems_are_told_at_once_with_file_line_and_key(tmp_path: Path) ->
         ),
         ("64KiB}", "64KiB, double_buffer: 'yes'}", "true or false, or a switch each"),
         ("64KiB}", "64KiB, double_buffer: {inputs: 1}}", "valid boolean"),
+        (
+            "64KiB}",
+            "64KiB, alignment: 0B}",
+            "0 bytes are no alignment; give a power of two from 1B",
+        ),
+        (
+            "64KiB}",
+            "64KiB, alignment: 48B}",
+            "machine.yaml:3: local_memory.alignment: 48 bytes are",
+        ),
+        ("64KiB}", "64KiB, alignment: 128KiB}", "131072 bytes are no alignment; give a power of"),
+        ("64KiB}", "64KiB, alignment: 12bit}", "whole bytes"),
+        ("64KiB}", "64KiB, alignment: 64 lines}", "unknown unit"),
         ("1MHz}", "1MHz, accumulator_memory: 0B}", "greater than or equal to 1"),
         ("1MHz}", "1MHz, accumulator_memory: 4 Kb}", "Kb"),
         ("name: tiny", "name: tiny\nprecision: {local_weights: 0}", "greater than or equal to 1"),
@@ -111,6 +126,20 @@ def test_a_file_that_is_no_mapping_and_one_that_is_missing(tmp_path: Path) -> No
         load_hardware(str(tmp_path / "absent.yaml"))
     with pytest.raises(HardwareError, match="did you mean 'bare'"):
         load_hardware("bear")
+
+
+def test_an_alignment_reaches_the_schedule_and_all_that_is_wrong_is_told_at_once() -> None:
+    machine = load_hardware("bare", {"local_memory.alignment": "64B"})
+    assert memory_options(machine).alignment_bytes == 64
+    network = load_network("mobilenet_v1@0.25-128")
+    plain, aligned = (run(network, each) for each in (load_hardware("bare"), machine))
+    assert aligned.counted
+    assert aligned.peak_bytes % 64 == 0
+    assert all(stay.address % 64 == stay.size_bytes % 64 == 0 for stay in aligned.buffers)
+    assert any(stay.size_bytes % 64 for stay in plain.buffers)
+    with pytest.raises(HardwareError) as caught:
+        load_hardware("bare", {"local_memory.alignment": "3B", "local_memory.capacity": "0B"})
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_overrides_by_dotted_path_are_checked_and_recorded() -> None:

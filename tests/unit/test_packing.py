@@ -24,14 +24,16 @@ from tests.unit.test_allocation import live_peak, lives, no_overlap
 MEMORY = MemoryOptions(0, SINGLE, 8)
 
 
-def check(found: list[Life], owners: list[int], moments: int) -> int:
-    addresses, height = pack_closely(found, owners, pack(found))
+def check(found: list[Life], owners: list[int], moments: int, unit: int = 1) -> int:
+    found = [life._replace(size_bytes=life.size_bytes * unit) for life in found]
+    addresses, height = pack_closely(found, owners, pack(found), unit_bytes=unit)
     assert no_overlap(found, addresses)
-    assert all(address >= 0 for address in addresses)
+    assert all(address >= 0 and address % unit == 0 for address in addresses)
     ends = [a + life.size_bytes for a, life in zip(addresses, found, strict=True)]
     assert max(ends, default=0) == height
     assert live_peak(found, moments) <= height <= pack(found)[1]
-    assert pack_closely(found, owners, pack(found)) == (addresses, height)
+    again = pack_closely(found, owners, pack(found), unit_bytes=unit)
+    assert again == (addresses, height)
     return height
 
 
@@ -50,8 +52,11 @@ def test_any_buffers(found: list[Life], owners: int) -> None:
     ),
     st.integers(1, 6),
     st.booleans(),
+    st.sampled_from([1, 1, 16]),
 )
-def test_buffers_that_repeat(pattern: list[tuple[int, int, int]], period: int, odd: bool) -> None:
+def test_buffers_that_repeat(
+    pattern: list[tuple[int, int, int]], period: int, odd: bool, unit: int
+) -> None:
     """Sizes with and without a common divisor, above and below what bits can tell apart."""
     found, owners = [Life(70000 if odd else 64, 0, 8 * period + 15)], [-1]
     for turn in range(8):
@@ -59,7 +64,7 @@ def test_buffers_that_repeat(pattern: list[tuple[int, int, int]], period: int, o
             start = turn * period + first
             found.append(Life(size * (1 if odd else 32), start, start + length))
             owners.append(owner)
-    check(found, owners, 8 * period + 16)
+    check(found, owners, 8 * period + 16, unit)
 
 
 def test_nothing_and_what_stays_all_the_time() -> None:
