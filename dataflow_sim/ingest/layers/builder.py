@@ -19,6 +19,7 @@ from dataflow_sim.graph.sweep import Sweep
 from dataflow_sim.ingest.layers.drafts import Draft, JoinedValue, Shape, Streamed, Value, whole_view
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
+from dataflow_sim.ingest.layers.rounding import MapRoundings
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 
 
@@ -37,6 +38,7 @@ class GraphBuilder:
         self.unsupported: dict[str, int] = {}
         self.copies: list[str] = []
         self.constant_maps: list[tuple[str, Shape4, Arrangement]] = []
+        self.roundings = MapRoundings(network, self.drafts)
         for node in nodes:
             names = node.maps if isinstance(node, PointNode) else dict.fromkeys(node.inputs)
             for name in names:
@@ -142,12 +144,23 @@ class GraphBuilder:
         """Name a value that costs nothing; a layer whose result only `node` reads ends there."""
         draft = self.draft_of(node.inputs[0])
         self.values[node.outputs[0]] = value
-        if draft and value.view.shape == draft.shape and self.alone(node.inputs[0], node):
+        if (
+            draft
+            and value.view.shape == draft.shape
+            and self.alone(node.inputs[0], node)
+            and self.roundings.can_rename(draft.end, node.outputs[0])
+        ):
             draft.end = node.outputs[0]
 
     def usual(self, name: str) -> tuple[Shape4, Arrangement]:
         """How a name lies where nothing but its readers' preference decides it."""
         return arranged(self.shape(name), self.preferences.channel_axis(name))
+
+    def settle(self, node: Node | PointNode) -> None:
+        """Have what a node makes rounded as the file says, by its readers where it is no tensor."""
+        for name in (node.output,) if isinstance(node, PointNode) else node.outputs:
+            if name in self.values:
+                self.values[name] = self.roundings.settled(name, self.values[name])
 
     # ---------------------------------------------------------------- copies
 
@@ -184,6 +197,7 @@ class GraphBuilder:
         )
         if name in self.network.outputs:
             self.results.setdefault(name, value)
+        self.roundings.copied(draft)
         self.add(draft, axes)
         self.copies.append(name)
         self.values[name] = self.values[draft.end]
@@ -209,6 +223,7 @@ class GraphBuilder:
             post=value.pre,
         )
         known = self.values.get(draft.end)
+        self.roundings.copied(draft)
         self.add(draft, value.axes)
         made = self.values.pop(draft.end)
         if known is not None:

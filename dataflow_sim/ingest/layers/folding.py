@@ -16,6 +16,7 @@ the map is an operand like a map, fetched as weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from dataflow_sim.graph.arrangement import BATCH, CHANNEL
@@ -26,7 +27,6 @@ from dataflow_sim.graph.pointwise import (
     InputArg,
     OperandArg,
     PointProgram,
-    PointStep,
 )
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Shape, Value
@@ -117,10 +117,7 @@ def _with_operand(program: PointProgram, constant: str, operand: int) -> PointPr
         return OperandArg(operand) if same else arg
 
     return PointProgram(
-        tuple(
-            PointStep(step.op, tuple(placed(arg) for arg in step.args), step.attributes)
-            for step in program.steps
-        )
+        tuple(replace(step, args=tuple(placed(arg) for arg in step.args)) for step in program.steps)
     )
 
 
@@ -137,7 +134,7 @@ def _unary(builder: GraphBuilder, node: PointNode, program: PointProgram, value:
     name = node.maps[0]
     draft = builder.draft_of(name)
     if draft is not None and builder.alone(name, node) and _accepts_post(builder, draft, program):
-        draft.post = draft.post.then(program)
+        draft.fold(program, builder.roundings.of_name(name))
         draft.end = node.output
         builder.values[node.output] = value
     elif _absorbable(builder, node.output):
@@ -199,7 +196,7 @@ def _fold_binary(
     draft.operands.extend(values[i].view for i in others)
     places: dict[int, Arg] = {latest: InputArg()}
     places.update((i, OperandArg(first_operand + k)) for k, i in enumerate(others))
-    draft.post = draft.post.then(_replace_maps(program, places))
+    draft.fold(_replace_maps(program, places), builder.roundings.of_name(node.maps[latest]))
     draft.end = node.output
     builder.values[node.output] = values[latest]
     return True
@@ -281,8 +278,5 @@ def _replace_maps(program: PointProgram, places: dict[int, Arg]) -> PointProgram
         return arg
 
     return PointProgram(
-        tuple(
-            PointStep(step.op, tuple(placed(a) for a in step.args), step.attributes)
-            for step in program.steps
-        )
+        tuple(replace(step, args=tuple(placed(a) for a in step.args)) for step in program.steps)
     )

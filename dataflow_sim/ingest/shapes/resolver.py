@@ -140,11 +140,11 @@ class Resolver:
             return name not in self.unreal
         return value.dtype.kind not in "USOb" and value.dtype not in (np.int32, np.int64)
 
-    def bits(self) -> dict[str, int]:
-        """Widths in bits of all names whose elements are known to be no 32 or 64-bit floats."""
+    def element_types(self) -> dict[str, int]:
+        """Element types of all names whose elements are known to be no 32 or 64-bit floats."""
         elements = {name: kind.tensor_type.elem_type for name, kind in self.types.items()}
         return {
-            name: BITS[element]
+            name: element
             for name, element in elements.items()
             if element in BITS and element not in _FULL_PRECISION
         }
