@@ -66,7 +66,8 @@ MAY_IMPORT = {
 }
 # third-party packages that stay in few rooms
 ONLY_IN = {
-    "onnx": {"ingest", "networks", "simulate.reference"},
+    "onnx": {"ingest", "networks", "simulate.reference", "simulate.reference_operators"},
+    "onnxruntime": {"simulate.reference"},
     "matplotlib": {"report"},
     "pandas": {"report"},
     "click": {"cli"},
