@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, WeightRole
+from dataflow_sim.graph.layer import Layer, LayerKind, Segment, TensorKind, WeightRole
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.pointwise import (
     Arg,
@@ -121,9 +121,17 @@ class Integers:
         """Two's complement."""
         return TWOS_COMPLEMENT
 
-    def codec_of_sums(self, layer: Layer) -> Codec:
+    def codec_of_sums(self, layer: Layer, running: bool = False) -> Codec:
         """Two's complement."""
         return TWOS_COMPLEMENT
+
+    def held(self, tensor: str, value: Array) -> Array:
+        """The value as it is."""
+        return value
+
+    def seen(self, segment: Segment, value: Array) -> Array:
+        """The value as it is."""
+        return value
 
     # ------------------------------------------------------------ operations
 
