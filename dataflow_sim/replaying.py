@@ -1,11 +1,13 @@
 """Stage of `replay`: the program of a run, executed, and its results held against another answer.
 
-Two programs of one network on one machine:
+Up to three programs of one network on one machine:
 
     integers   the very program that `run` reports, at its widths, on integers drawn from a seed,
                against every layer on whole maps, bit for bit
     float32    a program of 32-bit elements in as many bytes, on real numbers, against the
                network's own answer (ONNX), within a tolerance
+    quantised  of a file that states the integers of its maps: a program of its widths on these,
+               against every layer on whole maps, bit for bit, and the network's own answer
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import DoesNotFitError, InputError, ProgramError
-from dataflow_sim.graph.analyses import widths
+from dataflow_sim.graph.analyses import is_quantised, widths
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, graph_from_model, load_model, ready_model
@@ -38,22 +40,27 @@ from dataflow_sim.program.instructions import Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results_of_replay import Execution, ReplayResult
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.simulate.arithmetic import Reals
-from dataflow_sim.simulate.image import dram_image
+from dataflow_sim.simulate.arithmetic import Arithmetic, Reals
+from dataflow_sim.simulate.file_integers import FileIntegers
+from dataflow_sim.simulate.image import applied_numbers, dram_image
 from dataflow_sim.simulate.integers import Integers
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
-from dataflow_sim.simulate.reference import drawn_inputs, evaluate_model
-from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers
+from dataflow_sim.simulate.reference import drawn_inputs, evaluate_model, whole_inputs
+from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers, replay_quantised
 from dataflow_sim.simulate.whole import evaluate_layers
 
-NUMBERS = ("integers", "float32")
+NUMBERS = ("integers", "float32", "quantised")
 
 # A program of more steps is not replayed: about two gigabytes of instructions.
 MAXIMUM_REPLAYED_STEPS = 1 << 20
 
 # single precision between steps: relative, and relative to the largest value of a map
 TOLERANCE = 1e-4
+# of quantised maps, where one element that lies half-way between two integers and is rounded
+# otherwise is many in the end, by a few steps of some hundred each
+TOLERANCE_OF_STEPS = 0.05
+_WHOLE = "every layer on whole maps"
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -63,11 +70,12 @@ Arrays = Mapping[str, Array]
 class ReplayOptions:
     """What a user may ask of a replay beside the run.
 
-    `numbers` are those to compute with; `seed` draws what the file does not carry, and all
-    inputs; each execution ends after `seconds`, if that is given.
+    `numbers` are those to compute with, of `NUMBERS`: left out, "integers" and what the file itself
+    computes with; `seed` draws what the file does not carry, and all inputs; each execution
+    ends after `seconds`, if that is given.
     """
 
-    numbers: tuple[str, ...] = NUMBERS
+    numbers: tuple[str, ...] = ()
     seed: int = 1
     seconds: float | None = None
 
@@ -178,6 +186,14 @@ def _compared(found: Execution, pairs: Mapping[str, tuple[Array, Array]]) -> Exe
     )
 
 
+def _maps(
+    graph: NetworkGraph, replayed: Replayed, whole: Mapping[str, Array]
+) -> dict[str, tuple[Array, Array]]:
+    """All maps that layers make, as they are in DRAM and as they should be."""
+    made = [name for layer in graph.layers for name in layer.outputs]
+    return {name: (replayed.tensors[name], whole[name]) for name in made}
+
+
 def _integers(
     read: _Read,
     hardware: Hardware,
@@ -191,11 +207,7 @@ def _integers(
 
     def compare(replayed: Replayed, found: Execution) -> Execution:
         whole = evaluate_layers(graph, integers, integers.image())
-        made = [name for layer in graph.layers for name in layer.outputs]
-        return _compared(
-            replace(found, against="every layer on whole maps"),
-            {name: (replayed.tensors[name], whole[name]) for name in made},
-        )
+        return _compared(replace(found, against=_WHOLE), _maps(graph, replayed, whole))
 
     run = partial(_run_integers, program, integers)
     clock = _Clock(asked.seconds, partial(progress, "replaying integers"))
@@ -226,17 +238,15 @@ def _float32(
     program = _program(graph, hardware, options, progress)
     shapes = {p.array: p.axes.shape for p in graph.placements if p.array not in graph.constants}
     inputs = drawn_inputs(read.model, shapes, asked.seed)
+    reals = Reals(applied_numbers(graph))
 
     def compare(replayed: Replayed, found: Execution) -> Execution:
         found = replace(found, tolerance=TOLERANCE)
-        if graph.part or not found.complete:
-            constants = {n: c.value for n, c in graph.constants.items() if c.value is not None}
-            whole = evaluate_layers(graph, Reals(constants), dram_image(graph, inputs))
-            made = [name for layer in graph.layers for name in layer.outputs]
-            pairs = {name: (replayed.tensors[name], whole[name]) for name in made}
-            return _compared(replace(found, against="every layer on whole maps"), pairs)
+        if graph.part or not found.complete or is_quantised(graph):
+            whole = evaluate_layers(graph, reals, dram_image(graph, inputs))
+            return _compared(replace(found, against=_WHOLE), _maps(graph, replayed, whole))
         against, theirs = evaluate_model(read.model, inputs)
-        mine = results_of(graph, replayed)
+        mine = results_of(graph, replayed, reals)
         same = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
         return _compared(replace(found, against=against), same)
 
@@ -249,19 +259,92 @@ def _run_float32(program: Program, graph: NetworkGraph, inputs: Arrays, go_on: G
     return replay(program, graph, inputs, go_on=go_on)
 
 
-def results_of(graph: NetworkGraph, replayed: Replayed) -> dict[str, Array]:
+def results_of(graph: NetworkGraph, replayed: Replayed, arithmetic: Arithmetic) -> dict[str, Array]:
     """The network's outputs as the file names and sees them."""
     found = {}
     for result in graph.results:
         parts = [
-            replayed.tensors[s.tensor][:, s.channel_start : s.channel_stop]
+            arithmetic.seen(s, replayed.tensors[s.tensor][:, s.channel_start : s.channel_stop])
             for s in result.view.segments
         ]
         found[result.name] = result.axes.from_map(np.concatenate(parts, axis=1))
     return found
 
 
-_EXECUTIONS: Mapping[str, Callable[..., Execution]] = {"integers": _integers, "float32": _float32}
+def _quantised(
+    read: _Read,
+    hardware: Hardware,
+    options: RunOptions,
+    asked: ReplayOptions,
+    progress: Progress,
+) -> Execution:
+    """The file's own integers, in a program of its own widths."""
+    graph = prepare(read.graph, hardware, options)
+    if not is_quantised(graph) or graph.unrounded:
+        why = graph.unrounded or ("its maps are real numbers",)
+        told = f"the file does not say which integers all its maps are: {'; '.join(why[:2])}"
+        return Execution("quantised", left_out=told)
+    try:
+        graph, arithmetic = _with_integers(read, hardware, options)
+    except ProgramError as error:
+        return Execution("quantised", left_out=str(error))
+    program = _program(graph, hardware, options, progress)
+    shapes = {p.array: p.axes.shape for p in graph.placements if p.array not in graph.constants}
+    inputs = {
+        **drawn_inputs(read.model, shapes, asked.seed),
+        **arithmetic.drawn(shapes, whole_inputs(read.model), asked.seed),
+    }
+
+    def compare(replayed: Replayed, found: Execution) -> Execution:
+        whole = evaluate_layers(graph, arithmetic, arithmetic.image(inputs))
+        exact = replace(found, tolerance=0.0 if arithmetic.is_exact else TOLERANCE_OF_STEPS)
+        exact = _compared(replace(exact, against=_WHOLE), _maps(graph, replayed, whole))
+        if exact.fault or graph.part or not found.complete:
+            return exact
+        who, theirs = evaluate_model(read.model, inputs)
+        mine = results_of(graph, replayed, arithmetic)
+        same = {
+            name: (mine[name], arithmetic.numbers_of(name, theirs[name]))
+            for name in mine
+            if name in theirs
+        }
+        near = _compared(replace(found, tolerance=TOLERANCE_OF_STEPS), same)
+        return replace(
+            near,
+            against=f"{_WHOLE} (all the same); {who}",
+            elements=exact.elements + near.elements,
+        )
+
+    run = partial(_run_quantised, program, arithmetic, inputs)
+    clock = _Clock(asked.seconds, partial(progress, "replaying quantised"))
+    return _execution("quantised", graph, program, run, compare, clock)
+
+
+def _run_quantised(
+    program: Program, integers: FileIntegers, inputs: Arrays, go_on: GoOn
+) -> Replayed:
+    return replay_quantised(program, integers, inputs, go_on=go_on)
+
+
+def _with_integers(
+    read: _Read, hardware: Hardware, options: RunOptions
+) -> tuple[NetworkGraph, FileIntegers]:
+    """The graph at its widths, those of what the file does not quantise 32 bits if need be."""
+    graph = prepare(read.graph, hardware, options)
+    try:
+        return graph, FileIntegers(graph)
+    except ProgramError:
+        wide = {"weights": 32, "activations": 32, "local_weights": None}
+        precision = hardware.precision.model_copy(update=wide)
+        graph = prepare(read.graph, hardware.model_copy(update={"precision": precision}), options)
+        return graph, FileIntegers(graph)
+
+
+_EXECUTIONS: Mapping[str, Callable[..., Execution]] = {
+    "integers": _integers,
+    "float32": _float32,
+    "quantised": _quantised,
+}
 
 
 def replay_network(
@@ -280,7 +363,8 @@ def replay_network(
     options, asked = options or RunOptions(), asked or ReplayOptions()
     read = _read(network, request, asked.seed)
     executions = []
-    for numbers in asked.numbers:
+    own = "quantised" if is_quantised(read.graph) and not read.graph.unrounded else "float32"
+    for numbers in asked.numbers or ("integers", own):
         try:
             executions.append(_EXECUTIONS[numbers](read, hardware, options, asked, progress))
         except DoesNotFitError as error:
