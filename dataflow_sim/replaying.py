@@ -1,16 +1,17 @@
 """Stage of `replay`: the program of a run, executed, and its results held against another answer.
 
-Two programs of one network on one machine:
+Up to three programs of one network on one machine:
 
     integers   the very program that `run` reports, at its widths, on integers drawn from a seed,
                against every layer on whole maps, bit for bit
     float32    a program of 32-bit elements in as many bytes, on real numbers, against the
                network's own answer (ONNX), within a tolerance
+    quantised  of a file that states the integers of its maps: a program of its widths on these,
+               against every layer on whole maps, bit for bit, and the network's own answer
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import DoesNotFitError, InputError, ProgramError
-from dataflow_sim.graph.analyses import widths
+from dataflow_sim.execution import Clock, compared, executed, maps_made
+from dataflow_sim.graph.analyses import is_quantised
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.ingest import ReadRequest, graph_from_model, load_model, ready_model
@@ -38,26 +40,30 @@ from dataflow_sim.program.instructions import Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results_of_replay import Execution, ReplayResult
 from dataflow_sim.schedule.check import check_schedule
-from dataflow_sim.simulate.arithmetic import Reals
-from dataflow_sim.simulate.image import dram_image
+from dataflow_sim.simulate.arithmetic import Arithmetic, Reals
+from dataflow_sim.simulate.file_integers import FileIntegers
+from dataflow_sim.simulate.image import applied_numbers, dram_image
 from dataflow_sim.simulate.integers import Integers
-from dataflow_sim.simulate.ledger import count
-from dataflow_sim.simulate.occupancy import occupancy
 from dataflow_sim.simulate.reference import (
     drawn_inputs,
     evaluate_model,
+    whole_inputs,
     with_derived_constants,
 )
-from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers
+from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers, replay_quantised
 from dataflow_sim.simulate.whole import evaluate_layers
 
-NUMBERS = ("integers", "float32")
+NUMBERS = ("integers", "float32", "quantised")
 
 # A program of more steps is not replayed: its instructions take some gigabytes.
 MAXIMUM_REPLAYED_STEPS = 1 << 21
 
 # single precision between steps: relative, and relative to the largest value of a map
 TOLERANCE = 1e-4
+# of quantised maps, where one element that lies half-way between two integers and is rounded
+# otherwise is many in the end, by a few steps of some hundred each
+TOLERANCE_OF_STEPS = 0.05
+_WHOLE = "every layer on whole maps"
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -67,11 +73,12 @@ Arrays = Mapping[str, Array]
 class ReplayOptions:
     """What a user may ask of a replay beside the run.
 
-    `numbers` are those to compute with; `seed` draws what the file does not carry, and all
-    inputs; each execution ends after `seconds`, if that is given.
+    `numbers` are those to compute with, of `NUMBERS`: left out, "integers" and what the file itself
+    computes with; `seed` draws what the file does not carry, and all inputs; each execution
+    ends after `seconds`, if that is given.
     """
 
-    numbers: tuple[str, ...] = NUMBERS
+    numbers: tuple[str, ...] = ()
     seed: int = 1
     seconds: float | None = None
 
@@ -97,21 +104,6 @@ def _read(network: str, request: ReadRequest, seed: int) -> _Read:
     return _Read(replace(graph, warnings=(*told, *graph.warnings)), model, weights)
 
 
-class _Clock:
-    """Tells when time is up, from when it is first asked, and shows how far a replay is."""
-
-    def __init__(self, seconds: float | None, progress: Callable[[int, int], None]) -> None:
-        self.seconds = seconds
-        self.start: float | None = None
-        self.progress = progress
-
-    def __call__(self, done: int, total: int) -> bool:
-        self.progress(done, total)
-        if self.start is None:
-            self.start = time.monotonic()
-        return self.seconds is None or time.monotonic() - self.start < self.seconds
-
-
 def _program(
     graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress
 ) -> Program:
@@ -127,67 +119,6 @@ def _program(
     return chosen.program or lower(graph, schedule, partial(progress, "lowering"))
 
 
-def _execution(
-    numbers: str,
-    graph: NetworkGraph,
-    program: Program,
-    run: Callable[[GoOn], Replayed],
-    compare: Callable[[Replayed, Execution], Execution],
-    clock: GoOn,
-) -> Execution:
-    """Execute a program, compare results, and hold its traffic against the ledger's."""
-    weight_bits, activation_bits = widths(graph)
-    ledger = count(program)
-    found = Execution(
-        numbers,
-        weight_bits,
-        activation_bits,
-        capacity_bytes=program.capacity_bytes,
-        peak_bytes=occupancy(program).peak_bytes,
-        instructions=len(program.instructions),
-        ledger_bits=sum(ledger.traffic_bits.values()),
-    )
-    try:
-        replayed = run(clock)
-    except ProgramError as error:
-        return replace(found, fault=str(error))
-    moved = sum(replayed.dram.moved_bits.values())
-    found = replace(
-        found, executed=replayed.executed, moved_bits=moved, whole_layers=replayed.whole
-    )
-    found = compare(replayed, found)
-    if found.different and not found.fault:
-        fault = f"{found.different:,} of {found.elements:,} results differ"
-        found = replace(found, fault=fault)
-    if found.complete and moved != found.ledger_bits and not found.fault:
-        fault = (
-            f"{moved:,} bits crossed the DRAM interface, the ledger counts {found.ledger_bits:,}"
-        )
-        found = replace(found, fault=fault)
-    return found
-
-
-def _compared(found: Execution, pairs: Mapping[str, tuple[Array, Array]]) -> Execution:
-    """With what was compared: by name results and what they should be, NaN where none is yet."""
-    elements = different = 0
-    largest, where = 0.0, ""
-    for name, (mine, theirs) in pairs.items():
-        there = ~np.isnan(mine.astype(np.float64))
-        one, other = mine[there].astype(np.float64), theirs[there].astype(np.float64)
-        size = float(np.abs(other).max(initial=0.0)) or 1.0
-        apart = np.where(one == other, 0.0, np.abs(one - other) / size)
-        apart = np.where(np.isnan(apart), np.inf, apart)
-        elements += one.size
-        beyond = int((apart > found.tolerance).sum())
-        if beyond and not where:
-            where = f"{beyond:,} of {one.size:,} elements of '{name}' differ"
-        different += beyond
-        largest = max(largest, float(apart.max(initial=0.0)))
-    return replace(
-        found, elements=elements, different=different, largest_difference=largest, fault=where
-    )
-
-
 def _integers(
     read: _Read,
     hardware: Hardware,
@@ -201,15 +132,11 @@ def _integers(
 
     def compare(replayed: Replayed, found: Execution) -> Execution:
         whole = evaluate_layers(graph, integers, integers.image())
-        made = [name for layer in graph.layers for name in layer.outputs]
-        return _compared(
-            replace(found, against="every layer on whole maps"),
-            {name: (replayed.tensors[name], whole[name]) for name in made},
-        )
+        return compared(replace(found, against=_WHOLE), maps_made(graph, replayed, whole))
 
     run = partial(_run_integers, program, integers)
-    clock = _Clock(asked.seconds, partial(progress, "replaying integers"))
-    return _execution("integers", graph, program, run, compare, clock)
+    clock = Clock(asked.seconds, partial(progress, "replaying integers"))
+    return executed("integers", graph, program, run, compare, clock)
 
 
 def _run_integers(program: Program, integers: Integers, go_on: GoOn) -> Replayed:
@@ -236,27 +163,25 @@ def _float32(
     program = _program(graph, hardware, options, progress)
     shapes = {p.array: p.axes.shape for p in graph.placements if p.array not in graph.constants}
     inputs = drawn_inputs(read.model, shapes, asked.seed)
+    reals = Reals(applied_numbers(graph))
 
     def compare(replayed: Replayed, found: Execution) -> Execution:
         found = replace(found, tolerance=TOLERANCE)
-        if graph.part or not found.complete:
-            constants = {n: c.value for n, c in graph.constants.items() if c.value is not None}
-            whole = evaluate_layers(graph, Reals(constants), dram_image(graph, inputs))
-            made = [name for layer in graph.layers for name in layer.outputs]
-            pairs = {name: (replayed.tensors[name], whole[name]) for name in made}
-            return _compared(replace(found, against="every layer on whole maps"), pairs)
+        if graph.part or not found.complete or is_quantised(graph):
+            whole = evaluate_layers(graph, reals, dram_image(graph, inputs))
+            return compared(replace(found, against=_WHOLE), maps_made(graph, replayed, whole))
         against, theirs = evaluate_model(read.model, inputs)
-        mine = results_of(graph, replayed)
+        mine = results_of(graph, replayed, reals)
         same = {
             name: (value, _new_of(theirs[name], value.shape))
             for name, value in mine.items()
             if name in theirs
         }
-        return _compared(replace(found, against=against), same)
+        return compared(replace(found, against=against), same)
 
     run = partial(_run_float32, program, graph, inputs)
-    clock = _Clock(asked.seconds, partial(progress, "replaying float32"))
-    return _execution("float32", graph, program, run, compare, clock)
+    clock = Clock(asked.seconds, partial(progress, "replaying float32"))
+    return executed("float32", graph, program, run, compare, clock)
 
 
 def _run_float32(program: Program, graph: NetworkGraph, inputs: Arrays, go_on: GoOn) -> Replayed:
@@ -272,19 +197,92 @@ def _new_of(theirs: Array, shape: tuple[int, ...]) -> Array:
     ]
 
 
-def results_of(graph: NetworkGraph, replayed: Replayed) -> dict[str, Array]:
+def results_of(graph: NetworkGraph, replayed: Replayed, arithmetic: Arithmetic) -> dict[str, Array]:
     """The network's outputs as the file names and sees them."""
     found = {}
     for result in graph.results:
         parts = [
-            replayed.tensors[s.tensor][:, s.channel_start : s.channel_stop]
+            arithmetic.seen(s, replayed.tensors[s.tensor][:, s.channel_start : s.channel_stop])
             for s in result.view.segments
         ]
         found[result.name] = result.axes.from_map(np.concatenate(parts, axis=1))
     return found
 
 
-_EXECUTIONS: Mapping[str, Callable[..., Execution]] = {"integers": _integers, "float32": _float32}
+def _quantised(
+    read: _Read,
+    hardware: Hardware,
+    options: RunOptions,
+    asked: ReplayOptions,
+    progress: Progress,
+) -> Execution:
+    """The file's own integers, in a program of its own widths."""
+    graph = prepare(read.graph, hardware, options)
+    if not is_quantised(graph) or graph.unrounded:
+        why = graph.unrounded or ("its maps are real numbers",)
+        told = f"the file does not say which integers all its maps are: {'; '.join(why[:2])}"
+        return Execution("quantised", left_out=told)
+    try:
+        graph, arithmetic = _with_integers(read, hardware, options)
+    except ProgramError as error:
+        return Execution("quantised", left_out=str(error))
+    program = _program(graph, hardware, options, progress)
+    shapes = {p.array: p.axes.shape for p in graph.placements if p.array not in graph.constants}
+    inputs = {
+        **drawn_inputs(read.model, shapes, asked.seed),
+        **arithmetic.drawn(shapes, whole_inputs(read.model), asked.seed),
+    }
+
+    def compare(replayed: Replayed, found: Execution) -> Execution:
+        whole = evaluate_layers(graph, arithmetic, arithmetic.image(inputs))
+        exact = replace(found, tolerance=0.0 if arithmetic.is_exact else TOLERANCE_OF_STEPS)
+        exact = compared(replace(exact, against=_WHOLE), maps_made(graph, replayed, whole))
+        if exact.fault or graph.part or not found.complete:
+            return exact
+        who, theirs = evaluate_model(read.model, inputs)
+        mine = results_of(graph, replayed, arithmetic)
+        same = {
+            name: (mine[name], arithmetic.numbers_of(name, theirs[name]))
+            for name in mine
+            if name in theirs
+        }
+        near = compared(replace(found, tolerance=TOLERANCE_OF_STEPS), same)
+        return replace(
+            near,
+            against=f"{_WHOLE} (all the same); {who}",
+            elements=exact.elements + near.elements,
+        )
+
+    run = partial(_run_quantised, program, arithmetic, inputs)
+    clock = Clock(asked.seconds, partial(progress, "replaying quantised"))
+    return executed("quantised", graph, program, run, compare, clock)
+
+
+def _run_quantised(
+    program: Program, integers: FileIntegers, inputs: Arrays, go_on: GoOn
+) -> Replayed:
+    return replay_quantised(program, integers, inputs, go_on=go_on)
+
+
+def _with_integers(
+    read: _Read, hardware: Hardware, options: RunOptions
+) -> tuple[NetworkGraph, FileIntegers]:
+    """The graph at its widths, those of what the file does not quantise 32 bits if need be."""
+    graph = prepare(read.graph, hardware, options)
+    try:
+        return graph, FileIntegers(graph)
+    except ProgramError:
+        wide = {"weights": 32, "activations": 32, "local_weights": None}
+        precision = hardware.precision.model_copy(update=wide)
+        graph = prepare(read.graph, hardware.model_copy(update={"precision": precision}), options)
+        return graph, FileIntegers(graph)
+
+
+_EXECUTIONS: Mapping[str, Callable[..., Execution]] = {
+    "integers": _integers,
+    "float32": _float32,
+    "quantised": _quantised,
+}
 
 
 def replay_network(
@@ -303,7 +301,8 @@ def replay_network(
     options, asked = options or RunOptions(), asked or ReplayOptions()
     read = _read(network, request, asked.seed)
     executions = []
-    for numbers in asked.numbers:
+    own = "quantised" if is_quantised(read.graph) and not read.graph.unrounded else "float32"
+    for numbers in asked.numbers or ("integers", own):
         try:
             executions.append(_EXECUTIONS[numbers](read, hardware, options, asked, progress))
         except DoesNotFitError as error:

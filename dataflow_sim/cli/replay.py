@@ -42,11 +42,12 @@ if TYPE_CHECKING:
 @activation_bits_option
 @click.option(
     "--numbers",
-    type=click.Choice(("integers", "float32", "both")),
+    type=click.Choice(("integers", "float32", "quantised", "both")),
     default="both",
     show_default=True,
     help="integers: the program that `run` reports, at its widths, on integers drawn from a seed, "
-    "against every layer on whole maps; float32: a program of 32-bit elements, against ONNX.",
+    "against every layer on whole maps; float32: a program of 32-bit elements, against ONNX; "
+    "quantised: the file's own integers, against ONNX; both: integers, and what the file has.",
 )
 @click.option(
     "--seed",
@@ -103,7 +104,7 @@ def command(
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     options = pipeline.RunOptions(policy, weight_bits, activation_bits, layers=layers, group=group)
-    kinds = replaying.NUMBERS if numbers == "both" else (numbers,)
+    kinds = () if numbers == "both" else (numbers,)
     asked = replaying.ReplayOptions(kinds, seed, max_seconds)
     with LateProgress() as progress:
         result = replaying.replay_network(network, request, machine, options, asked, progress)

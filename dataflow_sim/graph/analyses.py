@@ -161,6 +161,22 @@ def live_elements(graph: NetworkGraph) -> tuple[int, ...]:
     return _live(graph, {t.name: t.elements for t in graph.tensors.values()})
 
 
+def is_quantised(graph: NetworkGraph) -> bool:
+    """Whether the file rounds maps to integers, in memory or on the way."""
+    if graph.unrounded:
+        return True
+    maps = (each for each in graph.tensors.values() if each.kind is not TensorKind.WEIGHT)
+    return any(each.quantisation is not None for each in maps) or any(
+        each is not None
+        for layer in graph.layers
+        for each in (
+            layer.rounded,
+            *(step.rounded for step in (*layer.pre.steps, *layer.post.steps)),
+            *(segment.rounded for view in layer.views for segment in view.segments),
+        )
+    )
+
+
 def widths(graph: NetworkGraph) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Bits of an element of the kernels and of the maps: each width in use once, ascending."""
     tensors = graph.tensors.values()

@@ -22,6 +22,7 @@ from enum import StrEnum
 
 from dataflow_sim.graph.meaning import Meaning
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
+from dataflow_sim.graph.quantisation import Quantisation
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
 
@@ -51,7 +52,9 @@ class Tensor:
     `quantised` says that the file itself states the width, so that the hardware's
     precision does not replace it.  `unpacked_bits` is the width of an element in local
     memory where the DMA unpacks it to another than in DRAM.  A VECTOR holds per-channel
-    constants (bias, scale, shift) as (vectors, channels, 1, 1).
+    constants (bias, scale, shift) as (vectors, channels, 1, 1).  `quantisation` says what integers
+    stand for the numbers, where the file does: of maps one scale, of kernels one, or one for each
+    output channel (axis 0).  Raises ValueError where an element is too narrow for them.
     """
 
     name: str
@@ -61,6 +64,14 @@ class Tensor:
     role: WeightRole = WeightRole.NONE
     quantised: bool = False
     unpacked_bits: int | None = None
+    quantisation: Quantisation | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse integers that an element cannot hold."""
+        if self.quantisation is not None and self.quantisation.bits > self.bits:
+            raise ValueError(
+                f"'{self.name}' has {self.bits} bits for integers of {self.quantisation.bits}"
+            )
 
     @property
     def local_bits(self) -> int:
@@ -76,11 +87,16 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Channels [channel_start, channel_stop) of one tensor."""
+    """Channels [channel_start, channel_stop) of one tensor.
+
+    Who reads them rounds them as `rounded` says: to the integers of a map that the file joins,
+    cuts or renames, and quantises again, and that is in no memory.
+    """
 
     tensor: str
     channel_start: int
     channel_stop: int
+    rounded: Quantisation | None = None
 
     @property
     def channels(self) -> int:
@@ -203,7 +219,8 @@ class Layer:
 
     Shapes are (batch, channel, row, column); `body_shape` is the map before `pool`, `unpooled`
     what that would be in a layer of its own.  Where `input_pool` pools the input on the way in,
-    `pooled_shape` is what it makes of it, which is nowhere in memory.
+    `pooled_shape` is what it makes of it, which is nowhere in memory.  Of a quantised network
+    `rounded` says what integers the body makes, before `post`, and `pooled_rounded` the input pool.
     `weight` is the kernel tensor, (output channels, input channels of a group, kernel
     rows, kernel columns).  `operands` are further maps: of the output's shape, or one value per
     (batch, channel).  `input_vectors` and `output_vectors` name the counted per-channel
@@ -241,6 +258,8 @@ class Layer:
     input_pool: Pooling | None = None
     pooled_shape: Shape4 | None = None
     learned: tuple[str, ...] = ()
+    rounded: Quantisation | None = None
+    pooled_rounded: Quantisation | None = None
 
     @property
     def source_shape(self) -> Shape4:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dataflow_sim.graph.arrangement import Arrangement
-from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
+from dataflow_sim.graph.pointwise import IDENTITY, Attribute, ConstantArg, PointProgram
 
 ATTENTION = "Attention"
 ROTARY = "RotaryEmbedding"
@@ -89,6 +89,13 @@ class Meaning:
         """Refuse results that are not told apart."""
         if len(set(self.places)) != len(self.results):
             raise ValueError(f"{self.op}: results {self.places} of {len(self.results)} tensors")
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The constants that it is computed with, by name."""
+        steps = self.program.steps
+        args = (arg.name for s in steps for arg in s.args if isinstance(arg, ConstantArg))
+        return (*(each.constant for each in self.inputs if each.constant), *args)
 
     def stating(self, **attributes: Attribute) -> Meaning:
         """The same with further attributes."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from dataflow_sim.errors import NetworkError
 from dataflow_sim.graph.arrangement import Arrangement
 from dataflow_sim.graph.layer import Layer, Tensor, TensorKind, View
+from dataflow_sim.graph.quantisation import Quantisation
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,16 @@ class Constant:
     """A constant of the network.
 
     `value` is None where the file does not carry it; `real` is False for shapes, axes and
-    other integers that steer an operator and are neither learned nor fetched.
+    other integers that steer an operator and are neither learned nor fetched.  `quantisation` says
+    what integers stand for its numbers, by the file's axes; a value of integers then holds these,
+    any other the numbers.
     """
 
     name: str
     shape: tuple[int, ...]
     value: npt.NDArray[np.generic] | None = None
     real: bool = True
+    quantisation: Quantisation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class NetworkGraph:
     `placements` and `results` say how arrays of the file lie in maps; `warnings` are
     sentences for the user, each said once; `passes` tells what the reader made of the
     file; `part` names the first and the last layer of a part of a network (`graph.part`), and is
-    empty of a whole one.  Raises NetworkError when a layer reads a tensor that no earlier layer
+    empty of a whole one; `unrounded` are sentences on what the file quantises and no tensor,
+    segment or step says.  Raises NetworkError when a layer reads a tensor that no earlier layer
     writes.
     """
 
@@ -92,6 +97,7 @@ class NetworkGraph:
     placements: tuple[Placement, ...] = ()
     results: tuple[Result, ...] = ()
     part: str = ""
+    unrounded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the order."""

@@ -30,7 +30,8 @@ def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
     Before: widths are those of the file.  After: kernels have `weight_bits`, maps
     `activation_bits`, per-channel constants `accumulator_bits`, except tensors whose
     width the file states by quantisation, unless forced.  In local memory every kernel has
-    at least `local_weight_bits`, where given.  Nothing else changes.
+    at least `local_weight_bits`, where given.  A tensor forced to fewer bits than the file's
+    integers have no longer means these.  Nothing else changes.
     """
     changed = []
     for tensor in graph.tensors.values():
@@ -45,7 +46,11 @@ def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
         unpacked = None
         if tensor.role is WeightRole.KERNEL and precision.local_weight_bits is not None:
             unpacked = max(bits, precision.local_weight_bits)
-        changed.append(replace(tensor, bits=bits, unpacked_bits=unpacked))
+        # integers that the element no longer holds are not what it means
+        meaning = tensor.quantisation
+        if meaning is not None and meaning.bits > bits:
+            meaning = None
+        changed.append(replace(tensor, bits=bits, unpacked_bits=unpacked, quantisation=meaning))
     return graph.with_tensors(changed)
 
 

@@ -8,7 +8,9 @@ empty program is the identity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from dataflow_sim.graph.quantisation import Quantisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,15 @@ Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class PointStep:
-    """One elementwise operation; `op` is the ONNX operator's name."""
+    """One elementwise operation; `op` is the ONNX operator's name.
+
+    Its result is rounded as `rounded` says, where the file quantises it.
+    """
 
     op: str
     args: tuple[Arg | None, ...]
     attributes: tuple[tuple[str, Attribute], ...] = ()
+    rounded: Quantisation | None = None
 
     def attribute(self, name: str, default: Attribute) -> Attribute:
         """The attribute of that name, or the operator's default."""
@@ -83,10 +89,14 @@ class PointProgram:
             return arg
 
         steps = tuple(
-            PointStep(step.op, tuple(moved(arg) for arg in step.args), step.attributes)
-            for step in tail.steps
+            replace(step, args=tuple(moved(arg) for arg in step.args)) for step in tail.steps
         )
         return PointProgram(self.steps + steps)
+
+    def ending(self, rounded: Quantisation | None) -> PointProgram:
+        """The same steps, the last one's result rounded so; there must be a step."""
+        last = replace(self.steps[-1], rounded=rounded)
+        return PointProgram((*self.steps[:-1], last))
 
 
 IDENTITY = PointProgram()

@@ -28,8 +28,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
-from dataflow_sim.graph.layer import Layer, LayerKind, Segment, TensorKind, View
+from dataflow_sim.graph.layer import Layer, LayerKind, Segment, Tensor, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.graph.quantisation import Quantisation
 
 _NAMED = 8  # poolings that the warning names
 
@@ -118,11 +119,12 @@ def _only_pools(layer: Layer) -> bool:
 
 def _can_pool(reader: Layer, pooling: Layer) -> bool:
     """Whether a reader of a pooled map can pool on the way in."""
-    whole = (Segment(pooling.output, 0, pooling.output_shape[1]),)
+    whole = [(pooling.output, 0, pooling.output_shape[1])]
+    read = [(s.tensor, s.channel_start, s.channel_stop) for s in reader.input.segments]
     return (
         reader.kind is LayerKind.CONVOLUTION
         and reader.window.plane is None
-        and (reader.input.segments, reader.input.shape) == (whole, pooling.output_shape)
+        and (read, reader.input.shape) == (whole, pooling.output_shape)
         and all(s.tensor != pooling.output for view in reader.operands for s in view.segments)
     )
 
@@ -132,7 +134,8 @@ def _layers_left(graph: NetworkGraph, absorbed: Mapping[str, Layer]) -> Iterator
     for layer in graph.layers:
         if layer.output in absorbed:
             continue
-        pooling = absorbed.get(layer.input.segments[0].tensor)
+        segment = layer.input.segments[0]
+        pooling = absorbed.get(segment.tensor)
         if pooling is None:
             yield layer
         else:
@@ -141,4 +144,12 @@ def _layers_left(graph: NetworkGraph, absorbed: Mapping[str, Layer]) -> Iterator
                 input=pooling.input,
                 input_pool=pooling.pool,
                 pooled_shape=pooling.output_shape,
+                pooled_rounded=_rounded(graph.tensors[pooling.output], segment),
             )
+
+
+def _rounded(pooled: Tensor, read: Segment) -> Quantisation | None:
+    """How a pooled map that is in no memory is rounded: as it would be written, then read."""
+    if read.rounded is None:
+        return pooled.quantisation
+    return read.rounded.behind(pooled.quantisation)

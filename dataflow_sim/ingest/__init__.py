@@ -19,6 +19,7 @@ from dataflow_sim.ingest.layers.pointwise import PointNode, gather_pointwise
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.passes import run_passes
+from dataflow_sim.ingest.passes.roundings import lost_inside
 from dataflow_sim.ingest.preparing import prepared
 from dataflow_sim.ingest.request import ReadRequest
 from dataflow_sim.ingest.shapes.reader import resolve
@@ -48,6 +49,7 @@ def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
     if isinstance(node, PointNode):
         place_pointwise(builder, node)
         return
+    builder.roundings.keep(node)
     row = OPERATORS.get(node.op)
     if row is None:
         builder.stream(node, known=False)
@@ -59,11 +61,12 @@ def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
 
 def _rewritten(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:
     try:
-        return run_passes(network)
+        network, reports = run_passes(network)
     except _MALFORMED as error:
         raise NetworkError(
             f"{network.name}: a node is malformed: {type(error).__name__}: {error}"
         ) from error
+    return replace(network, unrounded=(*network.unrounded, *lost_inside(network))), reports
 
 
 def ready_model(
@@ -94,6 +97,7 @@ def graph_from_model(
     for node in nodes:
         try:
             _place(builder, node)
+            builder.settle(node)
         except _MALFORMED as error:
             raise NetworkError(
                 f"{name}: node '{node.name}' is malformed: {type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from dataflow_sim.graph.network import Constant
 from dataflow_sim.graph.pointwise import Attribute
+from dataflow_sim.graph.quantisation import Quantisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,10 @@ class ResolvedNetwork:
     `opset` is the version of the standard operator set; `sources` maps each constant to the
     learned constant that it is derived from, `parts` one made of several to all of them;
     `bits` holds the widths that the file itself states, by name: of whatever is no 32 or 64-bit
-    float, and `elements` the types, as numpy names them, of whatever is no floating-point number.
-    `folded` names the nodes that computed constants, `dead` those that no output needs,
+    float, and `element_types` what these elements are, as ONNX numbers them.  `quantisations` say
+    of maps to what integers they are rounded when they are made, and `unrounded` are sentences on
+    what else the file quantises.  `folded` names the nodes that computed constants, `dead` those
+    that no output needs,
     `left_out` those whose shapes depend on data, with their operators; of the outputs
     `handed_over` are maps that only such nodes read.  `statements` are what the user is told of
     how the file was taken.
@@ -51,7 +54,9 @@ class ResolvedNetwork:
     constants: Mapping[str, Constant]
     sources: Mapping[str, str]
     bits: Mapping[str, int] = field(default_factory=dict)
-    elements: Mapping[str, str] = field(default_factory=dict)
+    element_types: Mapping[str, int] = field(default_factory=dict)
+    quantisations: Mapping[str, Quantisation] = field(default_factory=dict)
+    unrounded: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     folded: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()

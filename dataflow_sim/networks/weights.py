@@ -18,6 +18,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.helper import tensor_dtype_to_np_dtype
 
+from dataflow_sim.networks.quantised_weights import QuantisedConstants
+
 # (operator, place among its inputs) -> (centre, spread) of what is no kernel
 _NEAR_ONE = (1.0, 0.1)
 _NEAR_ZERO = (0.0, 0.1)
@@ -45,12 +47,13 @@ def is_left_out(tensor: TensorProto) -> bool:
 def filled(model: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto, int]:
     """A copy of any model in which constants that lie elsewhere are drawn, and how many they are.
 
-    Real numbers are drawn as `random_weights` does; 8-bit integers over all
-    of their range; a wider integer, which is a bias or steers an operator, is 0.
+    Real numbers are drawn as `random_weights` does; integers that stand for numbers, their scales
+    and their zero points as `quantised_weights` says; other 8-bit integers over all of their
+    range; a wider integer, which steers an operator, is 0.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    uses = _uses(copy)
+    uses, quantised = _uses(copy), QuantisedConstants(copy)
     count = 0
     for tensor in copy.graph.initializer:
         if not is_left_out(tensor):
@@ -58,8 +61,10 @@ def filled(model: onnx.ModelProto, seed: int) -> tuple[onnx.ModelProto, int]:
         count += 1
         generator = np.random.default_rng([seed, crc32(tensor.name.encode())])
         kind, shape = tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims)
-        values: npt.NDArray[np.generic]
-        if np.issubdtype(kind, np.floating):
+        values: npt.NDArray[np.generic] | None = quantised.drawn(tensor, generator)
+        if values is not None:
+            pass
+        elif np.issubdtype(kind, np.floating):
             node, place = uses.get(tensor.name, (onnx.NodeProto(), 0))
             values = _drawn(generator, shape, node, place).astype(kind)
         elif kind in (np.int8, np.uint8):

@@ -3,7 +3,8 @@
 A step gathers numbers, reduces them with a kernel or a window, and works on the result: the
 geometry is the same for every arithmetic, and lies elsewhere (`kernels`).  An arithmetic says how
 numbers lie in memory, what the network's constants are, and what becomes of a result between two
-operations: real numbers stay as they are, integers are rounded and saturate (`integers`).
+operations: real numbers stay as they are, integers are rounded and saturate (`integers`), and so do
+those of a quantised file (`file_integers`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dataflow_sim.graph.layer import Layer, LayerKind, View
+from dataflow_sim.graph.layer import Layer, LayerKind, Segment, View
+from dataflow_sim.graph.pointwise import PointProgram
 from dataflow_sim.simulate.codec import FLOAT32, Array, Codec
 from dataflow_sim.simulate.kernels import pixelwise
-from dataflow_sim.simulate.pointwise import pointwise
+from dataflow_sim.simulate.pointwise import Settle, pointwise
 from dataflow_sim.simulate.stream_arithmetic import RealStreams
 
 Channels = npt.NDArray[np.int64]
@@ -50,8 +52,14 @@ class Arithmetic(Protocol):
     def codec(self, tensor: str) -> Codec:
         """How the numbers of a tensor lie in memory."""
 
-    def codec_of_sums(self, layer: Layer) -> Codec:
-        """How the partial sums of a layer lie in memory."""
+    def codec_of_sums(self, layer: Layer, running: bool = False) -> Codec:
+        """How the partial sums of a layer lie in memory; with `running` those that it pools."""
+
+    def held(self, tensor: str, value: Array) -> Array:
+        """What a tensor holds of numbers that are written to it, whole or in part."""
+
+    def seen(self, segment: Segment, value: Array) -> Array:
+        """What the reader of a segment sees of the numbers that its tensor holds there."""
 
     def prepared(self, layer: Layer, tile: Array, channels: Channels) -> Array:
         """A tile of the input, pooled if it is to be, as the body meets it."""
@@ -95,13 +103,21 @@ class Reals:
         """Single precision."""
         return FLOAT32
 
-    def codec_of_sums(self, layer: Layer) -> Codec:
+    def codec_of_sums(self, layer: Layer, running: bool = False) -> Codec:
         """Single precision."""
         return FLOAT32
 
+    def held(self, tensor: str, value: Array) -> Array:
+        """The value as it is."""
+        return value
+
+    def seen(self, segment: Segment, value: Array) -> Array:
+        """The value as it is."""
+        return value
+
     def prepared(self, layer: Layer, tile: Array, channels: Channels) -> Array:
         """What is folded in front of the body, applied."""
-        return pointwise(layer.pre, tile, self.constants, channels)
+        return self.point(layer.pre, tile, channels)
 
     def averaged(self, layer: Layer, value: Array, incoming: bool = False) -> Array:
         """The value as it is."""
@@ -119,6 +135,21 @@ class Reals:
         self, layer: Layer, sums: Array, channels: Channels, operands: Sequence[Array]
     ) -> Array:
         """Bias, then everything that is folded behind the body."""
+        return self.point(layer.post, self.biased(layer, sums, channels), channels, operands)
+
+    def point(
+        self,
+        program: PointProgram,
+        value: Array,
+        channels: Channels,
+        operands: Sequence[Array] = (),
+        settle: Settle | None = None,
+    ) -> Array:
+        """A pointwise program; `settle` says what becomes of each step's result."""
+        return pointwise(program, value, self.constants, channels, operands, settle)
+
+    def biased(self, layer: Layer, sums: Array, channels: Channels) -> Array:
+        """Sums of products scaled, with the bias, where the layer has them; else the value."""
         attributes = dict(layer.attributes)
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
         if layer.kind is LayerKind.CONVOLUTION:
@@ -128,4 +159,4 @@ class Reals:
             if layer.bias_constant is not None:
                 bias = np.asarray(self.constants[layer.bias_constant], np.float64).ravel()
                 sums = sums + beta * (bias if bias.size == 1 else bias[channels][:, None, None])
-        return pointwise(layer.post, sums, self.constants, channels, operands)
+        return sums

@@ -11,14 +11,18 @@ import numpy.typing as npt
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer, WeightRole
 from dataflow_sim.graph.network import NetworkGraph, Numbers
+from dataflow_sim.graph.pointwise import ConstantArg
+from dataflow_sim.graph.quantisation import holds_integers
+from dataflow_sim.simulate.quantised import decode, numbers
 
 
 def dram_image(
     graph: NetworkGraph, inputs: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """The DRAM before a replay: inputs and weights, by the tensors that they lie in.
+    """The numbers in DRAM before a replay: inputs and weights, by the tensors that they lie in.
 
-    Raises ProgramError when the network does not carry the values of its weights.
+    An input of integers that the file gives a meaning is what these mean.  Raises ProgramError when
+    the network does not carry the values of its weights.
     """
     image: dict[str, npt.NDArray[np.float64]] = {}
     for tensor in graph.tensors.values():
@@ -29,9 +33,11 @@ def dram_image(
         given = inputs[place.array] if place.array in inputs else _constant(graph, place.array)
         if place.numbers is not None:
             given = given[_rows(place.numbers, image, len(given))]
-        given = given.reshape(place.axes.shape)
-        shape = graph.tensors[place.tensor].shape
-        image[place.tensor] = place.axes.to_map(given, shape).astype(np.float64)
+        tensor = graph.tensors[place.tensor]
+        if place.array in inputs and holds_integers(given) and tensor.quantisation is not None:
+            given = decode(given.astype(np.int64), tensor.quantisation.alone)
+        found = place.axes.to_map(given.reshape(place.axes.shape), tensor.shape)
+        image[place.tensor] = found.astype(np.float64)
     for layer in graph.layers:
         if layer.weight is None or layer.weight_constant is None:
             continue
@@ -70,7 +76,17 @@ def _turned(layer: Layer, value: npt.NDArray[np.generic]) -> npt.NDArray[np.gene
 
 
 def _constant(graph: NetworkGraph, name: str) -> npt.NDArray[np.generic]:
-    value = graph.constants[name].value
-    if value is None:
-        raise ProgramError(f"the weights '{name}' have no values to replay")
-    return value
+    return numbers(graph.constants[name])
+
+
+def applied_numbers(graph: NetworkGraph) -> dict[str, npt.NDArray[np.generic]]:
+    """The numbers of the constants that steps apply themselves, which no tensor brings."""
+    found: dict[str, npt.NDArray[np.generic]] = {}
+    for layer in graph.layers:
+        steps = (*layer.pre.steps, *layer.post.steps)
+        named = [arg.name for step in steps for arg in step.args if isinstance(arg, ConstantArg)]
+        named += layer.meaning.constants if layer.meaning is not None else ()
+        for name in (*named, layer.bias_constant):
+            if name is not None and graph.constants[name].value is not None:
+                found[name] = numbers(graph.constants[name])
+    return found

@@ -34,7 +34,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, Tensor, TensorKind, View, WeightRole
+from dataflow_sim.graph.layer import (
+    Layer,
+    LayerKind,
+    Segment,
+    Tensor,
+    TensorKind,
+    View,
+    WeightRole,
+)
 from dataflow_sim.graph.meaning import EMBEDDING
 from dataflow_sim.graph.network import Constant, NetworkGraph
 from dataflow_sim.graph.pointwise import (
@@ -138,7 +146,7 @@ class Integers:
         """Two's complement."""
         return TWOS_COMPLEMENT
 
-    def codec_of_sums(self, layer: Layer) -> Codec:
+    def codec_of_sums(self, layer: Layer, running: bool = False) -> Codec:
         """Two's complement; of running sums of sweeps with bits behind the point."""
         return TWOS_COMPLEMENT if layer.sweep is None else self.streams.sums
 
@@ -174,6 +182,14 @@ class Integers:
         """The integers that stand for these numbers, rounded and saturated."""
         bits = self.graph.tensors[tensor].bits
         return self._settled(np.ldexp(value, self._fraction(bits)), bits)
+
+    def held(self, tensor: str, value: Array) -> Array:
+        """The value as it is."""
+        return value
+
+    def seen(self, segment: Segment, value: Array) -> Array:
+        """The value as it is."""
+        return value
 
     # ------------------------------------------------------------ operations
 

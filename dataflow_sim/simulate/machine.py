@@ -81,23 +81,25 @@ class Machine:
 
     def read_view(self, part: Slice, view: View) -> Array:
         """A part of a view, whose segments may have codecs of their own."""
-        codecs, position = [], 0
+        pieces, position = [], 0
         for segment in view.segments:
             low = max(part.box.channel.start - position, 0)
             high = min(part.box.channel.stop - position, segment.channels)
             if low < high:
-                codecs.append((high - low, self.arithmetic.codec(segment.tensor)))
+                pieces.append((high - low, segment, self.arithmetic.codec(segment.tensor)))
             position += segment.channels
         ids = self.ids.of_view(view, part.box)
-        if all(codec is codecs[0][1] for _, codec in codecs):
-            return self.read(part, ids, codecs[0][1])
+        _, segment, codec = pieces[0]
+        if all(each is codec and s.rounded == segment.rounded for _, s, each in pieces):
+            return self.arithmetic.seen(segment, self.read(part, ids, codec))
         found, first = [], 0
-        for channels, codec in codecs:
+        for channels, segment, codec in pieces:
             batch, channel, row, column = part.origin
             low = part.box.channel.start + first
             box = part.box._replace(channel=Span(low, low + channels))
             some = part._replace(origin=(batch, channel + first, row, column), box=box)
-            found.append(self.read(some, ids[:, first : first + channels], codec))
+            value = self.read(some, ids[:, first : first + channels], codec)
+            found.append(self.arithmetic.seen(segment, value))
             first += channels
         return np.concatenate(found, axis=1)
 

@@ -24,6 +24,7 @@ from dataflow_sim.graph.pointwise import (
 )
 
 Array = npt.NDArray[np.float64]
+Settle = Callable[[PointStep, Array], Array]
 
 
 def number(step: PointStep, name: str, default: float) -> float:
@@ -181,8 +182,12 @@ def pointwise(
     constants: Mapping[str, npt.NDArray[np.generic]],
     channels: npt.NDArray[np.int64],
     operands: Sequence[Array] = (),
+    settle: Settle | None = None,
 ) -> Array:
-    """Run a pointwise program on a tile whose channel axis holds the given channels."""
+    """Run a pointwise program on a tile whose channel axis holds the given channels.
+
+    `settle` says what becomes of the result of each step.
+    """
     results: list[Array] = []
 
     def fetch(arg: Arg | None) -> Array | None:
@@ -198,5 +203,6 @@ def pointwise(
         return None
 
     for step in program.steps:
-        results.append(apply_step(step, [fetch(arg) for arg in step.args]))
+        made = apply_step(step, [fetch(arg) for arg in step.args])
+        results.append(made if settle is None else settle(step, made))
     return results[-1] if results else value

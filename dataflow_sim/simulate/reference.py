@@ -1,7 +1,10 @@
-"""The network's own answer: ONNX's reference evaluator on weights drawn from a seed.
+"""The network's own answer: another evaluator's, on weights drawn from a seed.
 
 Weights that the file does not carry are drawn as small integers, so that sums of products
 are exact in float32 and a replay can be compared bit for bit where the operators allow.
+
+The evaluator is onnxruntime where it is installed, its optimisations off, so that it computes what
+the file says node by node; else, or where it does not take the network, ONNX's own.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from onnx import helper, numpy_helper
 from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference import ReferenceEvaluator
 
-from dataflow_sim.errors import ProgramError
+from dataflow_sim.errors import InputError, ProgramError
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.simulate.reference_operators import OPERATORS, UP_TO_18
 
 FloatArrays = dict[str, npt.NDArray[np.float32]]
+Arrays = dict[str, npt.NDArray[Any]]
+_FATAL = 4  # what onnxruntime says of itself
 
 
 def _variances(model: onnx.ModelProto) -> set[str]:
@@ -92,14 +98,26 @@ def drawn_inputs(
     return found
 
 
+def whole_inputs(model: onnx.ModelProto) -> dict[str, np.dtype[Any]]:
+    """The types of a model's inputs that are whole numbers."""
+    kinds = {
+        value.name: tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        for value in model.graph.input
+    }
+    return {name: kind for name, kind in kinds.items() if np.issubdtype(kind, np.integer)}
+
+
 def evaluate_model(
     model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[np.generic]]
-) -> tuple[str, dict[str, npt.NDArray[np.generic]]]:
-    """Who evaluated the network, and its outputs by name."""
-    results = ReferenceEvaluator(model).run(None, dict(inputs))
-    names = [value.name for value in model.graph.output]
-    found = {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
-    return "ONNX's reference evaluator", found
+) -> tuple[str, Arrays]:
+    """Who evaluated the network, and its outputs by name.
+
+    Raises InputError where nobody can.
+    """
+    found = _by_runtime(model, inputs)
+    if found is not None:
+        return "onnxruntime", found
+    return "ONNX's reference evaluator", evaluate_reference(model, inputs)
 
 
 def with_derived_constants(graph: NetworkGraph, model: onnx.ModelProto) -> NetworkGraph:
@@ -183,8 +201,44 @@ def _element(array: npt.NDArray[np.generic]) -> int:
     return int(helper.np_dtype_to_tensor_dtype(array.dtype))
 
 
-def evaluate_reference(model: onnx.ModelProto, inputs: FloatArrays) -> FloatArrays:
-    """Outputs of the network by name, as ONNX's reference evaluator computes them."""
-    results = ReferenceEvaluator(model).run(None, dict(inputs))
+def _by_runtime(
+    model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[np.generic]]
+) -> Arrays | None:
+    """What onnxruntime computes; None where it is not there, or refuses the network."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return _by_name(model, list(session.run(None, dict(inputs))))
+    except Exception:  # its own errors have no common base, and each means that it does not take it
+        return None
+
+
+def evaluate_reference(
+    model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[np.generic]]
+) -> Arrays:
+    """Outputs of the network by name, as ONNX's reference evaluator computes them.
+
+    Raises InputError naming an operator that it does not know.
+    """
+    old = any(each.domain in ("", "ai.onnx") and each.version < 19 for each in model.opset_import)
+    try:
+        evaluator = ReferenceEvaluator(model, new_ops=[*OPERATORS, *(UP_TO_18 if old else ())])
+    except (NotImplementedError, RuntimeError) as error:
+        raise InputError(
+            f"ONNX's own evaluator does not know an operator; install onnxruntime: {error}"
+        ) from error
+    return _by_name(model, list(evaluator.run(None, dict(inputs))))
+
+
+def _by_name(model: onnx.ModelProto, results: Sequence[Any]) -> Arrays:
     names = [value.name for value in model.graph.output]
     return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}

@@ -5,12 +5,13 @@
 
 The memory on chip is one of bytes (`on_chip`), and a buffer a window on them at the address that
 the program gave it.  Loads and stores copy bit patterns between it and a DRAM of named tensors
-(`dram`), and steps compute from it alone, with real numbers or with integers of the program's own
-widths (`arithmetic`).  Beside every buffer stands a shadow that remembers which element of which
-tensor each place holds: to read or store anything else than the instruction says is an error,
-even where stale bytes happen to be equal.  So is to reserve bytes that are taken, to leave a buffer
-or the memory, to load what was never stored, to read what was never written, and to end with
-an output missing.  A step that lacks a row or column it needs says which.
+(`dram`), and steps compute from it alone, with real numbers, with the integers of a quantised
+file, or with others of the program's own widths (`arithmetic`).  Beside every buffer stands a
+shadow that remembers which element of which tensor each place holds: to read or store anything else
+than the instruction says is an error, even where stale bytes happen to be equal.  So is to reserve
+bytes that are taken, to leave a buffer or the memory, to load what was never stored, to read what
+was never written, and to end with an output missing.  A step that lacks a row or column it needs
+says which.
 
 Per-channel constants travel as their channel number: what a step finds in local memory tells it
 which channels' constants to apply.
@@ -45,8 +46,9 @@ from dataflow_sim.program.instructions import (
 from dataflow_sim.simulate.arithmetic import Arithmetic, Reals
 from dataflow_sim.simulate.codec import Array
 from dataflow_sim.simulate.dram import Dram
+from dataflow_sim.simulate.file_integers import FileIntegers
 from dataflow_sim.simulate.identities import Ids
-from dataflow_sim.simulate.image import dram_image
+from dataflow_sim.simulate.image import applied_numbers, dram_image
 from dataflow_sim.simulate.integers import Integers
 from dataflow_sim.simulate.machine import Machine
 from dataflow_sim.simulate.steps import Steps
@@ -202,8 +204,22 @@ def replay(
     the same graph.  `go_on` is asked now and then whether to go on.  Raises ProgramError naming
     the instruction that reads or writes what it must not.
     """
-    values = {name: c.value for name, c in graph.constants.items() if c.value is not None}
-    return _execute(_Run(program, Reals(values), dram_image(graph, inputs)), before, go_on)
+    reals = Reals(applied_numbers(graph))
+    return _execute(_Run(program, reals, dram_image(graph, inputs)), before, go_on)
+
+
+def replay_quantised(
+    program: Program,
+    integers: FileIntegers,
+    inputs: Mapping[str, npt.NDArray[Any]],
+    before: Replayed | None = None,
+    go_on: GoOn = _always,
+) -> Replayed:
+    """Execute a program of a quantised network, with its own widths, on the file's integers.
+
+    Inputs are numbers, or integers where the file has them so.  All else is as for `replay`.
+    """
+    return _execute(_Run(program, integers, integers.image(inputs)), before, go_on)
 
 
 def replay_integers(

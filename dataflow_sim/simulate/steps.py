@@ -97,7 +97,7 @@ class Steps:
         size, wanted = layer.body_shape[2:], (sums.box.column.start, sums.box.column.stop)
         value = self._finish(layer, step, value)
         value = pool_some_rows(pooling, value, (rows.start, column), size, wanted)
-        codec = self.machine.arithmetic.codec_of_sums(layer)
+        codec = self.machine.arithmetic.codec_of_sums(layer, running=True)
         if not step.first:
             before = sums.box._replace(row=Span(rows.start - 1, rows.start))
             carried = self.machine.read(

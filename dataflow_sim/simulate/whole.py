@@ -40,25 +40,29 @@ def evaluate_layers(
     for layer in graph.layers:
         if layer.kind is LayerKind.STREAMED:
             made = streamed(layer, arithmetic, values, shapes)
-            values.update(zip(layer.outputs, made, strict=True))
         else:
-            values[layer.output] = _layer(layer, arithmetic, values)
+            made = (_layer(layer, arithmetic, values),)
+        for name, value in zip(layer.outputs, made, strict=True):
+            values[name] = arithmetic.held(name, value)
     return values
 
 
-def _view(view: View, values: Values) -> Array:
-    parts = [values[s.tensor][:, s.channel_start : s.channel_stop] for s in view.segments]
+def _view(view: View, arithmetic: Arithmetic, values: Values) -> Array:
+    parts = [
+        arithmetic.seen(s, values[s.tensor][:, s.channel_start : s.channel_stop])
+        for s in view.segments
+    ]
     return np.concatenate(parts, axis=1)
 
 
 def _layer(layer: Layer, arithmetic: Arithmetic, values: Values) -> Array:
-    source = _view(layer.input, values)
+    source = _view(layer.input, arithmetic, values)
     if layer.input_pool is not None:
         pooled = _pooled(layer.input_pool, source, layer.source_shape)
         source = arithmetic.averaged(layer, pooled, incoming=True)
     source = arithmetic.prepared(layer, source, np.arange(source.shape[1]))
     body = _body(layer, arithmetic, source, values)
-    operands = [_view(view, values) for view in layer.operands]
+    operands = [_view(view, arithmetic, values) for view in layer.operands]
     body = arithmetic.finished(layer, body, np.arange(layer.body_shape[1]), operands)
     if layer.pool is not None:
         body = arithmetic.averaged(layer, _pooled(layer.pool, body, layer.output_shape))

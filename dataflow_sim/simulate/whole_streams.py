@@ -43,7 +43,10 @@ def streamed(
     else:
         views = [
             np.concatenate(
-                [meant[s.tensor][:, s.channel_start : s.channel_stop] for s in view.segments],
+                [
+                    arithmetic.seen(s, meant[s.tensor][:, s.channel_start : s.channel_stop])
+                    for s in view.segments
+                ],
                 axis=1,
             )
             for view in layer.views

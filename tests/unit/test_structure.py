@@ -56,8 +56,9 @@ MAY_IMPORT = {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
         *("results_of_groups", "schedule"),
     },
+    "execution": {"errors", "graph", "program", "results_of_replay", "simulate"},
     "replaying": {
-        *("errors", "graph", "hardware", "ingest", "networks", "pipeline", "program"),
+        *("errors", "execution", "graph", "hardware", "ingest", "networks", "pipeline", "program"),
         *("results_of_replay", "schedule", "simulate"),
     },
     "report": {
@@ -72,7 +73,8 @@ MAY_IMPORT = {
 }
 # third-party packages that stay in few rooms
 ONLY_IN = {
-    "onnx": {"ingest", "networks", "simulate.reference"},
+    "onnx": {"ingest", "networks", "simulate.reference", "simulate.reference_operators"},
+    "onnxruntime": {"simulate.reference"},
     "matplotlib": {"report"},
     "pandas": {"report"},
     "click": {"cli"},

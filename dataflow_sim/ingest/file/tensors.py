@@ -32,6 +32,12 @@ BITS = {
     if name in _BITS_BY_TYPE
 }
 
+# integers and truth values, as numpy names them
+WHOLE = {
+    int(getattr(TensorProto, name.upper())): name
+    for name in ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+}
+
 
 def read_tensor(tensor: TensorProto, what: str, label: str) -> Array | None:
     """The array of a tensor; None where its data lie outside the file.

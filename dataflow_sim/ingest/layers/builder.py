@@ -29,6 +29,7 @@ from dataflow_sim.ingest.layers.drafts import (
 from dataflow_sim.ingest.layers.meanings import inputs_of
 from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
+from dataflow_sim.ingest.layers.rounding import MapRoundings
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 
 
@@ -47,6 +48,7 @@ class GraphBuilder:
         self.unsupported: dict[str, int] = {}
         self.copies: list[str] = []
         self.constant_maps: list[ConstantMap] = []
+        self.roundings = MapRoundings(network, self.drafts)
         for node in nodes:
             names = node.maps if isinstance(node, PointNode) else dict.fromkeys(node.inputs)
             for name in names:
@@ -157,12 +159,23 @@ class GraphBuilder:
         """Name a value that costs nothing; a layer whose result only `node` reads ends there."""
         draft = self.draft_of(node.inputs[0])
         self.values[node.outputs[0]] = value
-        if draft and value.view.shape == draft.shape and self.alone(node.inputs[0], node):
+        if (
+            draft
+            and value.view.shape == draft.shape
+            and self.alone(node.inputs[0], node)
+            and self.roundings.can_rename(draft.end, node.outputs[0])
+        ):
             draft.end = node.outputs[0]
 
     def usual(self, name: str) -> tuple[Shape4, Arrangement]:
         """How a name lies where nothing but its readers' preference decides it."""
         return arranged(self.shape(name), self.preferences.channel_axis(name))
+
+    def settle(self, node: Node | PointNode) -> None:
+        """Have what a node makes rounded as the file says, by its readers where it is no tensor."""
+        for name in (node.output,) if isinstance(node, PointNode) else node.outputs:
+            if name in self.values:
+                self.values[name] = self.roundings.settled(name, self.values[name])
 
     # ---------------------------------------------------------------- copies
 
@@ -199,6 +212,7 @@ class GraphBuilder:
         )
         if name in self.network.outputs:
             self.results.setdefault(name, value)
+        self.roundings.copied(draft)
         self.add(draft, axes)
         if not shuffled:
             draft.meaning = Meaning(COPY, (Input((Seen(0, value.axes),)),), (axes,), domain=OWN)
@@ -226,6 +240,7 @@ class GraphBuilder:
             post=value.pre,
         )
         known = self.values.get(draft.end)
+        self.roundings.copied(draft)
         self.add(draft, value.axes)
         made = self.values.pop(draft.end)
         if known is not None:

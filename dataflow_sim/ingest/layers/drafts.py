@@ -8,6 +8,7 @@ from dataflow_sim.graph.arrangement import CHANNEL, COLUMN, ROW, Arrangement
 from dataflow_sim.graph.layer import POINT, LayerKind, Pooling, Segment, View, Window
 from dataflow_sim.graph.meaning import Meaning
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
+from dataflow_sim.graph.quantisation import Quantisation
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.graph.sweep import Sweep
 
@@ -115,11 +116,20 @@ class Draft:
     vectors: tuple[str, ...] = ()  # a streamed layer's biases, scales and shifts
     sweep: Sweep | None = None
     meaning: Meaning | None = None
+    rounded: Quantisation | None = None  # what the body makes, before anything is folded behind it
 
     @property
     def shape(self) -> Shape4:
         """Shape of what the layer writes."""
         return self.output_shape or self.body_shape
+
+    def fold(self, program: PointProgram, rounded: Quantisation | None) -> None:
+        """Append a program to what is made so far, which is rounded so before."""
+        if rounded is not None and self.post:
+            self.post = self.post.ending(rounded)
+        elif rounded is not None:
+            self.rounded = rounded
+        self.post = self.post.then(program)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ from dataflow_sim.graph.layer import (
 )
 from dataflow_sim.graph.network import NetworkGraph, Numbers, Placement, Result
 from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
+from dataflow_sim.graph.quantisation import Quantisation
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import ConstantMap, Draft, Value, whole_view
 from dataflow_sim.ingest.layers.pointwise import vector_labels
+from dataflow_sim.ingest.layers.rounding import kernel_meaning
 
 # what is appended to a layer's name to name the tensors that belong to it
 _SUFFIXES = (".pre", ".post", ".partial_sums")
@@ -89,6 +91,7 @@ class _Finisher:
             warnings=self._warnings(),
             placements=tuple(dict.fromkeys(placements)),
             results=results,
+            unrounded=self.network.unrounded,
         )
 
     def _tensor(
@@ -98,9 +101,14 @@ class _Finisher:
         shape: Shape4,
         role: WeightRole = WeightRole.NONE,
         stated: int | None = None,
+        meaning: Quantisation | None = None,
     ) -> str:
-        bits = self.network.bits.get(name) if stated is None else stated
+        bits = self.builder.roundings.width(name) if stated is None else stated
+        if kind is not TensorKind.WEIGHT:
+            meaning = self.builder.roundings.of_name(name)
         found = Tensor(name, kind, shape, bits or _FILE_BITS, role, quantised=bool(bits))
+        if meaning is not None and meaning.bits <= found.bits:
+            found = replace(found, quantisation=meaning)
         self.tensors[name] = found
         return name
 
@@ -173,9 +181,14 @@ class _Finisher:
         """What a pooling that folded into a draft would be in a layer of its own."""
         assert draft.pool_node is not None
         name, op, end = draft.pool_node
-        bits = self.network.bits.get(end)
+        bits = self.builder.roundings.width(end)
         tensor = Tensor(
-            end, TensorKind.MAP, draft.body_shape, bits or _FILE_BITS, quantised=bool(bits)
+            end,
+            TensorKind.MAP,
+            draft.body_shape,
+            bits or _FILE_BITS,
+            quantised=bool(bits),
+            quantisation=self.builder.roundings.of_name(end),
         )
         return UnpooledMap(self._unique(name, taken), op, tensor)
 
@@ -195,10 +208,11 @@ class _Finisher:
         for segment in view.segments:
             tensor = self.names[segment.tensor]
             last = segments[-1] if segments else None
-            if last and last.tensor == tensor and last.channel_stop == segment.channel_start:
-                segments[-1] = Segment(tensor, last.channel_start, segment.channel_stop)
+            same = last and (last.tensor, last.rounded) == (tensor, segment.rounded)
+            if last and same and last.channel_stop == segment.channel_start:
+                segments[-1] = replace(last, channel_stop=segment.channel_stop)
             else:
-                segments.append(Segment(tensor, segment.channel_start, segment.channel_stop))
+                segments.append(replace(segment, tensor=tensor))
         return View(tuple(segments), view.shape)
 
     def _vectors(self, name: str, program: PointProgram, channels: int, bias: bool) -> str | None:
@@ -234,14 +248,20 @@ class _Finisher:
             self.tensors[place.tensor] = replace(stated, name=place.tensor)
         return place
 
-    def _kernel(self, name: str, shape: Shape4) -> str:
+    def _kernel(self, name: str, shape: Shape4, draft: Draft | None = None) -> str:
         """The tensor of a constant; one that is read in two shapes is two tensors."""
         known = self.tensors.get(name)
+        constant = self.network.constants[name]
+        meaning = constant.quantisation
+        if draft is not None:
+            meaning = kernel_meaning(meaning, draft, constant.shape)
+        elif meaning is not None and meaning.axis is not None:
+            meaning = None
         if known is not None and known.shape != shape:
             stated = known.bits if known.quantised else 0
             name = f"{name} as {'x'.join(str(extent) for extent in shape)}"
-            return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL, stated)
-        return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL)
+            return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL, stated, meaning)
+        return self._tensor(name, TensorKind.WEIGHT, shape, WeightRole.KERNEL, meaning=meaning)
 
     def _layer(self, index: int, draft: Draft, name: str) -> Layer:
         weight = None
@@ -249,7 +269,11 @@ class _Finisher:
         if draft.weight_constant is not None:
             rows, columns = draft.window.kernel
             kernel = (draft.body_shape[1], view.shape[1] // draft.groups, rows, columns)
-            weight = self._kernel(draft.weight_constant, kernel)
+            weight = self._kernel(draft.weight_constant, kernel, draft)
+        post = draft.post
+        end = draft.pool_node[2] if draft.pool_node is not None else draft.end
+        if post and post.steps[-1].rounded == self.builder.roundings.of_name(end):
+            post = post.ending(None)  # the tensor says it
         bias = draft.bias_constant is not None
         return Layer(
             name=name,
@@ -264,7 +288,7 @@ class _Finisher:
             weight=weight,
             operands=tuple(self._view(v) for v in draft.operands),
             pre=draft.pre,
-            post=draft.post,
+            post=post,
             pool=draft.pool,
             input_vectors=self._vectors(f"{name}.pre", draft.pre, view.shape[1], False),
             output_vectors=self._streamed_vectors(name, draft)
@@ -278,6 +302,7 @@ class _Finisher:
             sweep=draft.sweep,
             meaning=draft.meaning,
             learned=tuple(dict.fromkeys(self._learned(draft))),
+            rounded=draft.rounded,
         )
 
     def _learned(self, draft: Draft) -> Iterator[str]:

@@ -28,7 +28,6 @@ from dataflow_sim.graph.pointwise import (
     InputArg,
     OperandArg,
     PointProgram,
-    PointStep,
 )
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.drafts import Draft, Shape, Value
@@ -124,10 +123,7 @@ def _with_operand(program: PointProgram, constant: str, operand: int) -> PointPr
         return OperandArg(operand) if same else arg
 
     return PointProgram(
-        tuple(
-            PointStep(step.op, tuple(placed(arg) for arg in step.args), step.attributes)
-            for step in program.steps
-        )
+        tuple(replace(step, args=tuple(placed(arg) for arg in step.args)) for step in program.steps)
     )
 
 
@@ -144,7 +140,7 @@ def _unary(builder: GraphBuilder, node: PointNode, program: PointProgram, value:
     name = node.maps[0]
     draft = builder.draft_of(name)
     if draft is not None and builder.alone(name, node) and _accepts_post(builder, draft, program):
-        draft.post = draft.post.then(program)
+        draft.fold(program, builder.roundings.of_name(name))
         draft.end = node.output
         builder.values[node.output] = value
     elif _absorbable(builder, node.output):
@@ -206,7 +202,7 @@ def _fold_binary(
     draft.operands.extend(values[i].view for i in others)
     places: dict[int, Arg] = {latest: InputArg()}
     places.update((i, OperandArg(first_operand + k)) for k, i in enumerate(others))
-    draft.post = draft.post.then(_replace_maps(program, places))
+    draft.fold(_replace_maps(program, places), builder.roundings.of_name(node.maps[latest]))
     draft.end = node.output
     builder.values[node.output] = values[latest]
     return True
@@ -288,8 +284,5 @@ def _replace_maps(program: PointProgram, places: dict[int, Arg]) -> PointProgram
         return arg
 
     return PointProgram(
-        tuple(
-            PointStep(step.op, tuple(placed(a) for a in step.args), step.attributes)
-            for step in program.steps
-        )
+        tuple(replace(step, args=tuple(placed(a) for a in step.args)) for step in program.steps)
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from dataflow_sim.graph.meaning import LEFT_OUT, Input, Seen
+from dataflow_sim.ingest.file.tensors import WHOLE
 from dataflow_sim.ingest.layers.drafts import Value
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 
@@ -20,7 +21,7 @@ def element_of(network: ResolvedNetwork, node: Node, name: str) -> str:
     constant = network.constants.get(name)
     if constant is not None and constant.value is not None:
         return str(constant.value.dtype)
-    found = network.elements.get(name, "float32")
+    found = WHOLE.get(network.element_types.get(name, 0), "float32")
     return "float32" if found.endswith("int8") and node.op not in _OF_BYTES else found
 
 

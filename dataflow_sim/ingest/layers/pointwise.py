@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataflow_sim.graph.pointwise import (
     Arg,
@@ -70,7 +70,8 @@ def vector_labels(program: PointProgram, per_channel: Mapping[str, bool]) -> tup
     return tuple(labels)
 
 
-def _as_point_node(node: Node, constants: Mapping[str, object]) -> PointNode | None:
+def _as_point_node(node: Node, network: ResolvedNetwork) -> PointNode | None:
+    constants = network.constants
     names = list(node.inputs)
     maps = list(dict.fromkeys(name for name in names if name and name not in constants))
     if node.op not in POINTWISE_OPS or not maps or len(node.outputs) != 1:
@@ -85,7 +86,8 @@ def _as_point_node(node: Node, constants: Mapping[str, object]) -> PointNode | N
         return InputArg() if position == 0 else OperandArg(position - 1)
 
     attributes = tuple(sorted(node.attributes.items()))
-    step = PointStep(node.op, tuple(argument(name) for name in names), attributes)
+    rounded = network.quantisations.get(node.outputs[0])
+    step = PointStep(node.op, tuple(argument(name) for name in names), attributes, rounded)
     return PointNode(node.name, tuple(maps), node.outputs[0], PointProgram((step,)))
 
 
@@ -139,13 +141,13 @@ class _GateFinder:
             steps.extend(_shifted(step, offset) for step in program.steps)
             ends.append(StepArg(len(steps) - 1) if program else InputArg())
         last = node.program.steps[0]
-        steps.append(PointStep(last.op, tuple(_end(a, ends) for a in last.args), last.attributes))
+        steps.append(replace(last, args=tuple(_end(a, ends) for a in last.args)))
         return PointNode(node.name, (common,), node.output, PointProgram(tuple(steps)))
 
 
 def _shifted(step: PointStep, offset: int) -> PointStep:
     args = tuple(StepArg(a.step + offset) if isinstance(a, StepArg) else a for a in step.args)
-    return PointStep(step.op, args, step.attributes)
+    return replace(step, args=args)
 
 
 def _end(arg: Arg | None, ends: Sequence[Arg]) -> Arg | None:
@@ -162,7 +164,7 @@ def gather_pointwise(network: ResolvedNetwork) -> list[Node | PointNode]:
     Before: nodes in execution order.  After: the same order and the same values for every
     output; nodes inside a gate are gone.
     """
-    nodes = [_as_point_node(node, network.constants) or node for node in network.nodes]
+    nodes = [_as_point_node(node, network) or node for node in network.nodes]
     used: Counter[str] = Counter(network.outputs)
     for node in nodes:
         used.update(node.maps if isinstance(node, PointNode) else set(node.inputs))

@@ -107,7 +107,8 @@ def _channel_range(view: View, start: int, stop: int) -> list[Segment]:
         low, high = max(start - position, 0), min(stop - position, segment.channels)
         if low < high:
             first = segment.channel_start
-            segments.append(Segment(segment.tensor, first + low, first + high))
+            part = replace(segment, channel_start=first + low, channel_stop=first + high)
+            segments.append(part)
         position += segment.channels
     return segments
 

@@ -14,7 +14,7 @@ polynomial in x and g:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isclose, pi, sqrt
 
@@ -136,6 +136,12 @@ def _found(index: NodeIndex, gate: Node) -> tuple[_Activation, Node, tuple[Node,
     return None
 
 
+def _rounds_inside(network: ResolvedNetwork, last: Node, inner: Iterable[Node]) -> bool:
+    """Whether anything between the nodes of an activation is rounded to integers."""
+    names = (name for node in inner if node is not last for name in node.outputs)
+    return any(name in network.quantisations for name in names)
+
+
 def _rewrite(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[str, ...]]:
     index = NodeIndex(network)
     removed: dict[int, Node] = {}
@@ -145,6 +151,8 @@ def _rewrite(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[str, ...]
         if found is None or any(id(node) in removed for node in found[2]):
             continue
         activation, last, inner = found
+        if _rounds_inside(network, last, inner):
+            continue
         removed.update((id(node), node) for node in inner)
         attributes = dict(activation.attributes)
         new = Node(last.name, activation.op, (activation.x,), last.outputs, attributes)
@@ -157,7 +165,8 @@ ACTIVATIONS = Pass(
     "activations",
     before=(
         "an activation of x may be a chain of Sigmoid, HardSigmoid, Clip, Erf, Tanh or "
-        "Softplus, of known scalars and of sums and products that nothing else reads"
+        "Softplus, of known scalars and of sums and products that nothing else reads, and none of "
+        "which is rounded to integers"
     ),
     after=(
         "each such chain is one Swish (alpha), HardSwish, Mish or Gelu (approximate 'none' or "

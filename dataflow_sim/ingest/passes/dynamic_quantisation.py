@@ -10,15 +10,18 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+
+from dataflow_sim.graph.network import Constant
+from dataflow_sim.ingest.meanings import Stated, meaning
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.passes.contract import Pass
 from dataflow_sim.ingest.passes.quantised_edges import (
-    DEQUANTISE,
-    QUANTISE,
     QuantisedEdges,
     quantised_bits,
     without_unread,
 )
+from dataflow_sim.ingest.passes.roundings import DEQUANTISE, QUANTISE, optional, stated
 from dataflow_sim.ingest.rewriting import NodeIndex, casts_to_float, is_whole, rewritten
 
 _RANGE = "DynamicQuantizeLinear"
@@ -28,10 +31,12 @@ _LONGEST_PRODUCT = 16
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A product of integers, the nodes behind it that make floats of its result, the last last."""
+    """A product of integers, the nodes behind it that make floats of its result, the last last,
+    and the constants that these multiply by."""
 
     product: Node
     behind: tuple[Node, ...]
+    scales: tuple[str, ...]
 
 
 class _Matcher:
@@ -84,6 +89,7 @@ class _Matcher:
         scales, constants = expected
         shape = self.index.shape(product.outputs[0])
         behind = [cast]
+        used: list[str] = []
         while scales or constants:
             name = behind[-1].outputs[0]
             node = self.index.sole_reader(name)
@@ -103,7 +109,30 @@ class _Matcher:
                 break
             scales, constants = scales - own, constants - len(others)
             behind.append(node)
-        return None if scales else _Found(product, tuple(behind))
+            used += others
+        return None if scales else _Found(product, tuple(behind), tuple(used))
+
+
+def _weights(network: ResolvedNetwork, found: _Found) -> dict[str, Constant]:
+    """The constant operand of a product with what its integers mean; nothing without one."""
+    product = found.product
+    places = [p for p in (0, 1) if product.inputs[p] in network.constants]
+    if len(places) != 1:
+        return {}
+    name, zero_point = product.inputs[places[0]], optional(product, places[0] + 2)
+    constant = network.constants[name]
+    values = [network.constants[scale].value for scale in found.scales]
+    scale = np.ones(1)
+    for value in values:
+        scale = scale * (np.nan if value is None else value.astype(np.float64).ravel())
+    known = all(value is not None for value in values)
+    each = meaning(
+        Stated(scale.shape, scale if known else None),
+        stated(network, zero_point),
+        network.element_types.get(name, 0),
+        0 if product.op == "ConvInteger" else -1,
+    )
+    return {name: replace(constant, quantisation=each)} if constant.quantisation is None else {}
 
 
 def _without_products(network: ResolvedNetwork) -> tuple[ResolvedNetwork, list[str]]:
@@ -112,6 +141,7 @@ def _without_products(network: ResolvedNetwork) -> tuple[ResolvedNetwork, list[s
     removed: list[Node] = []
     added: list[tuple[Node, Node]] = []
     changed: list[str] = []
+    constants = dict(network.constants)
     for node in network.nodes:
         found = matcher.find(node) if node.op in _PRODUCTS else None
         if found is None:
@@ -121,7 +151,9 @@ def _without_products(network: ResolvedNetwork) -> tuple[ResolvedNetwork, list[s
         removed.extend((found.product, *found.behind[:-1]))
         added.append((new, last))
         changed.extend(each.name for each in (node, *found.behind))
-    return without_unread(rewritten(network, removed, added)), changed
+        constants.update(_weights(network, found))
+    known = replace(network, constants=constants)
+    return without_unread(rewritten(known, removed, added)), changed
 
 
 def _is_free(index: NodeIndex, node: Node) -> bool:

@@ -8,13 +8,18 @@ from dataflow_sim.ingest.rewriting import NodeIndex, is_whole, rewritten
 
 
 def _addition(index: NodeIndex, product: Node) -> Node | None:
-    """The only reader of a product with a constant matrix, if it adds one value per output."""
+    """The only reader of a product with a constant matrix, if it adds one value per output.
+
+    None where the product is rounded before.
+    """
     map_, matrix = product.inputs
     constant = index.network.constants.get(matrix)
     if constant is None or len(constant.shape) != 2 or len(index.shape(map_)) != 2:
         return None
     reader = index.sole_reader(product.outputs[0])
     if reader is None or reader.op != "Add" or not is_whole(reader):
+        return None
+    if product.outputs[0] in index.network.quantisations:
         return None
     bias = index.other_input(reader, product.outputs[0])
     return reader if index.spans(bias, index.shape(product.outputs[0]), 1) else None
@@ -39,7 +44,7 @@ LINEAR = Pass(
     "linear",
     before=(
         "a fully connected layer on a map of rank 2 may be a MatMul by a constant matrix whose "
-        "result nothing but an Add of one constant value per output reads"
+        "result, not rounded to integers, nothing but an Add of one constant value per output reads"
     ),
     after="each such pair is one Gemm (map, matrix, bias) with alpha and beta 1",
     rewrite=_rewrite,

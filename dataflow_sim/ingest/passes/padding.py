@@ -123,12 +123,18 @@ def _once(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[str, ...]]:
     index = NodeIndex(network)
     removed: list[Node] = []
     added: list[tuple[Node, Node]] = []
+    rounded = dict(network.quantisations)
     for node in network.nodes:
         pad = _foldable(index, node)
         new = _folded(index, node, pad) if pad is not None else None
         if pad is not None and new is not None:
             removed.append(pad)
             added.append((new, node))
+            # zeros and minus infinity are what padding adds: the map has no other integers
+            own = rounded.get(pad.outputs[0])
+            if own is not None and own == rounded.get(pad.inputs[0]):
+                del rounded[pad.outputs[0]]
+    network = replace(network, quantisations=rounded)
     return rewritten(network, removed, added), tuple(new.name for new, _ in added)
 
 

@@ -1,8 +1,9 @@
 """Quantised networks as networks of floats whose maps and weights have fewer bits.
 
 After these passes a name stands for the real numbers that its integers mean, and `bits` says
-in how many bits they are held.  Constants keep the values that the file gives.  Biases are
-held at the accumulators' width whatever the file says: no width is entered for them.
+in how many bits they are held; which integers these are, `quantisations` says of maps, and each
+constant of itself.  Constants keep the values that the file gives.  Biases are held at the
+accumulators' width whatever the file says: no width is entered for them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.passes.contract import Pass
 from dataflow_sim.ingest.passes.dynamic_quantisation import DYNAMIC
 from dataflow_sim.ingest.passes.quantised_edges import (
-    DEQUANTISE,
-    QUANTISE,
     QuantisedEdges,
     quantised_bits,
     without_unread,
 )
+from dataflow_sim.ingest.passes.quantised_operands import QLinearMeanings
+from dataflow_sim.ingest.passes.roundings import DEQUANTISE, QUANTISE, sentences
 
 __all__ = ["DYNAMIC", "QDQ", "QLINEAR"]
 
@@ -39,6 +40,7 @@ def _as_bias(network: ResolvedNetwork, name: str, bits: dict[str, int]) -> Const
 
 def _rewrite_qlinear(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[str, ...]]:
     bits, constants = dict(network.bits), dict(network.constants)
+    meanings = QLinearMeanings(network)
     nodes: list[Node] = []
     changed: list[str] = []
     for node in network.nodes:
@@ -49,13 +51,23 @@ def _rewrite_qlinear(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[s
         inputs = tuple(node.inputs[p] for p in positions if p < len(node.inputs))
         if len(inputs) == 3 and inputs[2] in constants:
             constants[inputs[2]] = _as_bias(network, inputs[2], bits)
+        meanings.read(node, inputs)
         result = node.outputs[0]
         bits[result] = quantised_bits(network, result, node.inputs[_RESULT_ZERO_POINT])
         nodes.append(replace(node, op=op, inputs=inputs))
         changed.append(node.name)
     if not changed:
         return network, ()
-    found = replace(network, nodes=tuple(nodes), bits=bits, constants=constants)
+    for name, each in meanings.constants.items():
+        constants[name] = replace(constants[name], quantisation=each)
+    found = replace(
+        network,
+        nodes=tuple(nodes),
+        bits=bits,
+        constants=constants,
+        quantisations={**network.quantisations, **meanings.maps},
+        unrounded=(*network.unrounded, *sentences(meanings.trouble, {})),
+    )
     return without_unread(found), tuple(changed)
 
 
@@ -107,7 +119,8 @@ def _constants(network: ResolvedNetwork) -> ResolvedNetwork:
         stated = network.bits.get(source, through.get((source, prod(constant.shape))))
         if stated is None:
             continue
-        whole = constant.value is None or "float" in constant.value.dtype.name
+        value, known = constant.value, constant.quantisation is not None
+        whole = value is None or known or "float" in value.dtype.name
         if stated == _ACCUMULATOR_BITS and whole and prod(constant.shape) > 1:
             constants[name] = _as_bias(network, name, bits)
         elif stated < _ACCUMULATOR_BITS and constant.real:

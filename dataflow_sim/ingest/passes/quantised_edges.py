@@ -6,7 +6,7 @@
 Three names of one map are one class, and its representative the name that is written.  A
 quantiser stays where its input is wanted in floats too; a dequantiser where it writes an output
 of the network and nothing can write that instead.  Both then have one input: scales and zero
-points are never fetched.
+points are never fetched.  To what integers the map is rounded is kept beside it (`roundings`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import onnx
 
 from dataflow_sim.ingest.file.tensors import BITS
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
+from dataflow_sim.ingest.passes.roundings import DEQUANTISE, QUANTISE, Roundings, sentences
 from dataflow_sim.ingest.rewriting import NodeIndex
 
-QUANTISE, DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
 _DEFAULT_BITS = 8  # of an output without zero point
 _FULL_BITS = 32
 
@@ -184,5 +184,28 @@ class QuantisedEdges:
                 changed.append(node.name)
         gone = {*self.same, *self.renamed}.difference(self.network.outputs)
         bits = {name: bits for name, bits in self.bits.items() if name not in gone}
-        network = without_unread(replace(self.network, nodes=tuple(nodes), bits=bits))
-        return network, tuple(changed)
+        network = self._rounded(replace(self.network, nodes=tuple(nodes), bits=bits))
+        return without_unread(network), tuple(changed)
+
+    def _is_folded(self, node: Node) -> bool:
+        """Whether a node has vanished into the map that it reads."""
+        return id(node) in self.pairs and self.root(node.inputs[0]) == self.root(node.outputs[0])
+
+    def _rounded(self, network: ResolvedNetwork) -> ResolvedNetwork:
+        """The new network with what the nodes folded say of its maps."""
+        roundings = Roundings(self.network, self._is_folded, self.root)
+        roundings.follow()
+        read: dict[str, list[str]] = {}
+        for node in self.network.nodes:
+            if not self._is_folded(node):
+                for name in node.inputs:
+                    read.setdefault(self.root(name), []).append(name)
+        for name in self.network.outputs:
+            read.setdefault(self.root(name), []).append(name)
+        found = {self._final(root): each for root, each in roundings.of_maps(read).items()}
+        told = sentences(roundings.trouble, self.renamed)
+        return replace(
+            network,
+            quantisations=found,
+            unrounded=tuple(dict.fromkeys((*network.unrounded, *told))),
+        )

@@ -88,7 +88,18 @@ class _Judge:
         kept = rule(node)
         if kept is None or self.index.shape(kept) != self.index.shape(node.outputs[0]):
             return None
-        return kept
+        return kept if self.rounds_alike(node, kept) or self.can_round(node, kept) else None
+
+    def rounds_alike(self, node: Node, kept: str) -> bool:
+        """Whether a node's result is rounded to no other integers than the input that it equals."""
+        rounded = self.network.quantisations
+        own = rounded.get(node.outputs[0])
+        return own is None or own == rounded.get(kept)
+
+    def can_round(self, node: Node, kept: str) -> bool:
+        """Whether the input that a node's result equals can be rounded in place of the result."""
+        alone = self.index.sole_reader(kept) is node and kept in self.index.producers
+        return alone and kept not in self.network.quantisations
 
     def _neutral(self, node: Node, number: int, *, either: bool = False) -> str | None:
         first, second = node.inputs
@@ -139,22 +150,27 @@ def _first(node: Node) -> str:
 
 def _rewrite(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[str, ...]]:
     judge = _Judge(network)
-    bits = dict(network.bits)
+    bits, rounded = dict(network.bits), dict(network.quantisations)
     instead: dict[str, str] = {}
     nodes: list[Node] = []
     changed: list[str] = []
     for node in network.nodes:
         kept = judge.same(node)
-        narrowing = node.op == "Cast" and kept is not None and judge.narrows(node)
+        rounding = kept is not None and not judge.rounds_alike(node, kept)
+        narrowing = kept is not None and (rounding or (node.op == "Cast" and judge.narrows(node)))
         if kept is None or (narrowing and kept in instead):
             inputs = tuple(instead.get(name, name) for name in node.inputs)
             nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
             continue
         if narrowing:  # the map is written in the width that its only reader wants
-            bits[kept] = bits[node.outputs[0]]
+            bits[kept] = bits.get(node.outputs[0], _UNSTATED_BITS)
+        own = rounded.pop(node.outputs[0], None)
+        if rounding and own is not None:
+            rounded[kept] = own
         instead[node.outputs[0]] = instead.get(kept, kept)
         changed.append(node.name)
-    return replace(network, nodes=tuple(nodes), bits=bits), tuple(changed)
+    found = replace(network, nodes=tuple(nodes), bits=bits, quantisations=rounded)
+    return found, tuple(changed)
 
 
 REDUNDANT = Pass(
@@ -165,8 +181,9 @@ REDUNDANT = Pass(
         "same shape, Pad by nothing, Cast between floating-point types, Identity, Dropout"
     ),
     after=(
-        "no such node is left but those that write an output of the network, and casts to fewer "
-        "bits of a map that is also read in more; readers read what the node read"
+        "no such node is left but those that write an output of the network, casts to fewer bits "
+        "of a map that is also read in more, and those whose result alone is rounded to integers; "
+        "readers read what the node read"
     ),
     rewrite=_rewrite,
 )

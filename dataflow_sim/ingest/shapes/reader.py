@@ -18,7 +18,9 @@ from dataflow_sim.ingest.file.nodes import (
     names_read,
     titled,
 )
+from dataflow_sim.ingest.file.tensors import BITS
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
+from dataflow_sim.ingest.shapes.meanings import constant_meanings
 from dataflow_sim.ingest.shapes.resolver import Resolver, attributes_of, stated_types
 from dataflow_sim.ingest.shapes.tails import outputs_of_static_part, shapeless_output, split_tails
 
@@ -161,12 +163,16 @@ def _resolved_node(reader: Reader, resolver: Resolver, read: set[str], label: st
 
 def _constants(resolver: Resolver) -> dict[str, Constant]:
     """All constants whose shape is known."""
-    shapes, values = resolver.shapes, resolver.values
-    return {
-        name: Constant(name, shapes[name], values.get(name), resolver.real(source))
-        for name, source in resolver.constants.items()
-        if name in shapes
-    }
+    shapes, meant = resolver.shapes, constant_meanings(resolver)
+    found: dict[str, Constant] = {}
+    for name, source in resolver.constants.items():
+        if name in shapes:
+            value, known = resolver.values.get(name), meant.get(name)
+            if value is None and known is not None:
+                value = known.integers
+            means = None if known is None else known.meaning
+            found[name] = Constant(name, shapes[name], value, resolver.real(source), means)
+    return found
 
 
 def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> ResolvedNetwork:
@@ -185,6 +191,7 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
     nodes = tuple(_resolved_node(reader, resolver, read, label) for reader in static)
     outputs = outputs_of_static_part(static, cut, asked)
     folded, dead = _needless(resolver, live)
+    element_types = resolver.element_types()
     wanted = {name for reader in static for name in reader.names} | set(outputs)
     return ResolvedNetwork(
         name=label,
@@ -199,8 +206,8 @@ def resolve(model: onnx.ModelProto, label: str, dims: Mapping[str, int]) -> Reso
         shapes=resolver.shapes,
         constants=_constants(resolver),
         sources=resolver.constants,
-        bits=resolver.bits(),
-        elements=resolver.elements(),
+        bits={name: BITS[element] for name, element in element_types.items()},
+        element_types=element_types,
         parts={name: parts for name, parts in resolver.joined.items() if len(parts) > 1},
         folded=folded,
         dead=dead,

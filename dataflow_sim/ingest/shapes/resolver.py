@@ -37,10 +37,6 @@ Array = npt.NDArray[np.generic]
 
 _STEERING = (TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
 _FULL_PRECISION = (TensorProto.FLOAT, TensorProto.DOUBLE)
-_WHOLE = {
-    int(getattr(TensorProto, name.upper())): name
-    for name in ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-}
 # of all that is evaluated, so that many nodes do not add up to gigabytes; from there on only what
 # is no longer than a shape is evaluated
 _LARGEST_TOTAL_BYTES = 2**27
@@ -144,20 +140,14 @@ class Resolver:
             return name not in self.unreal
         return value.dtype.kind not in "USOb" and value.dtype not in (np.int32, np.int64)
 
-    def bits(self) -> dict[str, int]:
-        """Widths in bits of all names whose elements are known to be no 32 or 64-bit floats."""
+    def element_types(self) -> dict[str, int]:
+        """Element types of all names whose elements are known to be no 32 or 64-bit floats."""
         elements = {name: kind.tensor_type.elem_type for name, kind in self.types.items()}
         return {
-            name: BITS[element]
+            name: element
             for name, element in elements.items()
             if element in BITS and element not in _FULL_PRECISION
         }
-
-    def elements(self) -> dict[str, str]:
-        """The types, as numpy names them, of all names whose elements are known to be integers
-        or truth values."""
-        elements = {name: kind.tensor_type.elem_type for name, kind in self.types.items()}
-        return {name: _WHOLE[kind] for name, kind in elements.items() if kind in _WHOLE}
 
     def _hold(
         self, name: str, element: int, extents: tuple[int, ...], array: Array | None = None
