@@ -158,7 +158,7 @@ def _evaluated(
     if meaning.domain == OWN and meaning.op == COPY and given[0] is not None:
         return {0: given[0]}
     if meaning.domain:
-        raise ProgramError(f"layer '{layer.name}' ({meaning.domain}::{layer.op}) has no definition")
+        raise ProgramError(f"layer '{layer.name}' ({layer.op}) has no definition")
     where = f"layer '{layer.name}' ({layer.op})"
     return evaluate_operator(
         where, meaning.op, meaning.version, dict(meaning.attributes), given, meaning.places

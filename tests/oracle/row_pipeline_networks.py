@@ -287,8 +287,8 @@ class Sketch:
         return model
 
 
-def network(random: Random, sweeps: bool = False) -> NetworkGraph:
-    """A random network of a few layers, whoever pools; with `sweeps`, some normalise or attend."""
+def drawn_model(random: Random, sweeps: bool = False) -> onnx.ModelProto:
+    """A random network of a few layers; with `sweeps`, some normalise or attend."""
     rows = random.randint(2, 13 if random.randrange(4) else 3)
     channels, plane = random.randint(1, 4), (rows, random.randint(2, 9))
     net = OnnxBuilder("drawn", (random.randint(1, 2), channels, *plane))
@@ -302,6 +302,12 @@ def network(random: Random, sweeps: bool = False) -> NetworkGraph:
         kinds = [sketch.convolution] * 4 + [sketch.add, sketch.concat, sketch.pool] + 2 * few
     for _ in range(random.randint(3, 6)):
         random.choice(kinds)(sketch.pick())
-    graph = place_pooling(graph_from_model(sketch.model(), "drawn"), random.choice(list(Pooler)))
+    return sketch.model()
+
+
+def network(random: Random, sweeps: bool = False) -> NetworkGraph:
+    """Such a network as the reader sees it, whoever pools, at some widths."""
+    model = drawn_model(random, sweeps)
+    graph = place_pooling(graph_from_model(model, "drawn"), random.choice(list(Pooler)))
     widths = Precision(random.choice((3, 8)), random.choice((3, 8)), random.choice((32, 13)))
     return assign_precision(graph, widths)
