@@ -78,6 +78,9 @@ class StreamRunner:
         )
         arithmetic = machine.arithmetic
         made = step_of_sweep(layer, found, arithmetic.constants, arithmetic.streams)
+        for span, loop in zip(() if sums is None else sums.box, "BG", strict=False):
+            if span != made.loops[loop]:
+                raise ProgramError(f"running sums of {span}, in a step of {made.loops[loop]}")
         if sums is not None and made.sums is not None:
             machine.write(sums, made.sums, machine.ids.of_waiting(step.layer, sums.box), codec)
         for name, parts, held in zip(layer.outputs, step.outputs, made.results, strict=True):

@@ -52,14 +52,6 @@ class Found:
         return any(shape is not None for shape in self.results)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """What a step makes: a box of each result, None of what it does not write; its running sums."""
-
-    results: tuple[Held | None, ...]
-    sums: Array | None
-
-
 @dataclass(slots=True, eq=False)
 class SweepStep:
     """One step of a sweep on its way from what it finds to what it makes."""

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer
-from dataflow_sim.graph.region import Box
+from dataflow_sim.graph.region import Box, Span
 from dataflow_sim.graph.sweep import SweepKind
 from dataflow_sim.simulate.pointwise import pointwise
 from dataflow_sim.simulate.stream_arithmetic import RealStreams
@@ -53,10 +53,14 @@ def is_computed(layer: Layer) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
-    """What a step makes: a box of each result, None of what it does not write; its running sums."""
+    """What a step makes: a box of each result, None of what it does not write; its running sums.
+
+    `loops` are the indices of the sweep's loops that it was of.
+    """
 
     results: tuple[Held | None, ...]
     sums: Array | None
+    loops: Mapping[str, Span]
 
 
 def step_of_sweep(
@@ -84,7 +88,7 @@ def step_of_sweep(
         if number == 0:
             value = pointwise(layer.post, value, constants, _NO_CHANNELS)
         made.append((value, box))
-    return Made(tuple(made), sums)
+    return Made(tuple(made), sums, step.loops)
 
 
 def part_of(held: Held, box: Box) -> Array:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
+import onnx
+
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.schedule import amounts, sweep, sweep_steps
@@ -33,15 +35,14 @@ from dataflow_sim.schedule.types import (
     RowTiling,
     Schedule,
 )
-from dataflow_sim.simulate.reference import evaluate_reference, random_inputs
-from tests.oracle.test_sweeps_in_groups import attention_and_projection, normalised
+from dataflow_sim.simulate.reference import evaluate_reference, random_inputs, with_weights
 from tests.oracle.test_tiles_in_groups import demanded
 from tests.support.curves import curve
 from tests.support.frames import frames_of
 from tests.support.groups import grouped
 from tests.support.mutations import Setting
 from tests.support.runs import Case, case, case_of, input_placements, least_budget
-from tests.unit.test_sweeps_of_operators import graph_of
+from tests.support.streamed import StreamCase, one_node, stream_case
 
 NONE, KEPT, SPILLED = PartialSums
 APART = MemoryOptions(0, DOUBLE, 32, 4096)
@@ -275,15 +276,16 @@ _GROUPS: dict[str, Callable[[], Setting]] = {
     "frames": _frames,
 }
 
-# ------------------------------------------------------------ sweeps, which are not replayed
+# ------------------------------------------------------------ sweeps
 
 
-def _swept(graph: NetworkGraph, schedule: Schedule) -> Setting:
-    return Setting(graph, (schedule,), ())
+def _swept(found: StreamCase, schedule: Schedule) -> Setting:
+    (expected,) = found.expected.values()
+    return Setting(found.graph, (schedule,), ((found.inputs, expected),))
 
 
 def _sweep(
-    graph: NetworkGraph,
+    model: onnx.ModelProto,
     order: str,
     rows: int,
     columns: int,
@@ -291,55 +293,81 @@ def _sweep(
     sums: PartialSums = KEPT,
 ) -> Setting:
     """The first layer by tiles of rows and columns, one batch and group at a time."""
+    found = stream_case(model, model.graph.name)
     tiling = LayerTiling(order, sums, 1, 1, 1, 1, rows, columns, 0)
-    return _swept(graph, _alone(graph, 0, tiling, memory))
+    return _swept(found, _alone(found.graph, 0, tiling, memory))
 
 
-def _head() -> NetworkGraph:
-    return attention_and_projection(7, 4, 6, 5)
+def _head() -> onnx.ModelProto:
+    """One head of attention, 7 queries on 5 keys, and a linear layer on what it makes."""
+    sides = {"q0": (1, 7, 4), "k1": (1, 5, 4), "v2": (1, 5, 4)}
+    model = one_node("Attention", sides, {}, outputs=("a",), q_num_heads=1, kv_num_heads=1)
+    projected = one_node("MatMul", {"a0": (1, 7, 4)}, {"p1": (4, 6)})
+    linear, weights = projected.graph.node[0], projected.graph.initializer[0]
+    linear.name, linear.input[0] = "project", "a"
+    model.graph.node.append(linear)
+    model.graph.initializer.append(weights)
+    model.graph.output[0].name = "y"
+    return model
+
+
+def _heads() -> onnx.ModelProto:
+    """Two heads of attention."""
+    heads = {"q0": (1, 2, 4, 3), "k1": (1, 2, 4, 3), "v2": (1, 2, 4, 3)}
+    return one_node("Attention", heads, {})
+
+
+def _normalised() -> onnx.ModelProto:
+    """A linear layer by pixel, a norm over the planes, another linear layer."""
+    net = OnnxBuilder("normalised", (1, 3, 6, 5))
+    normal = net.instance_norm("n", net.convolution("a", "input", 3, 1))
+    return with_weights(net.model(net.convolution("b", normal, 3, 1)), seed=1)
 
 
 def _softmax() -> Setting:
-    graph = graph_of("Softmax", {"x": (1, 2, 4, 4)}, {}, axis=2)
-    return _sweep(graph, "PN", 1, 2, TWICE)
+    return _sweep(one_node("Softmax", {"x0": (1, 2, 4, 4)}, {}, axis=2), "PN", 1, 2, TWICE)
 
 
 def _instances() -> Setting:
-    graph = graph_of("InstanceNormalization", {"x": (1, 3, 4, 4)}, {"s": (3,), "b": (3,)})
-    return _sweep(graph, "PN", 1, 2)
+    constants = {"s1": (3,), "b2": (3,)}
+    model = one_node("InstanceNormalization", {"x0": (1, 3, 4, 4)}, constants)
+    return _sweep(model, "PN", 1, 2)
 
 
 def _product() -> Setting:
-    graph = graph_of("MatMul", {"a": (1, 2, 5, 4), "b": (1, 2, 4, 6)}, {})
-    return _sweep(graph, "NP", 2, 3, TWICE, NONE)
+    model = one_node("MatMul", {"a0": (1, 2, 5, 4), "b1": (1, 2, 4, 6)}, {})
+    return _sweep(model, "NP", 2, 3, TWICE, NONE)
 
 
 def _recurrent() -> Setting:
-    graph = graph_of("LSTM", {"x": (4, 2, 3)}, {"w": (1, 8, 3), "r": (1, 8, 2)}, hidden_size=2)
-    return _sweep(graph, "PN", 1, 2)
+    weights = {"w1": (1, 8, 3), "r2": (1, 8, 2)}
+    return _sweep(one_node("LSTM", {"x0": (4, 2, 3)}, weights, hidden_size=2), "PN", 1, 2)
 
 
 def _samples() -> Setting:
     """A layer that is streamed, and no sweep."""
-    graph = graph_of("GridSample", {"x": (1, 4, 6, 5), "g": (1, 6, 5, 2)}, {})
-    memory = replace(TWICE, capacity_bytes=least_budget(graph, double_buffer=True))
-    return _swept(graph, schedule_network(graph, memory, "layerwise"))
+    model = one_node("GridSample", {"x0": (1, 4, 6, 5), "g1": (1, 6, 5, 2)}, {})
+    found = stream_case(model, "samples")
+    memory = replace(TWICE, capacity_bytes=least_budget(found.graph, double_buffer=True))
+    return _swept(found, schedule_network(found.graph, memory, "layerwise"))
 
 
-def _one_group(graph: NetworkGraph, height: int | None = None) -> Setting:
-    return _swept(graph, grouped(graph, PLAIN, False, height=height))
+def _one_group(model: onnx.ModelProto, height: int | None = None) -> Setting:
+    found = stream_case(model, model.graph.name)
+    return _swept(found, grouped(found.graph, PLAIN, False, height=height))
 
 
 _SWEEPS: dict[str, Callable[[], Setting]] = {
     "attention by rows": lambda: _sweep(_head(), "PN", 3, 2),
     "attention by columns": lambda: _sweep(_head(), "NP", 3, 2),
+    "attention of two heads": lambda: _sweep(_heads(), "PN", 3, 2),
     "softmax": _softmax,
     "normalisation": _instances,
     "product": _product,
     "recurrent": _recurrent,
     "streamed": _samples,
     "rows of attention": lambda: _one_group(_head(), 3),
-    "rows normalised": lambda: _one_group(normalised(6, 5, 3)),
+    "rows normalised": lambda: _one_group(_normalised()),
 }
 
 SETTINGS = {**_ALONE, **_GROUPS, **_SWEEPS}

@@ -72,7 +72,7 @@ class Fault:
 class Setting:
     """Schedules of one network, a frame each, that are lowered and read one after the other.
 
-    `frames` are inputs and output of each; of a network that cannot be replayed there are none.
+    `frames` are inputs and output of each.
     """
 
     graph: NetworkGraph
@@ -163,7 +163,7 @@ def _agrees(schedule: Schedule, program: Program) -> bool:
 def _computes(setting: Setting, programs: tuple[Program, ...]) -> bool:
     """Whether programs, one behind the other, give the network's outputs of all frames."""
     before: Replayed | None = None
-    for program, (inputs, expected) in zip(programs, setting.frames, strict=False):
+    for program, (inputs, expected) in zip(programs, setting.frames, strict=True):
         before = replay(program, setting.graph, inputs, before)
         output = outputs_of(setting.graph, before.tensors, expected)["output"]
         scale = float(np.abs(expected).max())
