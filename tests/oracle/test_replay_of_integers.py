@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataflow_sim.graph.layer import LayerKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.passes import Precision, assign_precision
 from dataflow_sim.schedule.search import budget_curve
@@ -54,15 +53,25 @@ def holds(graph: NetworkGraph, memory: MemoryOptions, policy: str, share: float)
     assert not any(moved.values())
 
 
-@pytest.mark.parametrize("widths", WIDTHS, ids=lambda w: "-".join(map(str, w)))
-@pytest.mark.parametrize("name", sorted(SMALL))
-def test_every_width(name: str, widths: tuple[int, int, int]) -> None:
+# all networks at all widths: one each in every run, the others where there is time
+EVERY = [
+    pytest.param(
+        name,
+        widths,
+        (number + place) % 3,
+        marks=() if (number + place) % len(WIDTHS) == 0 else pytest.mark.slow,
+        id=f"{name}-{'-'.join(map(str, widths))}",
+    )
+    for number, name in enumerate(sorted(SMALL))
+    for place, widths in enumerate(WIDTHS)
+]
+
+
+@pytest.mark.parametrize(("name", "widths", "third"), EVERY)
+def test_every_width(name: str, widths: tuple[int, int, int], third: int) -> None:
     graph = narrowed(case(name).graph, widths)
-    if any(layer.kind is LayerKind.STREAMED for layer in graph.layers):
-        pytest.skip("streamed layers")
     memory = MemoryOptions(0, SINGLE, widths[2])
-    place = (sorted(SMALL).index(name) + WIDTHS.index(widths)) % 3
-    holds(graph, memory, ("layerwise", "resident", "merged")[place], (0.0, 0.5, 1.0)[place])
+    holds(graph, memory, ("layerwise", "resident", "merged")[third], (0.0, 0.5, 1.0)[third])
 
 
 def test_kernels_that_the_dma_unpacks() -> None:
