@@ -6,7 +6,6 @@ against ONNX's own reference evaluator, which share no kernels.
 
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +14,13 @@ import onnx
 import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from dataflow_sim.networks import BUILT_IN
 from dataflow_sim.networks.export import export
+from tests.support.plain_operators import LRN
 from tests.support.zoo import smallest_model
 
 Array = npt.NDArray[np.float32]
-
-
-class LRN(OpRun):
-    """LRN as ONNX defines it; ONNX's own evaluator sums over the batch in its place."""
-
-    op_domain = ""
-
-    def _run(
-        self, x: Array, alpha: float, beta: float, bias: float, size: int
-    ) -> tuple[Array, ...]:
-        squares = np.zeros_like(x)
-        for channel in range(x.shape[1]):
-            first, last = channel - (size - 1) // 2, channel + ceil((size - 1) / 2)
-            window = x[:, max(0, first) : last + 1]
-            squares[:, channel] = np.square(window).sum(axis=1)
-        return ((x / (bias + alpha / size * squares) ** beta).astype(x.dtype),)
 
 
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -87,13 +87,20 @@ def input_placements(graph: NetworkGraph) -> list[Placement]:
     return [place for place in graph.placements if place.array in graph.inputs]
 
 
+def results_of(graph: NetworkGraph, dram: Arrays) -> dict[str, npt.NDArray[np.float32]]:
+    """The network's outputs as the file sees them, by name."""
+    found = {}
+    for result in graph.results:
+        parts = [dram[s.tensor][:, s.channel_start : s.channel_stop] for s in result.view.segments]
+        found[result.name] = result.axes.from_map(np.concatenate(parts, axis=1)).astype(np.float32)
+    return found
+
+
 def outputs_of(graph: NetworkGraph, dram: Arrays, like: npt.NDArray[np.float32]) -> Arrays:
     """The network's one output as the file sees it, in the shape of `like`."""
-    (result,) = graph.results
-    parts = [dram[s.tensor][:, s.channel_start : s.channel_stop] for s in result.view.segments]
-    found = result.axes.from_map(np.concatenate(parts, axis=1))
+    (found,) = results_of(graph, dram).values()
     assert found.shape == like.shape
-    return {"output": found.astype(np.float32)}
+    return {"output": found}
 
 
 def buffering(double: bool) -> Buffering:
