@@ -145,7 +145,9 @@ def _check_extents(
         span = size + before + after - reach
         legal = {span // strides[axis] + 1}
         if node.attributes.get("ceil_mode"):
-            legal.add(-(-span // strides[axis]) + 1)
+            rounded = -(-span // strides[axis]) + 1
+            # a file may state windows that begin behind the map, or leave them out
+            legal |= {rounded, min(rounded, (size + before - 1) // strides[axis] + 1)}
         if span < 0 or output not in legal:
             raise NetworkError(
                 f"{builder.network.name}: node '{node.name}' ({node.op}) slides a window of "

@@ -30,6 +30,7 @@ from dataflow_sim.ingest.file.nodes import (
 from dataflow_sim.ingest.file.tensors import BITS, filled, held_constant, read_tensor
 from dataflow_sim.ingest.shapes.evaluation import LARGEST_READ_ELEMENTS, evaluate
 from dataflow_sim.ingest.shapes.inference import Inference, extents_of, merged, tensor_type
+from dataflow_sim.ingest.shapes.rounding import without_windows_of_padding
 
 __all__ = ["STANDARD_DOMAINS", "Resolver", "attributes_of", "stated_types"]
 
@@ -126,7 +127,10 @@ class Resolver:
             if is_standard(node) and node.op_type in ("Shape", "Size") and self._measured(node):
                 continue
             values = self._small_values(node)
-            self._learn(node, self._inference.types(reader, self.types, values))
+            found = self._inference.types(reader, self.types, values)
+            self._learn(
+                node, without_windows_of_padding(node, found, self.types, self.stated)
+            )
             if all(name in self.constants for name in reader.names):
                 self._evaluate(node)
         for name, kind in self.stated.items():
