@@ -125,8 +125,6 @@ class Emitter:
     ) -> tuple[Slice, ...]:
         """The parts of a box of a view that `load_view` has brought to local memory."""
         parts = list(self._segments(view, box, buffer, origin))
-        if box.elements == 0:  # a window of padding alone, of the first place there is
-            return (parts[0][2]._replace(box=box),)
         if not any(tensor in self.resident for tensor, _, _ in parts):
             return (Slice(buffer, origin, box),)
         return tuple(part for _, _, part in parts)

@@ -126,7 +126,7 @@ class LoopNest:
             self._add(name, (batch, fetched, *area), operand.bits, double, group * moved)
 
     def _add(self, name: str, shape: Shape4, bits: int, double: bool, tile_count: int) -> None:
-        if 0 in shape:  # nothing comes from DRAM
+        if shape[1] == 0:  # nothing comes from DRAM
             self.role[name] = Role(Slots((-1,)))
             return
         apart = name == "partial sums" and self.problem.sums_apart

@@ -64,7 +64,7 @@ def beside(
     held: Held | None, box: Box, axis: int, stream: Callable[[Box], tuple[Slice, ...]]
 ) -> tuple[Slice, ...]:
     """The parts of a tile: what is held of its channels, along an axis, and the others streamed."""
-    if held is None or box.elements == 0:
+    if held is None:
         return stream(box)
     first, last, _ = box[axis]
     border = min(max(held.box[axis].stop, first), last)

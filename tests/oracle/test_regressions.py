@@ -12,7 +12,9 @@ from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.schedule.search import POLICIES, budget_curve
 from dataflow_sim.schedule.types import (
+    DOUBLE,
     SINGLE,
+    Buffering,
     MemoryOptions,
 )
 from tests.support.replayed_cases import Case, on_machine, replayed
@@ -51,3 +53,26 @@ def test_a_file_may_state_windows_that_begin_behind_the_map() -> None:
     model = net.model(pooled, net.activation("out", pooled))
     graph = graph_from_model(model, "rounded_up")
     assert graph.layers[0].output_shape == (1, 1, 2, 5)
+
+
+@pytest.mark.parametrize("doubled", [SINGLE, DOUBLE])
+def test_columns_of_padding_alone(doubled: Buffering) -> None:
+    """A window that never meets the map along an axis: its results are the bias."""
+    net = OnnxBuilder("beside", (1, 2, 3, 1))
+    first = net.convolution("first", "input", 3, 1)
+    beside = net.convolution("beside", net.concat("both", [first, "input"]), 2, 1, stride=2, pad=1)
+    shape = net.shape(beside)
+    assert shape == (1, 2, 3, 2)
+    weight, bias = net.weight("bias.weight", (2, 2, 1, 1)), net.weight("bias.bias", (2,))
+    net.node("Conv", "biased", ["input", weight, bias], strides=[1, 2], pads=[0, 1, 0, 1])
+    assert net.shape("biased") == (1, 2, 3, 2)
+    holds_everywhere(on_machine(net.model(beside, "biased"), MemoryOptions(0, doubled, 32)))
+
+
+def test_tiles_of_padding_beside_channels_that_stay() -> None:
+    """Every channel of the input stays, and some tiles need none of them."""
+    net = OnnxBuilder("around", (1, 1, 1, 1))
+    weight = net.weight("around.weight", (4, 1, 3, 1))
+    net.node("Conv", "around", ["input", weight], pads=[2, 2, 2, 2])
+    assert net.shape("around") == (1, 4, 3, 5)
+    holds_everywhere(on_machine(net.model("around"), PLAIN))
