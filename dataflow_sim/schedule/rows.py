@@ -93,7 +93,7 @@ def _reversed(low: Ints, high: Ints, step: int, size: int) -> tuple[Ints, Ints]:
 def _needs(low: list[int], high: list[int], last: list[int], step: int, size: int) -> RowNeeds:
     # a window that lies in the padding altogether needs nothing; keep the ends ascending
     lows = np.maximum.accumulate(np.minimum(np.array(low, np.int64), size))
-    highs = np.maximum.accumulate(np.array(high, np.int64))
+    highs = np.maximum.accumulate(np.minimum(np.array(high, np.int64), size))
     first, final = _reversed(lows, highs, step, size)
     return RowNeeds(lows, highs, np.array(last, np.int64), first, final, step)
 

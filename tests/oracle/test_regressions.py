@@ -10,6 +10,7 @@ import pytest
 
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.schedule.rows import Obstacle, layer_rows, obstacle
 from dataflow_sim.schedule.search import POLICIES, budget_curve
 from dataflow_sim.schedule.types import (
     DOUBLE,
@@ -76,3 +77,18 @@ def test_tiles_of_padding_beside_channels_that_stay() -> None:
     net.node("Conv", "around", ["input", weight], pads=[2, 2, 2, 2])
     assert net.shape("around") == (1, 4, 3, 5)
     holds_everywhere(on_machine(net.model("around"), PLAIN))
+
+
+def test_rows_behind_the_map() -> None:
+    """The last row of a convolution lies in the padding: it is made alone, never in a group."""
+    net = OnnxBuilder("behind", (1, 2, 3, 2))
+    first = net.convolution("first", "input", 2, 3)
+    weight, bias = net.weight("last.weight", (2, 2, 1, 1)), net.weight("last.bias", (2,))
+    net.node("Conv", "last", [first, weight, bias], strides=[2, 1], pads=[0, 0, 2, 0])
+    assert net.shape("last") == (1, 2, 3, 2)
+    case = on_machine(net.model("last"), PLAIN)
+    _, last = case.graph.layers
+    assert obstacle(case.graph, last) is Obstacle.PADDING
+    needs = layer_rows(last).views[0]
+    assert [tuple(needs.rows(row))[:2] for row in range(3)] == [(0, 1), (2, 3), (3, 3)]
+    holds_everywhere(case)
