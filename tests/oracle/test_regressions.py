@@ -92,3 +92,17 @@ def test_rows_behind_the_map() -> None:
     needs = layer_rows(last).views[0]
     assert [tuple(needs.rows(row))[:2] for row in range(3)] == [(0, 1), (2, 3), (3, 3)]
     holds_everywhere(case)
+
+
+@pytest.mark.parametrize("doubled", [SINGLE, DOUBLE])
+@pytest.mark.parametrize("turned", [False, True])
+def test_nothing_is_loaded_over_a_map_that_is_yet_to_be_read(
+    turned: bool, doubled: Buffering
+) -> None:
+    """A sum in the place of one map, which dies; the other comes from DRAM."""
+    net = OnnxBuilder("in_place", (1, 1, 4, 4))
+    shown = net.convolution("shown", "input", 1, 1)
+    pair = (shown, "input") if turned else ("input", shown)
+    added = net.add("added", *pair)
+    valid = net.convolution("valid", added, 1, 3, pad=0)
+    holds_everywhere(on_machine(net.model(valid, shown), MemoryOptions(0, doubled, 32)))
