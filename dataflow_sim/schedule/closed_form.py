@@ -179,10 +179,10 @@ def evaluate(
 ) -> tuple[Costs, Bools]:
     """Costs of all tilings of one order, and which of them are legal (boolean array).
 
-    `sums` NONE is legal where the reduction is not split, KEPT and SPILLED where it is;
-    SPILLED only where K encloses more than one output tile; tiles that recompute the
-    body for overlapping pooling windows keep K inside P; partial sums with a memory of
-    their own fit it.
+    `sums` NONE is legal where the reduction is not split, KEPT and SPILLED where it is and
+    results find room where the sums were; SPILLED only where K encloses more than one output
+    tile; tiles that recompute the body for overlapping pooling windows keep K inside P; partial
+    sums with a memory of their own fit it.
     """
     nest = _Nest(order, _trips(problem, tiles))
     group_trips = -(-problem.groups // tiles.group)
@@ -260,6 +260,7 @@ def _legal(problem: LayerProblem, sums: PartialSums, nest: _Nest) -> Bools:
     split = nest.trips["K"] > 1
     if sums is PartialSums.NONE:
         return ~split
+    split = split & problem.sums_hold_results
     if sums is PartialSums.KEPT:
         # tiles that recompute a pooled body cannot share one region of sums
         overlapping = problem.has_pool and nest.inside("P", "K")

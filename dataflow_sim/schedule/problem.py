@@ -136,6 +136,13 @@ class LayerProblem:
         return same and from_dram and not self.may_take_over
 
     @property
+    def sums_hold_results(self) -> bool:
+        """Whether a tile's results have room where its sums were, as those of a split reduction
+        need: they are no wider, and no pooling over padding makes more of them."""
+        larger = any(axis.output_size > axis.body_size for axis in (self.rows, self.columns))
+        return self.output_bits <= self.memory.accumulator_bits and not larger
+
+    @property
     def finishes_by_channel(self) -> bool:
         """Whether the sums of a split reduction are finished one output channel at a time.
 

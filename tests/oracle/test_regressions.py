@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from dataflow_sim.graph.passes import Precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.schedule.rows import Obstacle, layer_rows, obstacle
@@ -16,7 +17,9 @@ from dataflow_sim.schedule.types import (
     DOUBLE,
     SINGLE,
     Buffering,
+    LayerTiling,
     MemoryOptions,
+    PartialSums,
 )
 from tests.support.replayed_cases import Case, on_machine, replayed
 from tests.support.runs import proved
@@ -106,3 +109,30 @@ def test_nothing_is_loaded_over_a_map_that_is_yet_to_be_read(
     added = net.add("added", *pair)
     valid = net.convolution("valid", added, 1, 3, pad=0)
     holds_everywhere(on_machine(net.model(valid, shown), MemoryOptions(0, doubled, 32)))
+
+
+@pytest.mark.parametrize("sums_bytes", [None, 500])
+def test_pooling_over_padding_makes_more_than_there_was(sums_bytes: int | None) -> None:
+    """Results of a split reduction leave where its sums were: these must have room for them."""
+    net = OnnxBuilder("growing", (1, 4, 2, 2))
+    value = net.convolution("conv", "input", 2, 1)
+    window = {"kernel_shape": [3, 3], "pads": [2, 2, 2, 2]}
+    pooled = net.node("MaxPool", "pooled", [value], **window)
+    assert net.shape(pooled) == (1, 2, 4, 4)
+    case = on_machine(net.model(pooled), MemoryOptions(0, SINGLE, 32, sums_bytes))
+    assert len(case.graph.layers) == 1
+    holds_everywhere(case)
+
+
+def test_results_that_are_wider_than_sums() -> None:
+    """They would find no room where these were: a reduction is then not split."""
+    net = OnnxBuilder("wide", (1, 4, 3, 3))
+    model = net.model(net.convolution("conv", "input", 2, 3))
+    for sums, splits in ((16, True), (13, False)):
+        widths = Precision(8, 16, sums)
+        case = on_machine(model, MemoryOptions(0, SINGLE, sums, 500), precision=widths)
+        found = budget_curve(case.graph, case.memory, "layerwise")
+        tilings = [point.schedule.layers[0].tiling for point in found.points]
+        kept = {t.partial_sums for t in tilings if isinstance(t, LayerTiling)}
+        assert splits == (kept != {PartialSums.NONE})
+        holds_everywhere(case)
