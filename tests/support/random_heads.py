@@ -47,24 +47,24 @@ def head(sketch: Sketch) -> str:
     if not sketch.rows:
         return tokens(sketch)
     value = sketch.pick(sketch.rows)
-    name, kind = sketch.name("head"), sketch.random.randrange(6)
+    name, kind = sketch.name("head"), sketch.random.randrange(8)
     shape = sketch.net.shape(value)
     others = [v for v in sketch.rows if v != value and sketch.net.shape(v) == shape]
-    if kind == 5 and others:
+    if kind == 7 and others:
         other = sketch.random.choice(others)
         sketch.read.add(other)
         return sketch.made_rows("residual of rows", sketch.net.add(name, value, other))
-    if kind == 4:
+    if kind == 6:
         return sketch.made_rows("softmax of rows", sketch.net.softmax(name, value))
-    if kind == 3:
+    if kind == 5:
         # a large epsilon: small spreads would blow up the rounding of what came before
         norm = sketch.net.layer_norm(name, value, 1.0)
         return sketch.made_rows("layer norm", norm)
-    if kind == 2:
+    if kind == 4:
         op = sketch.random.choice(("Relu", "Sigmoid", "Tanh"))
         return sketch.made_rows(op, sketch.net.activation(name, value, op))
     outputs = sketch.random.choice((shape[-1], sketch.random.randint(1, 5)))
-    if len(shape) == 2 and kind:
+    if len(shape) == 2 and kind > 1:
         return sketch.made_rows("Gemm", sketch.net.fully_connected(name, value, outputs))
     bias = sketch.random.randrange(2) > 0
     return sketch.made_rows("MatMul", sketch.net.linear(name, value, outputs, bias=bias))

@@ -34,7 +34,7 @@ def test_onnxruntime_agrees() -> None:
     options.log_severity_level = 4
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     compared = 0
-    for seed in range(150):
+    for seed in range(80):
         model = with_weights(draw(Random(seed)).model, seed=1, unit_gain=True)
         if pads_less_than_nothing(model):
             continue
@@ -51,4 +51,4 @@ def test_onnxruntime_agrees() -> None:
             assert one.shape == other.shape
             scale = max(1.0, float(np.abs(other).max(initial=0)))
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * scale, err_msg=f"{seed}")
-    assert compared > 130
+    assert compared > 65
