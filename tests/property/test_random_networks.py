@@ -59,10 +59,11 @@ def test_the_networks_have_everything() -> None:
     assert {what: counts[what] for what in FEATURES if counts[what] < 2} == {}
 
 
-def test_most_of_the_networks_are_replayed() -> None:
-    """Of all sizes up to a dozen layers and of one or two images; some with layers that are not."""
+def test_the_networks_are_of_all_sizes() -> None:
+    """Up to a dozen layers, of one or two images, on real numbers and on integers, some parts."""
     cases = [drawn_case(Random(seed)) for seed in range(0, CASES, 2)]
-    assert 0.8 <= sum(case.replayable for case in cases) / len(cases) < 1
+    assert 0.2 < sum(case.single_precision for case in cases) / len(cases) < 0.6
+    assert any(case.graph.part for case in cases)
     layers = [len(case.graph.layers) for case in cases]
     assert min(layers) <= 1
     assert max(layers) >= 10

@@ -202,7 +202,7 @@ class Drawing:
 def _first_shape(random: Random) -> tuple[int, ...]:
     """Batch, channels and a plane, now and then of one row or column; seldom a line, a volume."""
     axes = random.choice((2,) * 14 + (1, 3))
-    longest = {1: 24, 2: 10, 3: 5}[axes]
+    longest = {1: 16, 2: 8, 3: 4}[axes]
     plane = [random.randint(2, longest) for _ in range(axes)]
     if random.randrange(6) == 0:
         plane[random.randrange(axes)] = 1

@@ -15,8 +15,9 @@ import pytest
 from dataflow_sim.errors import DoesNotFitError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.part import part_of
-from dataflow_sim.graph.passes import Precision, assign_precision
+from dataflow_sim.graph.passes import Precision
 from dataflow_sim.graph.pooling import Pooler
+from dataflow_sim.program.banks import in_banks
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.demands import Demand, Kernels
 from dataflow_sim.schedule.frames import schedule_frames
@@ -26,9 +27,19 @@ from dataflow_sim.schedule.standing import standing_items
 from dataflow_sim.schedule.tile_regions import tile_obstacle
 from dataflow_sim.schedule.timetable import RowTables
 from dataflow_sim.schedule.types import Buffering, Halo, MemoryOptions, PlaneTile
+from dataflow_sim.simulate.banks import check_banks as in_banks_apart
+from dataflow_sim.simulate.ledger import count
+from dataflow_sim.simulate.occupancy import occupancy
 from tests.support.frames import both_proved
 from tests.support.random_networks import draw
-from tests.support.replayed_cases import Case, moved_bytes, on_machine, real_frame, replayed
+from tests.support.replayed_cases import (
+    SINGLE_PRECISION,
+    Case,
+    frame,
+    moved_bytes,
+    on_machine,
+    replayed,
+)
 from tests.support.runs import proved
 
 
@@ -39,12 +50,31 @@ def some_buffering(random: Random) -> Buffering:
     return Buffering(*(random.randrange(2) > 0 for _ in range(4)))
 
 
+def some_widths(random: Random) -> Precision:
+    """Bits of kernels, maps and sums: real numbers, those of most machines, or odd ones."""
+    way = random.randrange(6)
+    if way < 2:
+        return SINGLE_PRECISION
+    local = random.choice((None, None, 8, 16))
+    if way < 4:
+        return Precision(8, random.choice((8, 8, 16)), 32)
+    if way < 5:
+        return Precision(4, random.choice((4, 8)), random.choice((24, 32)), local_weight_bits=local)
+    # running sums of a map, which take no more than these, are exact in the narrowest
+    weights, maps = (random.choice((1, 2, 3, 5, 7, 12)) for _ in range(2))
+    return Precision(weights, maps, random.choice((20, 27, 45)), local_weight_bits=local)
+
+
 def drawn_case(random: Random) -> Case:
-    """A network and a machine."""
+    """A network, now and then a part of one on integers, and a machine."""
     model, pooler = draw(random).model, random.choice(list(Pooler))
-    sums = random.choice((None, None, None, 4, 100, 3000))
-    memory = MemoryOptions(0, some_buffering(random), 32, sums)
-    return on_machine(model, memory, pooler, random.randrange(3) > 0)
+    widths, accumulators = some_widths(random), random.choice((None, None, None, 4, 100, 3000))
+    memory = MemoryOptions(0, some_buffering(random), widths.accumulator_bits, accumulators)
+    case = on_machine(model, memory, pooler, random.randrange(3) > 0, widths)
+    if case.single_precision or random.randrange(8) or not case.graph.layers:
+        return case
+    first, last = sorted(random.choices(range(1, len(case.graph.layers) + 1), k=2))
+    return replace(case, graph=part_of(case.graph, f"{first}:{last}"))
 
 
 def some_budget(found: Curve, random: Random) -> int:
@@ -56,11 +86,10 @@ def some_budget(found: Curve, random: Random) -> int:
 
 
 def check_policies(case: Case, random: Random) -> None:
-    """Every policy in one memory: counted, ordered, and one of them replayed."""
+    """Every policy in one memory, the largest in several: counted, ordered and replayed."""
     found = budget_curve(case.graph, case.memory, "merged")
     capacity = some_budget(found, random)
     memory = replace(case.memory, capacity_bytes=capacity)
-    shown = random.choice(POLICIES)
     before: int | None = None
     for policy in POLICIES:
         known = found if policy == "merged" else None
@@ -71,16 +100,18 @@ def check_policies(case: Case, random: Random) -> None:
             assert before is None
             assert policy != "merged"
             continue
-        program = proved(case.graph, schedule)
         moved = moved_bytes(schedule)
         assert compulsory_bytes(case.graph) <= moved
         assert before is None or moved <= before
         before = moved
-        if policy in (shown, "merged"):
-            replayed(case, schedule, program)
+        replayed(case, schedule, proved(case.graph, schedule))
     point = found.point(capacity)
     assert point is not None
     assert point.dram_bytes == before
+    for budget in {some_budget(found, random) for _ in range(2)} - {capacity}:
+        other = found.schedule(budget)
+        assert other is not None
+        replayed(case, other, proved(case.graph, other))
 
 
 def check_breakpoint(case: Case, random: Random) -> None:
@@ -152,9 +183,27 @@ def check_frames(case: Case, random: Random) -> None:
         return
     cold, warm = both_proved(case.graph, schedules)
     if case.executes(schedules.cold):
-        result = real_frame(case, cold, seed=2)
+        result = frame(case, cold, seed=2)
         for seed in (3, 4):
-            result = real_frame(case, warm, seed, result)
+            result = frame(case, warm, seed, result)
+
+
+def check_banks(case: Case, random: Random) -> None:
+    """What each step uses lies in banks apart, where the program finds addresses so."""
+    found = budget_curve(case.graph, case.memory, random.choice(POLICIES))
+    schedule = found.schedule(some_budget(found, random))
+    assert schedule is not None
+    banks = random.choice((2, 3, 4, 8, 16))
+    size = -(-schedule.local_bytes // banks) + random.choice((0, 8, 64, 512))
+    memory = replace(schedule.memory, capacity_bytes=size * banks)
+    schedule = replace(schedule, memory=memory)
+    program = in_banks(proved(case.graph, schedule), size)
+    if program is None:
+        return
+    in_banks_apart(program, size)
+    assert count(program).traffic_bytes() == schedule.traffic_bytes()
+    assert occupancy(program).peak_bytes <= memory.capacity_bytes
+    replayed(case, schedule, program)
 
 
 def some_rates(graph: NetworkGraph, random: Random) -> Rates:
@@ -167,37 +216,26 @@ def some_rates(graph: NetworkGraph, random: Random) -> Rates:
     return Rates(random.choice((0.0, 10.0)), 1e-9, random.choice((0.0, 0.5)), some(), picojoule)
 
 
-def check_counts(case: Case, random: Random) -> None:
-    """Any widths and any objective, now and then of a part: counted, and executed on integers."""
-    weights, maps = (random.choice((1, 3, 4, 8, 8, 12)) for _ in range(2))
-    # running sums of a map, which take no more than these, are exact in the narrowest
-    sums, local = random.choice((20, 24, 32, 45)), random.choice((None, None, 8, 16))
-    plain = case.plain
-    if random.randrange(3) == 0:
-        first, last = sorted(random.choices(range(1, len(plain.layers) + 1), k=2))
-        plain = part_of(plain, f"{first}:{last}")
-    graph = assign_precision(plain, Precision(weights, maps, sums, local_weight_bits=local))
-    narrow = replace(case, graph=graph, memory=replace(case.memory, accumulator_bits=sums))
-    if random.randrange(2):
-        check_policies(narrow, random)
-        return
+def check_objectives(case: Case, random: Random) -> None:
+    """Any objective: counted, and executed."""
     names = OBJECTIVES[random.choice(sorted(OBJECTIVES))]
-    objective = random.choice(names(some_rates(graph, random)))
+    objective = random.choice(names(some_rates(case.graph, random)))
     policy = random.choice(POLICIES[1:])
-    found = budget_curve(graph, narrow.memory, policy, objective=objective)
+    found = budget_curve(case.graph, case.memory, policy, objective=objective)
     schedule = found.schedule(some_budget(found, random))
     assert schedule is not None
-    program = proved(graph, schedule)
-    assert compulsory_bytes(graph) <= moved_bytes(schedule)
-    replayed(narrow, schedule, program)
+    program = proved(case.graph, schedule)
+    assert compulsory_bytes(case.graph) <= moved_bytes(schedule)
+    replayed(case, schedule, program)
 
 
 _CHECKS: Mapping[Callable[[Case, Random], None], int] = {
     check_policies: 5,
     check_demand: 4,
-    check_counts: 2,
+    check_objectives: 1,
     check_breakpoint: 2,
     check_frames: 2,
+    check_banks: 2,
 }
 
 

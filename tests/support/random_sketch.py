@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from dataflow_sim.networks.builder import OnnxBuilder
 
 # what a map may grow to: small enough to run tile by tile in no time
-LONGEST_SIDE = 12
-MOST_CHANNELS = 10
+LONGEST_SIDE = 10
+MOST_CHANNELS = 8
 
 
 class Slide(NamedTuple):
