@@ -69,8 +69,6 @@ class Steps:
             size = (layer.body_shape[2], layer.body_shape[3])
             value = pool(layer.pool, value, (body[0][0], body[1][0]), size, wanted)
             value = self.machine.arithmetic.averaged(layer, value)
-        if not value.shape:  # of no input a single zero
-            value = np.broadcast_to(value, result.shape)
         ids, codec = (
             self.machine.ids.of(layer.output, result),
             self.machine.arithmetic.codec(layer.output),
@@ -114,9 +112,14 @@ class Steps:
         self.machine.write(sums, value, self.machine.ids.of_running(step.layer, after), codec)
 
     def _reduce(self, layer: Layer, step: Compute, body: tuple[Rows, Rows]) -> Array:
-        """What a step adds to its sums: nothing, if it has no input and only finishes them."""
+        """What a step adds to its sums: nothing, if it has no input.
+
+        It then only finishes them, or meets nothing but padding.
+        """
         if not step.input:
-            return np.zeros(())
+            made = step.made
+            plane = tuple(stop - start for start, stop in body)
+            return np.zeros((made.batch.length, made.channel.length, *plane))
         tile, source = self.machine.gather(step.input, layer.input)
         channels = self._channels(
             step.input_vectors, layer.input_vectors, source.channel.start, source.channel.stop

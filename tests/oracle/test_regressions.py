@@ -11,15 +11,18 @@ import pytest
 from dataflow_sim.graph.passes import Precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.rows import Obstacle, layer_rows, obstacle
 from dataflow_sim.schedule.search import POLICIES, budget_curve
 from dataflow_sim.schedule.types import (
     DOUBLE,
     SINGLE,
     Buffering,
+    Halo,
     LayerTiling,
     MemoryOptions,
     PartialSums,
+    PlaneTile,
 )
 from tests.support.replayed_cases import Case, on_machine, replayed
 from tests.support.runs import proved
@@ -136,3 +139,20 @@ def test_results_that_are_wider_than_sums() -> None:
         kept = {t.partial_sums for t in tilings if isinstance(t, LayerTiling)}
         assert splits == (kept != {PartialSums.NONE})
         holds_everywhere(case)
+
+
+def test_gaps_between_what_a_transposed_convolution_spreads() -> None:
+    """Steps that meet nothing but zeros make as many results of it as any, in two places too."""
+    net = OnnxBuilder("gaps", (1, 1, 2, 5))
+    weight, bias = net.weight("up.weight", (1, 2, 1, 1)), net.weight("up.bias", (2,))
+    net.node("ConvTranspose", "up", ["input", weight, bias], strides=[1, 3])
+    window = {"kernel_shape": [2, 3], "strides": [1, 2], "dilations": [1, 2]}
+    net.node("Conv", "last", ["up", net.weight("last.weight", (1, 2, 2, 3))], **window)
+    assert net.shape("last") == (1, 1, 1, 5)
+    case = on_machine(net.model("last"), PLAIN)
+    demand = Demand((0, 1), PlaneTile(1, 1), Halo.CACHE_X)
+    found = budget_curve(case.graph, case.memory, "merged", demand=demand)
+    for point in found.points:
+        schedule = found.schedule(point.local_bytes)
+        assert schedule is not None
+        replayed(case, schedule, proved(case.graph, schedule))

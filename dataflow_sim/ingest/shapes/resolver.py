@@ -128,9 +128,7 @@ class Resolver:
                 continue
             values = self._small_values(node)
             found = self._inference.types(reader, self.types, values)
-            self._learn(
-                node, without_windows_of_padding(node, found, self.types, self.stated)
-            )
+            self._learn(node, without_windows_of_padding(node, found, self.types, self.stated))
             if all(name in self.constants for name in reader.names):
                 self._evaluate(node)
         for name, kind in self.stated.items():
