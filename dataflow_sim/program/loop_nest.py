@@ -253,6 +253,8 @@ class LoopNest:
         key = (step.group, step.input, step.plane)
         if key != role.key:
             plane = self.planes[step.plane]
+            if self.ring is not None and role.key and step.plane < role.key[-1]:
+                self.ring.leave()
             role.key = key
             if self.ring is not None:
                 role.parts = self._roll(self.ring, (step.group, step.input, *plane.column), box)

@@ -75,6 +75,13 @@ class Ring:
         self.column, self.window = column, window
         return missing
 
+    def leave(self) -> None:
+        """Begin again: the next window is the first of a pass, and shares nothing with the last.
+
+        Not even where both begin at one row, as windows over much padding do.
+        """
+        self.column = ()
+
     def runs(self, rows: Span) -> Iterator[tuple[Span, int]]:
         """Rows of the window that lie side by side, with the place of the first of them."""
         start = rows.start

@@ -24,6 +24,7 @@ from dataflow_sim.schedule.types import (
     PartialSums,
     PlaneTile,
 )
+from tests.oracle.test_any_tiling import schedule_of
 from tests.support.replayed_cases import Case, on_machine, replayed
 from tests.support.runs import proved
 
@@ -155,4 +156,17 @@ def test_gaps_between_what_a_transposed_convolution_spreads() -> None:
     for point in found.points:
         schedule = found.schedule(point.local_bytes)
         assert schedule is not None
+        replayed(case, schedule, proved(case.graph, schedule))
+
+
+@pytest.mark.parametrize("rows", [7, 8])
+def test_windows_that_all_begin_at_the_first_row(rows: int) -> None:
+    """Back from the last to the first a window is read again, as estimated, and to its place."""
+    net = OnnxBuilder("first_row", (1, 1, rows, 3))
+    window = {"strides": [2, 1], "dilations": [2, 1], "pads": [2, 0, 2, 0]}
+    net.node("Conv", "out", ["input", net.weight("weight", (2, 1, 5, 3))], **window)
+    tiling = LayerTiling("MPK", PartialSums.NONE, 1, 1, 1, 1, 1, 1, steps=4)
+    for doubled in (SINGLE, DOUBLE):
+        case = on_machine(net.model("out"), MemoryOptions(0, doubled, 32))
+        schedule = schedule_of(case.graph, (tiling,), case.memory)
         replayed(case, schedule, proved(case.graph, schedule))
