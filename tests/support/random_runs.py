@@ -26,7 +26,7 @@ from dataflow_sim.schedule.search import POLICIES, Curve, budget_curve, schedule
 from dataflow_sim.schedule.standing import standing_items
 from dataflow_sim.schedule.tile_regions import tile_obstacle
 from dataflow_sim.schedule.timetable import RowTables
-from dataflow_sim.schedule.types import Buffering, Halo, MemoryOptions, PlaneTile
+from dataflow_sim.schedule.types import Buffering, Halo, MemoryOptions, PlaneTile, bytes_taken
 from dataflow_sim.simulate.banks import check_banks as in_banks_apart
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.occupancy import occupancy
@@ -69,7 +69,8 @@ def drawn_case(random: Random) -> Case:
     """A network, now and then a part of one on integers, and a machine."""
     model, pooler = draw(random).model, random.choice(list(Pooler))
     widths, accumulators = some_widths(random), random.choice((None, None, None, 4, 100, 3000))
-    memory = MemoryOptions(0, some_buffering(random), widths.accumulator_bits, accumulators)
+    unit, doubled = random.choice((1, 1, 1, 2, 4, 16, 64)), some_buffering(random)
+    memory = MemoryOptions(0, doubled, widths.accumulator_bits, accumulators, unit)
     case = on_machine(model, memory, pooler, random.randrange(3) > 0, widths)
     if case.single_precision or random.randrange(8) or not case.graph.layers:
         return case
@@ -194,7 +195,8 @@ def check_banks(case: Case, random: Random) -> None:
     schedule = found.schedule(some_budget(found, random))
     assert schedule is not None
     banks = random.choice((2, 3, 4, 8, 16))
-    size = -(-schedule.local_bytes // banks) + random.choice((0, 8, 64, 512))
+    size = bytes_taken(8 * -(-schedule.local_bytes // banks), case.memory.alignment_bytes)
+    size += random.choice((0, 64, 512))
     memory = replace(schedule.memory, capacity_bytes=size * banks)
     schedule = replace(schedule, memory=memory)
     program = in_banks(proved(case.graph, schedule), size)
