@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +97,13 @@ def whole_layer(
     for number, (place, axes, shape) in enumerate(
         zip(meaning.places, meaning.results, made, strict=True)
     ):
-        array = np.asarray(found[place], np.float64).reshape(axes.shape)
+        array = np.asarray(found[place], np.float64)
+        if array.size != prod(axes.shape):
+            raise ProgramError(
+                f"layer '{layer.name}' ({layer.op}) makes {axes.shape}, but of its definition came "
+                f"{array.shape}: there is nothing to hold it against"
+            )
+        array = array.reshape(axes.shape)
         value = to_map(axes, shape, whole(shape), array)
         arrays.append(value if number else pointwise(layer.post, value, constants, _NO_CHANNELS))
     return WholeLayer(layer, tuple(arrays), read)

@@ -6,8 +6,11 @@ of them cannot come back at another.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.passes import Precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
@@ -25,7 +28,7 @@ from dataflow_sim.schedule.types import (
     PlaneTile,
 )
 from tests.oracle.test_any_tiling import schedule_of
-from tests.support.replayed_cases import Case, on_machine, replayed
+from tests.support.replayed_cases import Case, frame, on_machine, replayed
 from tests.support.runs import proved
 
 PLAIN = MemoryOptions(0, SINGLE, 32)
@@ -170,3 +173,16 @@ def test_windows_that_all_begin_at_the_first_row(rows: int) -> None:
         case = on_machine(net.model("out"), MemoryOptions(0, doubled, 32))
         schedule = schedule_of(case.graph, (tiling,), case.memory)
         replayed(case, schedule, proved(case.graph, schedule))
+
+
+def test_a_definition_that_gives_another_shape_is_no_fault_of_the_program() -> None:
+    """ONNX's own evaluator makes one plane too few of a volume that pads itself."""
+    net = OnnxBuilder("volume", (1, 1, 3, 4, 2))
+    window = {"kernel_shape": [3, 3, 2], "strides": [2, 2, 1], "auto_pad": "SAME_LOWER"}
+    net.node("MaxPool", "pooled", ["input"], **window)
+    assert net.shape("pooled") == (1, 1, 2, 2, 2)
+    case = on_machine(net.model("pooled"), PLAIN)
+    point = budget_curve(case.graph, case.memory, "layerwise").points[-1]
+    program = proved(case.graph, replace(point.schedule, memory=replace(PLAIN, capacity_bytes=999)))
+    with pytest.raises(ProgramError, match=r"layer 'pooled' \(MaxPool\) makes .* came"):
+        frame(case, program, seed=2)

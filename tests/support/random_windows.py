@@ -71,22 +71,27 @@ def transposed(sketch: Sketch) -> str:
 
 
 def pool(sketch: Sketch, value: str = "") -> str:
-    """The maximum or the mean of a window, padding counted or not, sizes rounded up or down."""
+    """The maximum or the mean of a window, padding counted or not, sizes rounded up or down.
+
+    Over volumes nothing but what ONNX's own evaluator knows, of which the replay takes the answer.
+    """
     random, net = sketch.random, sketch.net
     value = value or sketch.pick(sketch.maps)
     op = random.choice(("MaxPool", "AveragePool"))
     plane = sketch.plane(value)
-    slides = []
+    volume, slides = len(plane) > 2, []
     for slide in sketch.slides(value, (1, 2, 2, 3, 3), 0):
+        if volume:
+            slide = slide._replace(dilation=1)
         # every window holds an element of the map
         most = slide.kernel - 1 if slide.dilation == 1 else 0
         before, after = (random.randint(0, most) for _ in range(2))
         slides.append(slide._replace(before=before, after=after))
     window = window_attributes(slides)
     shape: list[int] | None = None
-    if sketch.chance(5):
+    if not volume and sketch.chance(5):
         _pad_by_itself(sketch, window, plane, slides)
-    elif sketch.chance(3):
+    elif not volume and sketch.chance(3):
         window["ceil_mode"] = 1
         # not as ONNX infers it: before version 22 it has windows of nothing but padding
         both = zip(slides, plane, strict=True)
