@@ -236,7 +236,7 @@ def _sweep_schedule(
     for name in layer.weights:
         traffic.weight(name, 1)
     bits = traffic.settle()
-    local_bits = sum(bits.values()) + sweep_step_bits(problem, tiling.order, sizes)
+    local_bits = dma_bits(traffic.graph, bits) + sweep_step_bits(problem, tiling.order, sizes)
     return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
 
 

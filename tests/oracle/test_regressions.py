@@ -7,6 +7,7 @@ of them cannot come back at another.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -178,7 +179,11 @@ def test_windows_that_all_begin_at_the_first_row(rows: int) -> None:
 def test_a_definition_that_gives_another_shape_is_no_fault_of_the_program() -> None:
     """ONNX's own evaluator makes one plane too few of a volume that pads itself."""
     net = OnnxBuilder("volume", (1, 1, 3, 4, 2))
-    window = {"kernel_shape": [3, 3, 2], "strides": [2, 2, 1], "auto_pad": "SAME_LOWER"}
+    window: dict[str, Any] = {
+        "kernel_shape": [3, 3, 2],
+        "strides": [2, 2, 1],
+        "auto_pad": "SAME_LOWER",
+    }
     net.node("MaxPool", "pooled", ["input"], **window)
     assert net.shape("pooled") == (1, 1, 2, 2, 2)
     case = on_machine(net.model("pooled"), PLAIN)
@@ -186,3 +191,12 @@ def test_a_definition_that_gives_another_shape_is_no_fault_of_the_program() -> N
     program = proved(case.graph, replace(point.schedule, memory=replace(PLAIN, capacity_bytes=999)))
     with pytest.raises(ProgramError, match=r"layer 'pooled' \(MaxPool\) makes .* came"):
         frame(case, program, seed=2)
+
+
+def test_kernels_of_recurrent_layers_are_unpacked_on_their_way_in() -> None:
+    """What is written to local memory is wider than what is read from DRAM."""
+    net = OnnxBuilder("unpacked", (3, 1, 2))
+    given = ["input", net.weight("inwards", (1, 4, 2)), net.weight("onwards", (1, 4, 4))]
+    found = net.node("RNN", "states", given, hidden_size=4)
+    widths = Precision(4, 8, 32, local_weight_bits=8)
+    holds_everywhere(on_machine(net.model(found), PLAIN, precision=widths))

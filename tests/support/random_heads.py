@@ -42,11 +42,52 @@ def tokens(sketch: Sketch) -> str:
     return sketch.made_rows("tokens", sketch.net.transpose(name, flat, (0, 2, 1)))
 
 
+def attention(sketch: Sketch, value: str) -> str:
+    """Tokens that look at each other, or at others of the same batch, scaled or not."""
+    random, net = sketch.random, sketch.net
+    name, batch = sketch.name("attention"), net.shape(value)[0]
+    rows = [v for v in sketch.rows if len(net.shape(v)) == 3 and net.shape(v)[0] == batch]
+    other = value if random.randrange(3) else random.choice(rows)
+    sketch.read.add(other)
+    features = random.randint(1, 4)
+    query = net.linear(f"{name}.query", value, features, bias=random.randrange(2) > 0)
+    key = net.linear(f"{name}.key", other, features, bias=False)
+    turned = net.transpose(f"{name}.turned", key, (0, 2, 1))
+    scores = net.node("MatMul", f"{name}.scores", [query, turned])
+    if random.randrange(2):
+        scores = net.node("Mul", f"{name}.scaled", [scores, net.constant(f"{name}.scale", 0.5)])
+    looks = net.softmax(f"{name}.softmax", scores)
+    seen = other if random.randrange(2) else net.linear(f"{name}.value", other, features)
+    return sketch.made_rows("attention", net.node("MatMul", name, [looks, seen]))
+
+
+def recurrent(sketch: Sketch, value: str) -> str:
+    """A state that goes from token to token."""
+    random, net = sketch.random, sketch.net
+    op, gates = random.choice((("LSTM", 4), ("GRU", 3), ("RNN", 1)))
+    name, state = sketch.name("recurrent"), random.randint(1, 3)
+    features = net.shape(value)[2]
+    turned = net.transpose(f"{name}.turned", value, (1, 0, 2))
+    given = [
+        turned,
+        net.weight(f"{name}.inwards", (1, gates * state, features)),
+        net.weight(f"{name}.onwards", (1, gates * state, state)),
+    ]
+    if random.randrange(2):
+        given.append(net.weight(f"{name}.bias", (1, 2 * gates * state)))
+    found = net.node(op, f"{name}.all", given, hidden_size=state)
+    steps, _, batch, _ = net.shape(found)
+    flat = net.reshape(f"{name}.flat", found, (steps, batch, state))
+    return sketch.made_rows(op, net.transpose(name, flat, (1, 0, 2)))
+
+
 def head(sketch: Sketch) -> str:
-    """A step of what follows the maps: a product, a norm, softmax, a residual."""
+    """A step of what follows the maps: a product, a norm, softmax, a residual, attention."""
     if not sketch.rows:
         return tokens(sketch)
     value = sketch.pick(sketch.rows)
+    if len(sketch.net.shape(value)) == 3 and sketch.chance(3):
+        return attention(sketch, value) if sketch.random.randrange(2) else recurrent(sketch, value)
     name, kind = sketch.name("head"), sketch.random.randrange(8)
     shape = sketch.net.shape(value)
     others = [v for v in sketch.rows if v != value and sketch.net.shape(v) == shape]
