@@ -137,9 +137,12 @@ class TilePipeline(GroupPipeline):
     def _parts(
         self, view: View, needs: tuple[Span, Span], tile: tuple[int, int], channels: Span
     ) -> tuple[Slice, ...]:
-        """A box of a view: for each segment the resident map, or cell by cell."""
+        """A box of a view: for each segment the resident map, or cell by cell; nothing where the
+        tile meets nothing but padding."""
         parts: list[Slice] = []
         box = Box(Span(0, view.shape[0]), channels, *needs)
+        if box.elements == 0:
+            return ()
         for tensor, shift, piece in segments_of(view, box):
             there = self.emit.resident.get(tensor)
             if there is not None:

@@ -200,3 +200,22 @@ def test_kernels_of_recurrent_layers_are_unpacked_on_their_way_in() -> None:
     found = net.node("RNN", "states", given, hidden_size=4)
     widths = Precision(4, 8, 32, local_weight_bits=8)
     holds_everywhere(on_machine(net.model(found), PLAIN, precision=widths))
+
+
+def test_tiles_of_padding_beside_maps_that_stay() -> None:
+    """A tile that needs nothing of a concatenation names neither of its parts."""
+    net = OnnxBuilder("beside", (1, 1, 2, 2))
+    made = net.convolution("made", "input", 1, 1)
+    both = net.concat("both", [made, "input"])
+    net.node("Conv", "last", [both, net.weight("last.weight", (1, 2, 1, 1))], pads=[0, 0, 0, 2])
+    other = net.convolution("other", "input", 1, 1)
+    case = on_machine(net.model("last", other), PLAIN)
+    demand = Demand((0, 1), PlaneTile(1, 1))
+    found = budget_curve(case.graph, case.memory, "merged", demand=demand)
+    stays = False
+    for point in found.points:
+        schedule = found.schedule(point.local_bytes)
+        assert schedule is not None
+        replayed(case, schedule, proved(case.graph, schedule))
+        stays |= any("input" in group.resident for group in schedule.groups if group.tile)
+    assert stays

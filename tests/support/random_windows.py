@@ -84,7 +84,7 @@ def pool(sketch: Sketch, value: str = "") -> str:
         if volume:
             slide = slide._replace(dilation=1)
         # every window holds an element of the map
-        most = slide.kernel - 1 if slide.dilation == 1 else 0
+        most = slide.kernel - 1 if slide.dilation == 1 and not volume else 0
         before, after = (random.randint(0, most) for _ in range(2))
         slides.append(slide._replace(before=before, after=after))
     window = window_attributes(slides)
