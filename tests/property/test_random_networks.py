@@ -49,7 +49,7 @@ FEATURES = (
     *("Gemm", "MatMul", "layer norm", "softmax", "softmax of rows", "LRN", "tokens", "flat"),
     "residual of rows",
     *("several outputs", "output that is read", "unused branch"),
-    *("copy", "instance norm", "softmax of lines"),
+    *("copy", "instance norm", "softmax of lines", "attention", "LSTM", "GRU", "RNN"),
 )
 
 

@@ -24,7 +24,7 @@ from tests.support.random_windows import (
 )
 
 _ACTIVATIONS = (
-    *("Relu", "Relu", "Relu6", "Sigmoid", "PRelu", "Swish", "HardSigmoid", "HardSwish"),
+    *("Relu", "Relu6", "Relu6", "Sigmoid", "PRelu", "Swish", "HardSigmoid", "HardSwish"),
     *("LeakyRelu", "Tanh", "Elu", "Abs", "Neg"),
 )
 MOST_NODES = 12
@@ -174,7 +174,7 @@ _STEPS: dict[Callable[[Sketch], str], int] = {
     pool: 5,
     global_pool: 2,
     tall_pool: 2,
-    resized: 3,
+    resized: 4,
     activated: 4,
     scaled: 2,
     concat: 6,
