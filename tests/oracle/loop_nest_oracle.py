@@ -58,7 +58,9 @@ K, else the body tile (identity group and whichever of m, p is outside K).  Outp
 tile (identity group, m, p), absent if the sums have a buffer or the layer is elementwise in place
 (no kernel, no pool, kernel = stride = 1, pads 0, input_bits == output_bits).  If neither holds,
 the first full operand of output_bits has no buffer of its own: it uses the output's.
-Outputs pass through the sums' buffer if there is one, and through the input's if in place.
+Outputs pass through the sums' buffer if there is one, and through the input's if in place.  They
+must have room there: a reduction has one k tile where outputs are wider than sums, or where the
+output map has more rows or columns than the body, as pooling over padding may make them.
 
 Sums may lie apart, in a memory that is not local.  Whatever passes through their buffer then
 neither takes local bytes nor moves local bits.  Kernel elements are kernel_local_bits wide in
@@ -255,6 +257,9 @@ def legal(spec: LayerSpec, tiling: NestTiling) -> bool:
         if pinned and sum(tile[-1] >= pinned for tile in tiles) == 1:
             return False
     if (tiling.sums == "none") != (k_tiles == 1):
+        return False
+    larger = any(out > body for out, body in zip(spec.output_size, spec.body_size, strict=True))
+    if k_tiles > 1 and (larger or spec.output_bits > spec.accumulator_bits):
         return False
     inside_k = tiling.order[tiling.order.index("K") + 1 :]
     if tiling.sums == "spilled":
