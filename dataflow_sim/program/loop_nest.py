@@ -257,7 +257,7 @@ class LoopNest:
                 self.ring.leave()
             role.key = key
             if self.ring is not None:
-                role.parts = self._roll(self.ring, (step.group, step.input, *plane.column), box)
+                role.parts = self._roll(self.ring, plane.column, box)
                 return role.parts
             buffer, origin = role.slots.advance(), ORIGIN
             if self.problem.input_in_place and self.problem.output_resident:

@@ -58,8 +58,8 @@ TILES_OF_A_NEST = (
     Fault(
         "rows stay in the ring when the channels change",
         *("loop_nest", "low tiles, kept", RESULT, {ESTIMATE, REPLAY}),
-        sound="(step.group, step.input, *plane.column)",
-        faulty="(step.group, *plane.column)",
+        sound="self.ring.leave()",
+        faulty="pass",
     ),
     Fault(
         "rows are brought to the ring's first place",
