@@ -60,13 +60,13 @@ def test_the_networks_have_everything() -> None:
 
 
 def test_the_networks_are_of_all_sizes() -> None:
-    """Up to a dozen layers, of one or two images, on real numbers and on integers, some parts."""
+    """Nine layers and fewer, one or two images, on real numbers and on integers, some of parts."""
     cases = [drawn_case(Random(seed)) for seed in range(0, CASES, 2)]
     assert 0.2 < sum(case.single_precision for case in cases) / len(cases) < 0.6
     assert any(case.graph.part for case in cases)
     layers = [len(case.graph.layers) for case in cases]
     assert min(layers) <= 1
-    assert max(layers) >= 10
+    assert max(layers) >= 9
     assert {case.graph.layers[0].input.shape[0] for case in cases if case.graph.layers} == {1, 2}
     sides = [min(layer.output_shape[2:]) for case in cases for layer in case.graph.layers]
     assert 0.1 < sides.count(1) / len(sides) < 0.7

@@ -46,6 +46,7 @@ def attention(sketch: Sketch, value: str) -> str:
     """Tokens that look at each other, or at others of the same batch, scaled or not."""
     random, net = sketch.random, sketch.net
     name, batch = sketch.name("attention"), net.shape(value)[0]
+    sketch.count += 4  # it is of so many layers more
     rows = [v for v in sketch.rows if len(net.shape(v)) == 3 and net.shape(v)[0] == batch]
     other = value if random.randrange(3) else random.choice(rows)
     sketch.read.add(other)
@@ -87,7 +88,8 @@ def head(sketch: Sketch) -> str:
         return tokens(sketch)
     value = sketch.pick(sketch.rows)
     if len(sketch.net.shape(value)) == 3 and sketch.chance(3):
-        return attention(sketch, value) if sketch.random.randrange(2) else recurrent(sketch, value)
+        early = sketch.count < 5
+        return attention(sketch, value) if early else recurrent(sketch, value)
     name, kind = sketch.name("head"), sketch.random.randrange(8)
     shape = sketch.net.shape(value)
     others = [v for v in sketch.rows if v != value and sketch.net.shape(v) == shape]
