@@ -94,6 +94,10 @@ def place_residents(
             break
         found = search.below(aim)
         if found is not None:
+            # what takes no bytes lies nowhere
+            found = [
+                at if life.size_bytes else 0 for at, life in zip(found, search.lives, strict=True)
+            ]
             height = max(at + life.size_bytes for at, life in zip(found, search.lives, strict=True))
             count = len(residents)
             return Placed(tuple(found[:count]), tuple(found[count:]), height)

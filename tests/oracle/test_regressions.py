@@ -15,7 +15,9 @@ from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.passes import Precision
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
+from dataflow_sim.schedule.allocation import Life
 from dataflow_sim.schedule.demands import Demand
+from dataflow_sim.schedule.residents import Sharing, place_residents
 from dataflow_sim.schedule.rows import Obstacle, layer_rows, obstacle
 from dataflow_sim.schedule.search import POLICIES, budget_curve
 from dataflow_sim.schedule.types import (
@@ -219,3 +221,11 @@ def test_tiles_of_padding_beside_maps_that_stay() -> None:
         replayed(case, schedule, proved(case.graph, schedule))
         stays |= any("input" in group.resident for group in schedule.groups if group.tile)
     assert stays
+
+
+def test_a_group_without_bytes_of_its_own_lies_nowhere() -> None:
+    """It has maps that stay and no others, and takes no part in the height."""
+    maps = [Life(32, 0, 2), Life(36, 2, 3), Life(24, 3, 4)]
+    placed = place_residents(maps, [32, 32, 18, 0, 17], [Sharing(0, 1, 18)])
+    assert placed.height == 42 + 32
+    assert placed.groups[3] == 0
