@@ -3,20 +3,30 @@
 From the cheapest to the dearest, each only where the one before did not do: the largest first
 (`allocation.pack`), other orders and changes of them (`placement_orders`), the exact search
 (`placement_search`).  What is looked for is a height not above the capacity, or, where none is
-given, the largest live set; where that is reached, nothing lower exists.
+given, the least height: the largest live set, where that is reached, or else the one below which
+the exact search has shown that there is nothing.
+
+Pushed down, each buffer of a placement lies on a stack of others, so that the height is a sum of
+sizes rounded up to the alignment, and the size itself of the one on top:
+
+    least height = k gcd(rounded sizes) + size of some buffer
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.schedule.allocation import Life, pack
 from dataflow_sim.schedule.placement_orders import Found, first_fit, improve, largest_first
 from dataflow_sim.schedule.placement_problem import Problem
+from dataflow_sim.schedule.placement_search import can_search, search
 
-WORK = 300_000  # buffers placed, where nobody asks for more
+WORK = 1_000_000  # buffers placed, where nobody asks for more
+_WORK_ON_ORDERS = 30_000  # of these, where the exact search can do better with the rest
+_WORK_OF_NODE = 25  # a node of the exact search takes as long as this many buffers placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,14 @@ def place(
         raise InputError(f"the capacity is {capacity_bytes} bytes, it must be 0 or more")
     aim = problem.least_bytes if capacity_bytes is None else capacity_bytes
     found = _largest_first(problem)
-    if found.height_bytes > aim >= problem.least_bytes:
-        found, work = improve(problem, first_fit(problem), found, aim, work)
     least = problem.least_bytes
+    if found.height_bytes > aim >= least:
+        exact = can_search(problem, found.height_bytes)
+        first = min(work, _WORK_ON_ORDERS) if exact else work
+        found, left = improve(problem, first_fit(problem), found, aim, first)
+        if exact and found.height_bytes > aim:
+            nodes = (work - first + left) // _WORK_OF_NODE
+            found, least = _exactly(problem, found, capacity_bytes, nodes)
     if capacity_bytes is None:
         proved = found.height_bytes == least
     else:
@@ -77,3 +92,37 @@ def _largest_first(problem: Problem) -> Found:
         [life._replace(size_bytes=size) for life, size in zip(problem.lives, sizes, strict=True)]
     )
     return Found(tuple(addresses), problem.height_of(addresses))
+
+
+def _exactly(
+    problem: Problem, found: Found, capacity_bytes: int | None, nodes: int
+) -> tuple[Found, int]:
+    """A placement as low as asked for, or the one `found`; and what no height is below.
+
+    Without a capacity the least height is tried first, with half of the work, and then by halves
+    what lies between it and the lowest placement, each with half of the work that is left.
+    """
+    least = problem.least_bytes
+    if capacity_bytes is not None:
+        answer = search(problem, capacity_bytes, nodes)
+        if answer.impossible:
+            least = _next_height(problem, capacity_bytes + 1)
+        return answer.found or found, least
+    low = at = least
+    while low < found.height_bytes and nodes > 0:
+        answer = search(problem, at, (nodes + 1) // 2)
+        nodes -= (nodes + 1) // 2 - answer.nodes
+        if answer.found:
+            found = answer.found
+        else:
+            low = _next_height(problem, at + 1)
+            least = low if answer.impossible else least
+        at = (low + found.height_bytes) // 2
+    return found, least
+
+
+def _next_height(problem: Problem, at_least_bytes: int) -> int:
+    """The least height, of those that a lowest placement may have, that is not below some bytes."""
+    step = gcd(*problem.rounded)
+    sizes = {life.size_bytes for life in problem.lives if life.size_bytes}
+    return min(size + max(0, -(-(at_least_bytes - size) // step)) * step for size in sizes)
