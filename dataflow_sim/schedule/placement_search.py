@@ -118,6 +118,8 @@ def _solve(tree: _Tree, part: _Part) -> bool | None:
     wide = (state.behind - state.first).astype(np.float64)
     areas = wide * state.sizes[:-1]
     rules = ((wide, _PATIENT), (areas, _PATIENT), (wide, _IMPATIENT))
+    # what contradicts depends on the rule: each has its own count
+    fails = [state.fails.copy() for _ in rules]
     draw = Random(_SEED).random
     short = max(_SHORTEST_RUN, int(_SHORT_RUN * state.count(part.begin, part.behind)))
     long, since, run = short, 0, 0
@@ -128,6 +130,7 @@ def _solve(tree: _Tree, part: _Part) -> bool | None:
         before = tree.nodes
         noise = [1 + _NOISE * draw() for _ in wide]
         weights, patience = rules[run % len(rules)]
+        state.fails = fails[run % len(rules)]
         solved = tree.run(part, weights * np.array(noise), patience, limit)
         if solved is not None:
             return solved

@@ -116,6 +116,8 @@ class State:
 
     def settle_all(self) -> bool:
         """Draw all conclusions; False where they contradict each other."""
+        if not self.names:
+            return True
         return not (self.last < 0).any() and self._settle(slice(0, self.sections))
 
     def mark(self) -> int:
