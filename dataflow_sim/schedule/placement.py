@@ -22,11 +22,10 @@ from dataflow_sim.errors import InputError
 from dataflow_sim.schedule.allocation import Life, pack
 from dataflow_sim.schedule.placement_orders import Found, first_fit, improve, largest_first
 from dataflow_sim.schedule.placement_problem import Problem
-from dataflow_sim.schedule.placement_search import can_search, search
+from dataflow_sim.schedule.placement_search import can_search, search, work_of_node
 
 WORK = 1_000_000  # buffers placed, where nobody asks for more
 _WORK_ON_ORDERS = 30_000  # of these, where the exact search can do better with the rest
-_WORK_OF_NODE = 25  # a node of the exact search takes as long as this many buffers placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def place(
         first = min(work, _WORK_ON_ORDERS) if exact else work
         found, left = improve(problem, first_fit(problem), found, aim, first)
         if exact and found.height_bytes > aim:
-            nodes = (work - first + left) // _WORK_OF_NODE
+            nodes = (work - first + left) // work_of_node(problem)
             found, least = _exactly(problem, found, capacity_bytes, nodes)
     if capacity_bytes is None:
         proved = found.height_bytes == least

@@ -54,6 +54,11 @@ _NOISE = 0.3
 _SLACK = 1 / 1024
 _FLOOR = 50 / 1024
 _PATIENT, _IMPATIENT = 20, 1
+# states known to fail, at most
+_MOST_FAILED = 1 << 20
+# a node counts for so many buffers placed at least, or for one for so many cells of the arrays
+_LEAST_WORK = 25
+_CELLS_OF_WORK = 400
 
 
 class Answer(NamedTuple):
@@ -85,6 +90,11 @@ class _Frame(NamedTuple):
 def can_search(problem: Problem, capacity_bytes: int) -> bool:
     """Whether `search` is for problems of this kind and size."""
     return State.can_hold(problem, capacity_bytes)
+
+
+def work_of_node(problem: Problem) -> int:
+    """For how many buffers placed by an order a node counts, which take about as long."""
+    return max(_LEAST_WORK, State.cells(problem) // _CELLS_OF_WORK)
 
 
 def search(problem: Problem, capacity_bytes: int, nodes: int) -> Answer:
@@ -178,7 +188,7 @@ class _Tree:
                     continue
                 back = len(frames) - 1
             else:
-                failed.update(keys)
+                self._learn(keys)
                 back = now.parent
             while back >= 0:
                 frame = frames[back]
@@ -187,7 +197,7 @@ class _Tree:
                 now, keys = frame.part, frame.keys
                 if state.refuse(frame.number):
                     break
-                failed.update(keys)
+                self._learn(keys)
                 back = now.parent
             if back < 0:
                 state.undo(root)
@@ -208,6 +218,11 @@ class _Tree:
         for _, begin, behind in sorted(found, reverse=True):
             after = _Part(begin, behind, parent, after)
         return after
+
+    def _learn(self, keys: list[bytes]) -> None:
+        """States that fail are not looked at again, while there is room to know them."""
+        if len(self._failed) < _MOST_FAILED:
+            self._failed.update(keys)
 
     def _choice(self, part: _Part) -> int:
         """The buffer to branch on."""

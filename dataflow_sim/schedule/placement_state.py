@@ -36,8 +36,9 @@ GONE = 1 << 42
 # a buffer's number takes so many bits of a key for sorting
 _NUMBER_BITS = 20
 _NUMBERS = (1 << _NUMBER_BITS) - 1
-# sections times buffers in the fullest, at most
-_MOST_CELLS = 1 << 22
+# sections times buffers in the fullest, and pairs of buffers of a section, at most
+_MOST_CELLS = 1 << 21
+_MOST_PAIRS = 1 << 24
 
 
 class State:
@@ -68,13 +69,18 @@ class State:
     @staticmethod
     def can_hold(problem: Problem, capacity_bytes: int) -> bool:
         """Whether a problem is of a kind and a size that a state can be made of."""
-        widest = max(map(len, problem.sections), default=0)
         return (
             not problem.apart
-            and len(problem.ends) * widest <= _MOST_CELLS
+            and State.cells(problem) <= _MOST_CELLS
+            and sum(len(members) ** 2 for members in problem.sections) <= _MOST_PAIRS
             and len(problem.lives) < _NUMBERS
             and capacity_bytes + problem.alignment_bytes < GONE // 2
         )
+
+    @staticmethod
+    def cells(problem: Problem) -> int:
+        """Sections times buffers in the fullest: what a node takes grows with it."""
+        return len(problem.ends) * max(map(len, problem.sections), default=0)
 
     def _relate(self, problem: Problem) -> None:
         """Find who lives with whom, and who is like whom."""
