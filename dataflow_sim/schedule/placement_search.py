@@ -21,9 +21,10 @@ is no lower than the least top of those.  These are the two branches of a node:
 * The buffer is one of a section with little waste to spare, a low floor, few buffers that can be
   the lowest, and many contradictions so far: (waste + a) (floor + b) choices / (contradictions + c)
   is the least.  Of its lowest the one of the longest life, or of the largest area, comes first.
-  A run that takes long is given up for one with other random weights, and what it has learnt of
-  contradictions and failures stays.  Half of the work goes to short runs, half to long ones, each
-  twice as long as the one before, so that some run comes to its end and the search is complete.
+* A run that takes long is given up for one with other random weights, by one rule and then another;
+  what each rule has learnt of contradictions stays, and all failures do.  A quarter of the work
+  goes to long runs, each twice as long as the one before, so that some run comes to its end: given
+  enough work, the search finds a placement or shows that there is none.
 
 Sources: Moffitt, MiniMalloc, ASPLOS 2023, for sections, parts and what fits beneath; Boussemart et
 al., ECAI 2004, for weights of what contradicts.
@@ -39,7 +40,7 @@ import numpy.typing as npt
 
 from dataflow_sim.schedule.placement_orders import Found
 from dataflow_sim.schedule.placement_problem import Problem
-from dataflow_sim.schedule.placement_state import GONE, State
+from dataflow_sim.schedule.placement_state import GONE, Ints, State
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,6 +55,10 @@ _NOISE = 0.3
 _SLACK = 1 / 1024
 _FLOOR = 50 / 1024
 _PATIENT, _IMPATIENT = 20, 1
+# rules of short runs, in turn
+_TURNS = (0, 1, 0, 2)
+# short runs before a long one, in nodes of that
+_SHORT_OF_LONG = 3
 # states known to fail, at most
 _MOST_FAILED = 1 << 20
 # a node counts for so many buffers placed at least, or for one for so many cells of the arrays
@@ -122,30 +127,44 @@ def search(problem: Problem, capacity_bytes: int, nodes: int) -> Answer:
     return Answer(Found(tuple(addresses), problem.height_of(addresses)), False, tree.nodes)
 
 
+class _Rule(NamedTuple):
+    """What to branch on, and what its runs have learnt: contradictions by section, random state.
+
+    Of buffers that could come next the one of the largest weight does; the less `patience`, the
+    more do contradictions count.
+    """
+
+    weights: Floats
+    patience: int
+    fails: Ints
+    draw: Random
+
+
+def _rules(state: State) -> tuple[_Rule, ...]:
+    """The longest life first, of sections chosen soon by their contradictions; areas; patiently."""
+    wide = (state.behind - state.first).astype(np.float64)
+    areas = wide * state.sizes[:-1]
+    kinds = ((wide, _IMPATIENT), (areas, _PATIENT), (wide, _PATIENT))
+    return tuple(_Rule(*kind, np.zeros(state.sections, np.int64), Random(_SEED)) for kind in kinds)
+
+
 def _solve(tree: _Tree, part: _Part) -> bool | None:
     """Place a part in one run or another: True, False where none can, None where work is over."""
     state = tree.state
-    wide = (state.behind - state.first).astype(np.float64)
-    areas = wide * state.sizes[:-1]
-    rules = ((wide, _PATIENT), (areas, _PATIENT), (wide, _IMPATIENT))
-    # what contradicts depends on the rule: each has its own count
-    fails = [state.fails.copy() for _ in rules]
-    draw = Random(_SEED).random
+    rules, rules_of_long = _rules(state), _rules(state)
     short = max(_SHORTEST_RUN, int(_SHORT_RUN * state.count(part.begin, part.behind)))
-    long, since, run = short, 0, 0
+    long, since, run, long_run = 2 * short, 0, 0, 0
     while tree.nodes > 0:
-        limit = short
-        if since >= 2 * long:
-            long, since, limit = 2 * long, 0, 2 * long
         before = tree.nodes
-        noise = [1 + _NOISE * draw() for _ in wide]
-        weights, patience = rules[run % len(rules)]
-        state.fails = fails[run % len(rules)]
-        solved = tree.run(part, weights * np.array(noise), patience, limit)
+        if since < _SHORT_OF_LONG * long:
+            solved = tree.run(part, rules[_TURNS[run % len(_TURNS)]], short)
+            run += 1
+            since += before - tree.nodes
+        else:
+            solved = tree.run(part, rules_of_long[long_run % len(rules)], long)
+            long, since, long_run = 2 * long, 0, long_run + 1
         if solved is not None:
             return solved
-        since += before - tree.nodes if limit == short else 0
-        run += 1
     return None
 
 
@@ -160,14 +179,15 @@ class _Tree:
         self._weights = np.zeros(0)
         self._patience = 0
 
-    def run(self, part: _Part, weights: Floats, patience: int, limit: int) -> bool | None:
+    def run(self, part: _Part, rule: _Rule, limit: int) -> bool | None:
         """Place a part: True where done, False where it cannot be, None after so many nodes.
 
-        Of buffers that could come next the one of the largest weight does; the less `patience`,
-        the more do contradictions count.  Where it is not done, all is as it was before.
+        Where it is not done, all is as it was before.
         """
         state, failed = self.state, self._failed
-        self._weights, self._patience = weights, patience
+        state.fails, self._patience = rule.fails, rule.patience
+        noise = [1 + _NOISE * rule.draw.random() for _ in rule.weights]
+        self._weights = rule.weights * np.array(noise)
         root = state.mark()
         frames: list[_Frame] = []
         keys: list[bytes] = []  # of states since the last frame, which fail together

@@ -33,7 +33,7 @@ def lifetimes_of(name: str) -> tuple[Lifetime, ...]:
 
 
 def rows() -> dict[str, tuple[str, ...]]:
-    """Of each instance its buffers, heights of two heuristics over the capacity, and nodes."""
+    """Of each instance its buffers, two heights over the capacity, and nodes."""
     found = (ROW.match(line) for line in PAGE.read_text().splitlines())
     return {match[1]: match.groups()[1:] for match in found if match}
 
