@@ -150,6 +150,18 @@ def test_short_runs_come_to_the_same_answers(
     assert_lies_apart(lives, found.addresses, 1)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_short_runs_give_up_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(dense_lives(seed, 16, 20, 6, (1, 7)))
+    assert search(problem, problem.live_bytes, NODES).found is not None
+    monkeypatch.setattr(placement_search, "_SHORTEST_RUN", 1)
+    for share in (0.0, 0.3, 1.0):
+        monkeypatch.setattr(placement_search, "_SHORT_RUN", share)
+        answer = search(problem, problem.live_bytes, 3_000)
+        assert not answer.impossible
+        assert answer.found is not None or answer.nodes == 0
+
+
 def test_no_work_no_claim() -> None:
     problem = Problem(WITH_A_GAP[0])
     needed = NODES - search(problem, problem.least_bytes, NODES).nodes
@@ -162,6 +174,27 @@ def test_no_work_no_claim() -> None:
     assert search(problem, problem.live_bytes - 1, 0).impossible  # by the bound alone
     placed = place(WITH_A_GAP[0], work=0)
     assert (placed.least_bytes, placed.proved) == (problem.live_bytes, False)
+
+
+def test_work_that_ends_raises_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "_WORK_ON_ORDERS", 0)
+    lives = dense_lives(7, 16, 20, 6, (1, 7))
+    problem = Problem(lives)
+    live = problem.live_bytes
+    answer = search(problem, live, NODES)
+    assert answer.found is not None
+    assert place(lives, work=0).height_bytes > live
+    nodes = NODES - answer.nodes
+    assert nodes > 10
+    heights = set()
+    for share in range(2 * nodes + 1):
+        placed = place(lives, work=share * placement_search.work_of_node(problem))
+        assert_lies_apart(lives, placed.addresses, 1)
+        assert placed.least_bytes == live
+        assert placed.proved == (placed.height_bytes == live)
+        heights.add(placed.height_bytes)
+    assert live in heights
+    assert len(heights) > 1
 
 
 def test_what_the_search_is_not_for() -> None:
