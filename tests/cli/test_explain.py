@@ -44,11 +44,11 @@ def test_text_for_people(tmp_path: Path) -> None:
 
 
 def test_json_agrees_with_a_layerwise_run(tmp_path: Path) -> None:
-    options = ("resnet50", "--hw", "vision_processor", "--local-memory", "48KiB")
+    options = ("resnet18", "--hw", "vision_processor", "--local-memory", "48KiB")
     ran = json.loads(command("run", *options, "--json", cwd=tmp_path).stdout)
     layers = {layer["name"]: layer for layer in ran["layers"]}
-    for name in ("conv1", "stage1.block2.conv3", "stage4.block1.conv2"):
-        found = explain_json("resnet50", name, *options[1:], cwd=tmp_path)
+    for name in ("conv1", "stage1.block2.conv2", "stage4.block1.conv2"):
+        found = explain_json("resnet18", name, *options[1:], cwd=tmp_path)
         layer = layers[name]
         assert found["schema"] == "dataflow_sim.explain/1"
         assert found["layer"]["name"] == name
@@ -87,7 +87,7 @@ def test_pinned_channels_in_text_and_json(tmp_path: Path) -> None:
 
 def test_sums_finished_by_channel_in_text_and_json(tmp_path: Path) -> None:
     arguments = ("resnet50", "stage3.block1.conv3", "--hw", "bare", "--local-memory", "16KiB")
-    narrow = ("--set", "compute.accumulator_bits=8", "--activation-bits", "16")
+    narrow = ("--set", "compute.accumulator_bits=16", "--activation-bits", "16")
     text = command("explain", *arguments, *narrow, cwd=tmp_path).stdout
     lines = [line[1:].rstrip() for line in text.splitlines()]
     place = next(n for n, line in enumerate(lines) if "for each output channel of the tile" in line)
@@ -101,11 +101,11 @@ def test_sums_finished_by_channel_in_text_and_json(tmp_path: Path) -> None:
     depths = [len(line) - len(line.lstrip()) for line in lines[place - 1 : place + 4]]
     assert depths == [6, 4, 6, 6, 6]  # behind the loop over input channels
     found = explain_json(*arguments, *narrow, cwd=tmp_path)
-    assert found["finish"] == {"depth": 2, "channels": 147, "steps": 1024 * 2}
+    assert found["finish"] == {"depth": 2, "channels": 114, "steps": 1024 * 3}
     finishing = [move for move in found["moves"] if move["when"] == "finish"]
     assert [(m["what"], m["holds"], m["times"]) for m in finishing] == [
-        ("load", "operand 0", 2048),
-        ("store", "output", 2048),
+        ("load", "operand 0", 3072),
+        ("store", "output", 3072),
     ]
 
 
@@ -127,7 +127,7 @@ def test_options_of_the_network_and_of_the_widths(tmp_path: Path) -> None:
 def test_hash_seeds_give_identical_bytes(tmp_path: Path) -> None:
     for further in ((), ("--json",)):
         arguments = ("explain", "resnet18", "5", *AT, *further)
-        texts = {command(*arguments, cwd=tmp_path, seed=seed).stdout for seed in ("0", "1", "77")}
+        texts = {command(*arguments, cwd=tmp_path, seed=seed).stdout for seed in ("0", "77")}
         assert len(texts) == 1
 
 
@@ -196,7 +196,8 @@ def test_a_sweep_in_text_and_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("network", "memory"),
     [
-        ("mobilenet_v1@0.25-128", "16KiB"),
+        ("mobilenet_v1@0.25-64", "8KiB"),
+        pytest.param("mobilenet_v1@0.25-128", "16KiB", marks=pytest.mark.slow),
         pytest.param("mobilenet_v2", "256KiB", marks=pytest.mark.slow),
     ],
 )
@@ -261,14 +262,14 @@ def test_a_layer_alone_beside_resident_maps(tmp_path: Path) -> None:
 
 
 def test_groups_are_the_same_for_all_hash_seeds(tmp_path: Path) -> None:
-    at = ("--hw", "bare", "--local-memory", "8KiB", "--policy", "merged")
-    arguments = ("explain", "mobilenet_v1@0.25-64", "3", *at, "--json")
+    at = ("--hw", "bare", "--local-memory", "4KiB", "--policy", "merged")
+    arguments = ("explain", "mobilenet_v1@0.25-32", "3", *at, "--json")
     texts = {command(*arguments, cwd=tmp_path, seed=seed).stdout for seed in ("0", "77")}
     assert len(texts) == 1
 
 
 def test_a_group_that_does_not_fit_and_an_unknown_policy(tmp_path: Path) -> None:
-    arguments = ("explain", "mobilenet_v1", "1", "--hw", "bare", "--policy")
+    arguments = ("explain", "mobilenet_v1@0.25-64", "1", "--hw", "bare", "--policy")
     done = command(*arguments, "merged", "--local-memory", "8B", cwd=tmp_path, code=3)
     assert done.stdout == ""
     command(*arguments, "fused", cwd=tmp_path, code=2)

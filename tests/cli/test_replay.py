@@ -65,8 +65,8 @@ def test_the_same_on_every_hash_seed(tmp_path: Path) -> None:
 
 def test_a_limit_of_time(tmp_path: Path) -> None:
     done = command(
-        *("replay", "mobilenet_v1@0.25-128", "--hw", "bare", "--local-memory", "600B"),
-        *("--numbers", "integers", "--max-seconds", "0.2", "--json"),
+        *("replay", "mobilenet_v1@0.25-128", "--hw", "bare", "--local-memory", "2KiB"),
+        *("--numbers", "integers", "--max-seconds", "0.1", "--json"),
         cwd=tmp_path,
     )
     (each,) = json.loads(done.stdout)["replays"]

@@ -44,7 +44,7 @@ def test_mobilenet_v1_with_whole_maps_needs_its_largest_pair() -> None:
         ("mobilenet_v1", 256, 4.6),
         ("mobilenet_v2", 128, 4.3),
         ("mobilenet_v2", 256, 3.621288),
-        ("resnet50", 256, 37.37),
+        pytest.param("resnet50", 256, 37.37, marks=pytest.mark.slow),
     ],
 )
 def test_merging_reaches(name: str, kib: int, megabytes: float) -> None:

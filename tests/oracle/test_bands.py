@@ -117,6 +117,7 @@ def test_what_is_computed_again_costs_energy_and_time() -> None:
     assert slow.cost((0, 1), bits, again).tolist() == [7040 + 320 + 800] * 2
 
 
+@pytest.mark.slow
 def test_energy_weighs_macs_against_dram() -> None:
     """Where MACs are dear nothing is made again; the best in energy never takes more of it."""
     tiled = []

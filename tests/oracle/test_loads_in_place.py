@@ -15,7 +15,7 @@ from dataflow_sim.simulate.replay import replay
 from tests.support.curves import curve
 from tests.support.runs import case_of, outputs_of, proved
 
-LARGE = (1, 8, 12, 10)
+LARGE = (1, 8, 6, 5)
 
 
 @pytest.mark.parametrize("first", ["made", "given"])

@@ -211,7 +211,7 @@ def check_random_network(random: Random, sweeps: bool = False) -> None:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=800, suppress_health_check=SUPPRESSED)
+@settings(max_examples=300, suppress_health_check=SUPPRESSED)
 def test_random_networks(random: Random) -> None:
     check_random_network(random)
 

@@ -340,7 +340,7 @@ def test_a_streamed_layer_has_slices_and_no_nest() -> None:
 def test_partial_sums_may_lie_in_a_memory_of_their_own(accumulators: int, double: bool) -> None:
     graph = graph_of("residual")
     used = set()
-    for capacity in range(140, 1000, 60):
+    for capacity in range(140, 1000, 120):
         hardware = machine(capacity, double)
         compute = hardware.compute.model_copy(update={"accumulator_memory_bytes": accumulators})
         hardware = hardware.model_copy(update={"compute": compute})
