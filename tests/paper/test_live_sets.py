@@ -26,6 +26,8 @@ MEMORY = MemoryOptions(0, SINGLE, 32)
 BUDGETS = 6
 LONGEST = 1 << 16  # steps of programs that are lowered here
 SHARE = 0.95
+# whose curves take many minutes each
+LARGEST = ("faster_rcnn", "inception_resnet", "nasnet_a_large", "llama", "tinyllama", "bert_large")
 FEW = ("densenet121", "googlenet", "inception_v3", "nasnet_a_mobile", "unet_padded", "yolov8n")
 
 
@@ -75,3 +77,23 @@ def programs(name: str, policy: str) -> Iterator[tuple[int, int]]:
         if schedule.steps <= LONGEST:
             used = occupancy(lower(graph, schedule))
             yield used.peak_bytes, used.live_bytes
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v1", "ds_cnn_s"])
+def test_programs_on_a_curve(name: str) -> None:
+    found = list(programs(small(name), "resident"))
+    assert found
+    assert all(height == live for height, live in found)
+
+
+@pytest.mark.slow
+def test_programs_of_all_built_in_networks() -> None:
+    """With a small image or few tokens; those whose weights or heads are the largest left out."""
+    found = [
+        pair
+        for name in BUILT_IN
+        if not name.startswith(LARGEST)
+        for pair in programs(small(name), "merged")
+    ]
+    assert all(height >= live for height, live in found)
+    assert sum(height == live for height, live in found) >= SHARE * len(found)

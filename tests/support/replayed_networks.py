@@ -45,7 +45,7 @@ NETWORKS: Mapping[str, Callable[[], onnx.ModelProto]] = {
     "densenet121": partial(build_network, "densenet121@resolution=32"),
     "shufflenet_v2": partial(build_network, "shufflenet_v2@resolution=64"),
     "googlenet": partial(build_network, "googlenet@resolution=64"),
-    "unet": partial(build_network, "unet_padded@resolution=64-base=16"),
+    "unet": partial(build_network, "unet_padded@resolution=64-base=4"),
     "efficientnet_b0": partial(build_network, "efficientnet_b0@resolution=64"),
     "bert": partial(build_network, "bert_tiny@tokens=16"),
     "llama": partial(decode, "llama", 15, 1, _BLOCK.vocabulary, _BLOCK),
