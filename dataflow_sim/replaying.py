@@ -304,7 +304,10 @@ def replay_network(
     own = "quantised" if is_quantised(read.graph) and not read.graph.unrounded else "float32"
     for numbers in asked.numbers or ("integers", own):
         try:
-            executions.append(_EXECUTIONS[numbers](read, hardware, options, asked, progress))
+            found = _EXECUTIONS[numbers](read, hardware, options, asked, progress)
+            if found.left_out and asked.numbers:
+                raise InputError(f"--numbers {numbers}: {found.left_out}; leave it out")
+            executions.append(found)
         except DoesNotFitError as error:
             if numbers == "integers" or asked.numbers == (numbers,):
                 raise

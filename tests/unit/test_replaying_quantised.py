@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from dataflow_sim.errors import InputError
 from dataflow_sim.hardware import Hardware, load_hardware
 from dataflow_sim.ingest import ReadRequest
 from dataflow_sim.pipeline import RunOptions
@@ -81,14 +82,17 @@ def test_why_a_file_has_no_replay_on_its_integers(tmp_path: Path) -> None:
     made = replays(path)
     assert list(made) == ["integers", "float32"]
     assert (made["float32"].fault, made["float32"].against) == ("", WHOLE)
-    told = replays(path, "quantised")["quantised"].left_out
-    assert "which integers all its maps are: 'Relu0' is quantised in several ways" in told
+    told = "which integers all its maps are: 'Relu0' is quantised in several ways"
+    with pytest.raises(InputError, match=told):
+        replays(path, "quantised")
     plain = Net(x=(1, 4, 6, 5))
     path = saved(plain.model(plain.add("Relu", "x")), tmp_path)
-    assert "its maps are real numbers" in replays(path, "quantised")["quantised"].left_out
+    with pytest.raises(InputError, match="its maps are real numbers; leave it out"):
+        replays(path, "quantised")
     path = saved(quantised_case("mixed", "integers").model, tmp_path)
-    forced = replays(path, "quantised", options=RunOptions(activation_bits=4))["quantised"]
-    assert "the file states no integers of" in forced.left_out
+    forced = replays(path, options=RunOptions(activation_bits=4))
+    assert forced["integers"].complete
+    assert "the file states no integers of" in forced["quantised"].left_out
 
 
 def test_weights_alone_in_integers_are_real_numbers_too(tmp_path: Path) -> None:
