@@ -134,13 +134,11 @@ def _integers(
         whole = evaluate_layers(graph, integers, integers.image())
         return compared(replace(found, against=_WHOLE), maps_made(graph, replayed, whole))
 
-    run = partial(_run_integers, program, integers)
+    def run(go_on: GoOn) -> Replayed:
+        return replay_integers(program, integers, go_on=go_on)
+
     clock = Clock(asked.seconds, partial(progress, "replaying integers"))
     return executed("integers", graph, program, run, compare, clock)
-
-
-def _run_integers(program: Program, integers: Integers, go_on: GoOn) -> Replayed:
-    return replay_integers(program, integers, go_on=go_on)
 
 
 def _in_single_precision(hardware: Hardware) -> Hardware:
@@ -179,13 +177,11 @@ def _float32(
         }
         return compared(replace(found, against=against), same)
 
-    run = partial(_run_float32, program, graph, inputs)
+    def run(go_on: GoOn) -> Replayed:
+        return replay(program, graph, inputs, go_on=go_on)
+
     clock = Clock(asked.seconds, partial(progress, "replaying float32"))
     return executed("float32", graph, program, run, compare, clock)
-
-
-def _run_float32(program: Program, graph: NetworkGraph, inputs: Arrays, go_on: GoOn) -> Replayed:
-    return replay(program, graph, inputs, go_on=go_on)
 
 
 def _new_of(theirs: Array, shape: tuple[int, ...]) -> Array:
@@ -223,9 +219,10 @@ def _quantised(
         told = f"the file does not say which integers all its maps are: {'; '.join(why[:2])}"
         return Execution("quantised", left_out=told)
     try:
-        graph, arithmetic = _with_integers(read, hardware, options)
+        arithmetic = _with_integers(graph, read, hardware, options)
     except ProgramError as error:
         return Execution("quantised", left_out=str(error))
+    graph = arithmetic.graph
     program = _program(graph, hardware, options, progress)
     shapes = {p.array: p.axes.shape for p in graph.placements if p.array not in graph.constants}
     inputs = {
@@ -253,29 +250,24 @@ def _quantised(
             elements=exact.elements + near.elements,
         )
 
-    run = partial(_run_quantised, program, arithmetic, inputs)
+    def run(go_on: GoOn) -> Replayed:
+        return replay_quantised(program, arithmetic, inputs, go_on=go_on)
+
     clock = Clock(asked.seconds, partial(progress, "replaying quantised"))
     return executed("quantised", graph, program, run, compare, clock)
 
 
-def _run_quantised(
-    program: Program, integers: FileIntegers, inputs: Arrays, go_on: GoOn
-) -> Replayed:
-    return replay_quantised(program, integers, inputs, go_on=go_on)
-
-
 def _with_integers(
-    read: _Read, hardware: Hardware, options: RunOptions
-) -> tuple[NetworkGraph, FileIntegers]:
-    """The graph at its widths, those of what the file does not quantise 32 bits if need be."""
-    graph = prepare(read.graph, hardware, options)
+    graph: NetworkGraph, read: _Read, hardware: Hardware, options: RunOptions
+) -> FileIntegers:
+    """Those of the graph at its widths, if need be 32 bits for what the file does not quantise."""
     try:
-        return graph, FileIntegers(graph)
+        return FileIntegers(graph)
     except ProgramError:
         wide = {"weights": 32, "activations": 32, "local_weights": None}
         precision = hardware.precision.model_copy(update=wide)
         graph = prepare(read.graph, hardware.model_copy(update={"precision": precision}), options)
-        return graph, FileIntegers(graph)
+        return FileIntegers(graph)
 
 
 _EXECUTIONS: Mapping[str, Callable[..., Execution]] = {

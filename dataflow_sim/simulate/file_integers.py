@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind, Segment, Tensor, View, WeightRole
+from dataflow_sim.graph.layer import Layer, LayerKind, Segment, Tensor, WeightRole
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.graph.pointwise import PointStep
 from dataflow_sim.graph.quantisation import Quantisation, holds_integers
@@ -40,7 +40,6 @@ from dataflow_sim.simulate.quantised import (
     running_meaning,
     sums_meaning,
 )
-from dataflow_sim.simulate.stream_arithmetic import RealStreams
 
 _SINGLE = 32
 
@@ -85,15 +84,15 @@ def _integers(patterns: Patterns, bits: int, signed: bool) -> npt.NDArray[np.int
     return (plain ^ half) - half if signed else plain
 
 
-class FileIntegers:
+class FileIntegers(Reals):
     """The arithmetic of a graph whose file states the integers of its maps and kernels.
 
     Raises ProgramError naming all tensors that are neither quantised nor of 32 bits.
     """
 
     def __init__(self, graph: NetworkGraph) -> None:
+        super().__init__(applied_numbers(graph))
         self.graph = graph
-        self.reals = Reals(applied_numbers(graph))
         self.codecs: dict[str, Codec] = {}
         self.sums: dict[tuple[str, bool], Codec] = {}
         tensors = [t for t in graph.tensors.values() if t.role is not WeightRole.VECTOR]
@@ -158,30 +157,6 @@ class FileIntegers:
             for layer in self.graph.layers
         )
 
-    # ------------------------------------------------------------ what streamed layers compute with
-
-    @property
-    def streams(self) -> RealStreams:
-        """Those of real numbers."""
-        return self.reals.streams
-
-    @property
-    def constants(self) -> Mapping[str, npt.NDArray[Any]]:
-        """The numbers of the file's constants."""
-        return self.reals.constants
-
-    def meant(self, view: View, tile: Array) -> Array:
-        """The tile as it is."""
-        return tile
-
-    def meant_of(self, tensor: str, tile: Array) -> Array:
-        """The tile as it is."""
-        return tile
-
-    def stored(self, tensor: str, value: Array) -> Array:
-        """The value as it is: it is rounded where it is written."""
-        return value
-
     # ------------------------------------------------------------ how numbers lie
 
     def codec(self, tensor: str) -> Codec:
@@ -223,26 +198,18 @@ class FileIntegers:
 
     def prepared(self, layer: Layer, tile: Array, channels: Channels) -> Array:
         """What is folded in front of the body, rounded where the file quantises it."""
-        return self.reals.point(layer.pre, tile, channels, (), _settled)
+        return self.point(layer.pre, tile, channels, (), _settled)
 
     def averaged(self, layer: Layer, value: Array, incoming: bool = False) -> Array:
         """On the way in rounded as the map that is in no memory; what is written is, there."""
         return rounded(value, layer.pooled_rounded) if incoming else value
 
-    def enlarged(self, layer: Layer, value: Array) -> Array:
-        """The value as it is."""
-        return value
-
-    def by_pixel(self, layer: Layer, tile: Array) -> Array:
-        """Normalised, reduced or shuffled."""
-        return self.reals.by_pixel(layer, tile)
-
     def finished(
         self, layer: Layer, sums: Array, channels: Channels, operands: Sequence[Array]
     ) -> Array:
         """Bias, then what is folded behind the body, each rounded where the file quantises it."""
-        value = rounded(self.reals.biased(layer, sums, channels), layer.rounded)
-        value = self.reals.point(layer.post, value, channels, operands, _settled)
+        value = rounded(self.biased(layer, sums, channels), layer.rounded)
+        value = self.point(layer.post, value, channels, operands, _settled)
         if layer.unpooled is not None:
             value = rounded(value, layer.unpooled.tensor.quantisation)
         return value

@@ -78,11 +78,12 @@ class StreamRunner:
         )
         arithmetic = machine.arithmetic
         made = step_of_sweep(layer, found, arithmetic.constants, arithmetic.streams)
-        for span, loop in zip(() if sums is None else sums.box, "BG", strict=False):
-            if span != made.loops[loop]:
-                raise ProgramError(f"running sums of {span}, in a step of {made.loops[loop]}")
-        if sums is not None and made.sums is not None:
-            machine.write(sums, made.sums, machine.ids.of_waiting(step.layer, sums.box), codec)
+        if sums is not None:
+            for span, loop in ((sums.box.batch, "B"), (sums.box.channel, "G")):
+                if span != made.loops[loop]:
+                    raise ProgramError(f"running sums of {span}, in a step of {made.loops[loop]}")
+            if made.sums is not None:
+                machine.write(sums, made.sums, machine.ids.of_waiting(step.layer, sums.box), codec)
         for name, parts, held in zip(layer.outputs, step.outputs, made.results, strict=True):
             if held is not None:
                 self._write(name, parts, held)

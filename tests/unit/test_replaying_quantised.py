@@ -74,6 +74,20 @@ def test_what_the_file_leaves_real_has_32_bits(tmp_path: Path) -> None:
     assert each.against.startswith(WHOLE)
 
 
+@pytest.mark.parametrize("kib", ["8KiB", "100B"])
+def test_a_product_of_two_maps_and_what_is_normal_over_rows(kib: str, tmp_path: Path) -> None:
+    """Layers that are streamed read and write the file's integers too."""
+    net = Net(a=(1, 2, 6, 5), b=(1, 2, 5, 7))
+    product = net.pair(net.add("MatMul", net.pair("a", 1.137), net.pair("b", 1.9)), 6.3)
+    path = saved(net.model(net.pair(net.add("Softmax", product, axis=2), 1.01)), tmp_path)
+    asked = ReplayOptions(("quantised",), seed=2)
+    (each,) = replay_network(str(path), ReadRequest(), machine(kib), None, asked).executions
+    assert (each.fault, each.different, each.complete) == ("", 0, True)
+    assert each.against == f"{WHOLE} (all the same); onnxruntime"
+    assert (each.weight_bits, each.activation_bits) == ((), (8,))
+    assert each.whole_layers == ()
+
+
 def test_why_a_file_has_no_replay_on_its_integers(tmp_path: Path) -> None:
     net = Net(x=(1, 4, 6, 5))
     first = net.add("Relu", "x")
