@@ -13,7 +13,6 @@ from math import prod
 import numpy as np
 
 from dataflow_sim.graph.network import Constant
-from dataflow_sim.ingest.meanings import Stated, meaning
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.passes.contract import Pass
 from dataflow_sim.ingest.passes.quantised_edges import (
@@ -23,6 +22,7 @@ from dataflow_sim.ingest.passes.quantised_edges import (
 )
 from dataflow_sim.ingest.passes.roundings import DEQUANTISE, QUANTISE, optional, stated
 from dataflow_sim.ingest.rewriting import NodeIndex, casts_to_float, is_whole, rewritten
+from dataflow_sim.ingest.scales import Stated, meaning
 
 _RANGE = "DynamicQuantizeLinear"
 _PRODUCTS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}

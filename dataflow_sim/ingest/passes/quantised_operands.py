@@ -13,9 +13,9 @@ import numpy as np
 from onnx import TensorProto
 
 from dataflow_sim.graph.quantisation import Quantisation
-from dataflow_sim.ingest.meanings import NO_ZERO_POINT, Stated, meaning
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.passes.roundings import stated
+from dataflow_sim.ingest.scales import NO_ZERO_POINT, Stated, meaning
 
 # the axis of the weights that has a scale for each index: output channels, or columns
 _WEIGHT_AXIS = {"QLinearConv": 0, "QLinearMatMul": -1}

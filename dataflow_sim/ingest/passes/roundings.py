@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dataflow_sim.graph.quantisation import Quantisation
-from dataflow_sim.ingest.meanings import (
+from dataflow_sim.ingest.network import Node, ResolvedNetwork
+from dataflow_sim.ingest.scales import (
     NO_ZERO_POINT,
     SIGNED,
     Stated,
     integer_attribute,
     meaning,
 )
-from dataflow_sim.ingest.network import Node, ResolvedNetwork
 
 QUANTISE, DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
 LONGEST_CHAIN = 8

@@ -20,7 +20,7 @@ from dataflow_sim.ingest.file.nodes import (
 )
 from dataflow_sim.ingest.file.tensors import BITS
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
-from dataflow_sim.ingest.shapes.meanings import constant_meanings
+from dataflow_sim.ingest.shapes.dequantised import constant_meanings
 from dataflow_sim.ingest.shapes.resolver import Resolver, attributes_of, stated_types
 from dataflow_sim.ingest.shapes.tails import outputs_of_static_part, shapeless_output, split_tails
 

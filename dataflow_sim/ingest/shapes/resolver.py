@@ -30,7 +30,7 @@ from dataflow_sim.ingest.file.nodes import (
 from dataflow_sim.ingest.file.tensors import BITS, filled, held_constant, read_tensor
 from dataflow_sim.ingest.shapes.evaluation import LARGEST_READ_ELEMENTS, evaluate
 from dataflow_sim.ingest.shapes.inference import Inference, extents_of, merged, tensor_type
-from dataflow_sim.ingest.shapes.rounding import without_windows_of_padding
+from dataflow_sim.ingest.shapes.rounded_pooling import without_windows_of_padding
 
 __all__ = ["STANDARD_DOMAINS", "Resolver", "attributes_of", "stated_types"]
 

@@ -16,7 +16,7 @@ import onnx
 
 from dataflow_sim.graph.quantisation import Quantisation
 from dataflow_sim.ingest.file.nodes import is_standard
-from dataflow_sim.ingest.meanings import NO_ZERO_POINT, Stated, integer_attribute, meaning
+from dataflow_sim.ingest.scales import NO_ZERO_POINT, Stated, integer_attribute, meaning
 from dataflow_sim.ingest.shapes.resolver import Resolver, attributes_of
 
 Array = npt.NDArray[np.generic]
