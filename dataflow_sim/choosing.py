@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from dataflow_sim.energy.model import (
-    add_up,
-    group_latencies,
-    layer_energy,
-    layer_mac_pj,
-    layer_time,
-)
+from dataflow_sim.energy.compute import layer_compute
+from dataflow_sim.energy.model import add_up, price_group
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
@@ -30,30 +25,33 @@ Progress = Callable[[int, int], None]
 
 def rates(graph: NetworkGraph, hardware: Hardware) -> Rates:
     """What the search needs to know of a machine and a network's layers."""
-    dram = hardware.dram
-    cycles = (-(-layer_macs(layer) // hardware.compute.macs_per_cycle) for layer in graph.layers)
+    dram, parts = hardware.dram, graph.byte_bits / 8
+    computes = [layer_compute(hardware, graph, layer) for layer in graph.layers]
+    executed = [
+        each.macs_executed(layer_macs(layer))
+        for each, layer in zip(computes, graph.layers, strict=True)
+    ]
+    each_and_macs = list(zip(computes, executed, strict=True))
     return Rates(
-        dram_pj_per_bit=(dram.read_energy_pj_per_bit + dram.write_energy_pj_per_bit) / 2,
-        dram_seconds_per_bit=1 / (8 * dram.bandwidth_bytes_per_second),
-        static_watt=hardware.energy.static_watt,
-        compute_seconds=tuple(each / hardware.compute.clock_hertz for each in cycles),
-        compute_pj=tuple(
-            layer_macs(layer) * layer_mac_pj(hardware, graph, layer) for layer in graph.layers
+        dram_pj_per_bit=(dram.read_energy_pj_per_bit + dram.write_energy_pj_per_bit) / 2 / parts,
+        dram_seconds_per_bit=1 / (8 * dram.bandwidth_bytes_per_second) / parts,
+        static_watt=hardware.energy.static_watt + dram.background_watt * dram.channels,
+        compute_seconds=tuple(
+            each.cycles(macs) / hardware.compute.clock_hertz for each, macs in each_and_macs
         ),
+        compute_pj=tuple(macs * each.mac_pj for each, macs in each_and_macs),
     )
 
 
 def price(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple[float, float]:
     """Energy in pJ and latency in seconds of a schedule, by the closed form."""
-    layers = iter(zip(schedule.order, counts_of_estimate(schedule).layers, strict=True))
-    energies, latency_s = [], 0.0
+    counts = iter(counts_of_estimate(graph, hardware, schedule).layers)
+    found = []
     for group in schedule.groups:
-        mine = [next(layers) for _ in group.members]
-        shares = group_latencies([layer_time(hardware, counts) for _, counts in mine])
-        latency_s += sum(shares)
-        for (index, counts), share in zip(mine, shares, strict=True):
-            energies.append(layer_energy(hardware, graph, graph.layers[index], counts, share))
-    return add_up(energies).total_pj, latency_s
+        mine = [next(counts) for _ in group.members]
+        found += price_group(hardware, graph, [graph.layers[i] for i in group.members], mine)
+    energy = add_up([each.energy for each in found])
+    return energy.total_pj, sum(each.latency_s for each in found)
 
 
 def chosen_schedules(

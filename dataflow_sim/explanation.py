@@ -89,7 +89,7 @@ def explain(
     """
     graph = prepare(graph, hardware, options)
     index = find_layer(graph, layer_name)
-    layer, memory = graph.layers[index], memory_options(hardware)
+    layer, memory = graph.layers[index], memory_options(hardware, graph.byte_bits)
     capacity = memory.capacity_bytes
     found = frontier(any_problem(graph, layer, memory))
     choice = found.best(capacity)
@@ -143,7 +143,7 @@ def _nest(
         accumulator_capacity_bytes=memory.accumulator_capacity_bytes,
         accumulator_bytes=chosen.accumulator_bytes,
         tensors=tensors,
-        dram_bytes=moved_bytes(chosen),
+        dram_bytes=moved_bytes(chosen, graph.byte_bits),
         alternatives=others,
         floor_bytes=floor,
         square_root_bytes=root,
@@ -168,7 +168,8 @@ def explain_group(
     Of the options policy (`resident` or `merged`) and widths count.  Raises InputError for an
     unknown layer, DoesNotFitError.
     """
-    graph, memory = prepare(graph, hardware, options), memory_options(hardware)
+    graph = prepare(graph, hardware, options)
+    memory = memory_options(hardware, graph.byte_bits)
     index = find_layer(graph, layer_name)
     curve = budget_curve(graph, memory, options.policy, partial(progress, "scheduling"))
     return group_on(curve, graph, hardware, index)
@@ -179,7 +180,7 @@ def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) 
 
     Raises DoesNotFitError.
     """
-    memory = memory_options(hardware)
+    memory = memory_options(hardware, graph.byte_bits)
     schedule = schedule_on(curve, graph, memory)
     check_schedule(graph, schedule)
     point = curve.point(memory.capacity_bytes)
@@ -223,7 +224,7 @@ def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) 
         rows=rows,
         tiles=tiles,
         nest=nest,
-        traffic=group_traffic(group),
+        traffic=group_traffic(group, graph.byte_bits),
         neighbours=otherwise.neighbours(),
         variants=otherwise.variants(),
         warnings=graph.warnings,
@@ -301,8 +302,8 @@ def _explained(
         weight_elements=weight_elements(graph, layer),
         vector_elements=vector_elements(graph, layer),
         input_bits=graph.view_bits(layer),
-        kernel_bits=tensors[layer.weight].bits if layer.weight else 0,
-        output_bits=tensors[layer.output].bits,
+        kernel_bits=graph.whole_bits(tensors[layer.weight].bits) if layer.weight else 0,
+        output_bits=graph.whole_bits(tensors[layer.output].bits),
         accumulator_bits=accumulator_bits,
     )
 

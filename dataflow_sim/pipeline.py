@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 from dataflow_sim.banking import banked_schedule, check_alone
 from dataflow_sim.choosing import chosen_schedules, exactly_chosen
-from dataflow_sim.energy.model import (
-    LayerCounts,
-    add_up,
-    group_latencies,
-    layer_energy,
-    layer_time,
-)
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import (
-    layer_macs,
     layer_macs_without_padding,
     live_peak_bytes,
     widths,
@@ -35,26 +26,23 @@ from dataflow_sim.preparation import (
     named_file,
     prepare,
 )
+from dataflow_sim.priced import Frame, frame_of, system_cache_result
 from dataflow_sim.program.instructions import Program
-from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS, Counts, counts_of
+from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS
 from dataflow_sim.results import (
     CurvePoint,
     CurveResult,
     DramTraffic,
-    EnergyBreakdown,
     FramesResult,
-    GroupResult,
     LayerResult,
     RunResult,
 )
 from dataflow_sim.results_of_exact import ExactResult
-from dataflow_sim.schedule.bounds import compulsory_bytes, layer_bound_bytes
+from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import GroupWords
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
-from dataflow_sim.schedule.residents import held_in
 from dataflow_sim.schedule.search import budget_curve
-from dataflow_sim.schedule.types import Group, LayerTiling, Schedule
 
 __all__ = [
     "GroupWords",
@@ -78,113 +66,7 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Say nothing."""
 
 
-def _group_layers(
-    graph: NetworkGraph,
-    hardware: Hardware,
-    number: int,
-    group: Group,
-    counts: tuple[LayerCounts, ...],
-    held_bytes: int,
-) -> list[LayerResult]:
-    """The layers of one group."""
-    times = [layer_time(hardware, each) for each in counts]
-    # the bound is of all that is held on chip, wherever it lies
-    capacity = hardware.local_memory.capacity_bytes
-    capacity += hardware.compute.accumulator_memory_bytes or 0
-    found = []
-    for layer, chosen, own, time, latency_s in zip(
-        (graph.layers[index] for index in group.members),
-        group.layers,
-        counts,
-        times,
-        group_latencies(times),
-        strict=True,
-    ):
-        tiling = asdict(chosen.tiling)
-        steps = tiling.pop("steps")
-        found.append(
-            LayerResult(
-                name=layer.name,
-                op=layer.op,
-                kind=layer.kind.value,
-                output_shape=layer.output_shape,
-                macs=layer_macs(layer),
-                group=number,
-                macs_executed=own.macs_executed,
-                steps=steps,
-                traffic=own.traffic,
-                lower_bound_bytes=layer_bound_bytes(graph, layer, capacity),
-                local_bytes=group.local_bytes + held_bytes,
-                energy=layer_energy(hardware, graph, layer, own, latency_s),
-                latency_s=latency_s,
-                limited_by=time.limited_by,
-                tiling=tiling,
-            )
-        )
-    return found
-
-
-def _group_result(group: Group, held_bytes: int, standing: frozenset[str]) -> GroupResult:
-    return GroupResult(
-        layers=tuple(layer.layer for layer in group.layers),
-        merged=group.merged,
-        stripe_rows=group.stripe_rows,
-        streamed_kernels=tuple(
-            layer.layer
-            for layer in group.layers
-            if not isinstance(layer.tiling, LayerTiling) and layer.tiling.streamed
-        ),
-        resident=tuple(sorted(group.resident - standing)),
-        local_bytes=group.local_bytes,
-        resident_bytes=held_bytes,
-        tile=group.tile,
-        halos={name: halo.value for name, halo in group.halos},
-        handover=group.hands and (group.hands.taken, group.hands.made, group.hands.distance_bytes),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """One frame, proved and priced: layers in the network's order, groups in the schedule's."""
-
-    counts: Counts
-    layers: tuple[LayerResult, ...]
-    groups: tuple[GroupResult, ...]
-
-    @property
-    def energy(self) -> EnergyBreakdown:
-        return add_up([layer.energy for layer in self.layers])
-
-    @property
-    def latency_s(self) -> float:
-        return sum(layer.latency_s for layer in self.layers)
-
-
-def _frame(
-    graph: NetworkGraph,
-    hardware: Hardware,
-    schedule: Schedule,
-    progress: Progress,
-    program: Program | None = None,
-) -> _Frame:
-    check_schedule(graph, schedule)
-    counts = counts_of(graph, schedule, progress, program)
-    maps = [home for home in schedule.residents if home.tensors[0] not in schedule.standing]
-    standing_bytes = sum(home.size_bytes for home in schedule.residents if home not in maps)
-    held = held_in(schedule, maps)
-    own = iter(counts.layers)
-    found: dict[int, LayerResult] = {}
-    for number, group in enumerate(schedule.groups):
-        mine = tuple(islice(own, len(group.members)))
-        beside = held[number] + standing_bytes
-        made = _group_layers(graph, hardware, number, group, mine, beside)
-        found.update(zip(group.members, made, strict=True))
-    layers = tuple(found[index] for index in range(len(graph.layers)))
-    groups = zip(schedule.groups, held, strict=True)
-    return _Frame(counts, layers, tuple(_group_result(*each, schedule.standing) for each in groups))
-
-
-def _frames_result(frames: int, found: FrameSchedules, cold: _Frame, warm: _Frame) -> FramesResult:
+def _frames_result(frames: int, found: FrameSchedules, cold: Frame, warm: Frame) -> FramesResult:
     standing = [home for home in found.warm.residents if home.tensors[0] in found.warm.standing]
     return FramesResult(
         frames=frames,
@@ -221,7 +103,7 @@ def choose(
 
     Raises InputError, and DoesNotFitError or NoBanksError.
     """
-    memory = memory_options(hardware)
+    memory = memory_options(hardware, graph.byte_bits)
     choice = (options.policy, options.frames, options.objective)
     demand = demanded(graph, memory, options)
     scheduling = partial(progress, "scheduling")
@@ -252,11 +134,11 @@ def run(
     """
     options = options or RunOptions()
     graph = prepare(graph, hardware, options)
-    memory = memory_options(hardware)
+    memory = memory_options(hardware, graph.byte_bits)
     chosen = choose(graph, hardware, options, progress)
     found = chosen.frames
-    cold = _frame(graph, hardware, found.cold, progress, chosen.program)
-    warm = cold if found.warm is found.cold else _frame(graph, hardware, found.warm, progress)
+    cold = frame_of(graph, hardware, found.cold, progress, chosen.program)
+    warm = cold if found.warm is found.cold else frame_of(graph, hardware, found.warm, progress)
     counts, layers = cold.counts, cold.layers
     fps = options.frames_per_second
     warnings = graph.warnings
@@ -266,11 +148,14 @@ def run(
             f"closed form only: the program would take {steps:,} steps, more than "
             f"{MAXIMUM_COUNTED_STEPS:,} are not counted one by one",
         )
+        if hardware.dram.burst_bytes > 1 or hardware.dma.setup_s:
+            warnings += ("its transfers are not counted: no burst padding, no set-up of transfers",)
     return RunResult(
         network=graph.name,
         part=graph.part,
         hardware=hardware.name,
         overrides=hardware.overrides,
+        machine=hardware.to_json(),
         policy=options.policy,
         objective=options.objective,
         macs=sum(layer.macs for layer in layers),
@@ -288,6 +173,8 @@ def run(
         accumulator_peak_bytes=counts.accumulator_peak_bytes,
         energy=cold.energy,
         latency_s=cold.latency_s,
+        price_range=cold.price_range,
+        system_cache=system_cache_result(hardware, cold.counts),
         required_gb_s=None if fps is None else warm.counts.traffic.total_bytes * fps / 1e9,
         frames=_frames_result(options.frames, found, cold, warm),
         steps=steps,
@@ -318,7 +205,7 @@ def curve(
             "or --set local_memory.banks=1"
         )
     graph = prepare(graph, hardware, options)
-    memory = memory_options(hardware)
+    memory = memory_options(hardware, graph.byte_bits)
     demand = demanded(graph, memory, options)
     searching = partial(progress, "searching")
     found = budget_curve(graph, memory, options.policy, searching, demand=demand)

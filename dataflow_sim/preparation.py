@@ -15,6 +15,7 @@ from dataflow_sim.ingest import ReadRequest, graph_from_model, read_network
 from dataflow_sim.networks import build_network, is_built_in
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
 from dataflow_sim.schedule.types import Buffering, MemoryOptions
+from dataflow_sim.storage import stored
 
 _LONGEST_NAME = 250  # file systems take 255 bytes for a name
 
@@ -78,17 +79,18 @@ def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> Net
     if options.layers is not None:
         graph = part_of(graph, options.layers)
     graph = assign_precision(graph, precision)
-    return graph if hardware.count_biases else drop_vectors(graph)
+    return stored(graph if hardware.count_biases else drop_vectors(graph), hardware)
 
 
-def memory_options(hardware: Hardware) -> MemoryOptions:
-    """What the scheduler needs to know of the hardware."""
+def memory_options(hardware: Hardware, byte_bits: int = 8) -> MemoryOptions:
+    """What the scheduler needs to know of the hardware; `byte_bits` as the network counts them."""
     return MemoryOptions(
         capacity_bytes=hardware.local_memory.capacity_bytes,
         doubled=Buffering(**hardware.local_memory.double_buffer.model_dump()),
-        accumulator_bits=hardware.compute.accumulator_bits,
+        accumulator_bits=hardware.compute.accumulator_bits * byte_bits // 8,
         accumulator_capacity_bytes=hardware.compute.accumulator_memory_bytes,
         alignment_bytes=hardware.local_memory.alignment_bytes,
+        byte_bits=byte_bits,
     )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from dataflow_sim.energy.model import LayerCounts
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Memory, Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import BufferStay, DramTraffic
 from dataflow_sim.schedule.types import Schedule
-from dataflow_sim.simulate.ledger import Ledger, count
+from dataflow_sim.simulate.ledger import count
+from dataflow_sim.simulate.ledger_counts import Ledger
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
+from dataflow_sim.simulate.system_cache import NOTHING_HELD, Held, held
 from dataflow_sim.traffic import Reason, TrafficKey
 
 # A program of more steps is not lowered in production: about a minute and a gigabyte.
@@ -32,7 +36,9 @@ def _traffic(by_key: Mapping[TrafficKey, int]) -> DramTraffic:
 class Counts:
     """Counts of a run: of the ledger where the program was lowered, else the closed form's.
 
-    `live_bytes` is the largest live set of local memory, which the closed form does not tell.
+    Layers stand in the order in which they run.  `live_bytes` is the largest live set of local
+    memory, which the closed form does not tell.  `cached` is what a system cache moves in the place
+    of DRAM, of the tensors that it holds.
     """
 
     traffic: DramTraffic
@@ -42,13 +48,62 @@ class Counts:
     counted: bool
     live_bytes: int | None = None
     buffers: tuple[BufferStay, ...] = ()
+    cached: DramTraffic | None = None
+    held: Held = NOTHING_HELD
 
 
-def _layer_counts(
-    bits: Mapping[TrafficKey, int], macs_executed: int, local_bits: int
-) -> LayerCounts:
-    traffic = _traffic({key: -(-value // 8) for key, value in bits.items()})
-    return LayerCounts(macs_executed, traffic, local_bits)
+Bits = Mapping[TrafficKey, int]
+
+
+def _bytes(layers: Iterable[Bits], byte_bits: int) -> dict[TrafficKey, int]:
+    """Bytes by tensor and reason, each rounded up once."""
+    totals: Counter[TrafficKey] = Counter()
+    for bits in layers:
+        totals.update(bits)
+    return {key: -(-value // byte_bits) for key, value in totals.items()}
+
+
+def _counts(
+    graph: NetworkGraph,
+    hardware: HardwareFile,
+    schedule: Schedule,
+    moved: Sequence[Bits],
+    ledger: Ledger | None,
+) -> tuple[tuple[LayerCounts, ...], DramTraffic, DramTraffic | None, Held]:
+    """Of each layer as it runs its counts, what DRAM moves in all, and what a cache does.
+
+    `moved` are the bits of each layer by tensor and reason, bursts as they are.
+    """
+    byte, cache = graph.byte_bits, hardware.system_cache
+    found = NOTHING_HELD
+    if cache is not None:
+        found = held(moved, graph.tensors, cache.capacity_bytes, byte)
+    commands = TrafficKey("", Reason.COMMAND_FETCH)
+    layers, through, beside = [], [], []
+    for place, (index, chosen) in enumerate(zip(schedule.order, schedule.layers, strict=True)):
+        spared = {k: v for k, v in moved[place].items() if found.spares(graph.tensors, k)}
+        rest = {key: value for key, value in moved[place].items() if key not in spared}
+        if ledger is not None:
+            rest.update((k, v) for (i, k), v in ledger.padding_bits.items() if i == index)
+        stream = hardware.command_stream
+        told = stream.per_layer_bytes + stream.per_step_bytes * chosen.tiling.steps
+        if told:
+            rest[commands] = told * byte
+        into = sum(v for k, v in rest.items() if k.tensor in found.tensors)
+        through.append(rest)
+        beside.append(spared)
+        layers.append(
+            LayerCounts(
+                macs=chosen.macs_executed,
+                traffic=_traffic(_bytes([rest], byte)),
+                local_read_bits=(chosen.local_bits - chosen.local_write_bits) * 8 // byte,
+                local_write_bits=chosen.local_write_bits * 8 // byte,
+                transfers=ledger.transfers[index] if ledger is not None else 0,
+                cache_bits=(sum(spared.values()) + into) * 8 // byte,
+            )
+        )
+    cached = _traffic(_bytes(beside, byte)) if cache is not None else None
+    return tuple(layers), _traffic(_bytes(through, byte)), cached, found
 
 
 def _check_heights(schedule: Schedule, used: Occupancy) -> None:
@@ -63,8 +118,8 @@ def _check_heights(schedule: Schedule, used: Occupancy) -> None:
             )
 
 
-def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Counts:
-    """The ledger's counts, once found equal to the closed form."""
+def _check(schedule: Schedule, ledger: Ledger) -> None:
+    """Raise ProgramError unless the ledger counts what the closed form says."""
     counted, estimated = ledger.traffic_bytes(), schedule.traffic_bytes()
     for key in sorted({*counted, *estimated}, key=lambda k: (k.tensor, k.reason)):
         if counted.get(key, 0) != estimated.get(key, 0):
@@ -72,41 +127,31 @@ def _counts_of_ledger(schedule: Schedule, ledger: Ledger, used: Occupancy) -> Co
                 f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
                 f"bytes, the ledger counts {counted.get(key, 0):,}"
             )
-    per_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
-    for (index, key), bits in ledger.traffic_bits.items():
-        per_layer[index][key] = bits
-    layers = []
     for index, chosen in zip(schedule.order, schedule.layers, strict=True):
-        if ledger.macs_executed[index] != chosen.macs_executed:
-            raise ProgramError(f"layer '{chosen.layer}': MACs of closed form and ledger differ")
-        local_bits = ledger.local_read_bits[index] + ledger.local_write_bits[index]
-        if local_bits != chosen.local_bits:
-            raise ProgramError(
-                f"layer '{chosen.layer}': the closed form says {chosen.local_bits:,} bits in and "
-                f"out of local memory, the ledger counts {local_bits:,}"
-            )
-        layers.append(_layer_counts(per_layer[index], chosen.macs_executed, local_bits))
-    stays = tuple(
-        BufferStay(stay.label, stay.start, stay.stop, stay.address, stay.size_bytes)
-        for stay in used.residencies
-        if stay.memory is Memory.LOCAL
-    )
-    peaks = (used.peak_bytes, used.accumulator_peak_bytes)
-    return Counts(_traffic(counted), tuple(layers), *peaks, True, used.live_bytes, stays)
+        read = chosen.local_bits - chosen.local_write_bits
+        for what, said, found in (
+            ("MACs", chosen.macs_executed, ledger.macs_executed[index]),
+            ("bits into local memory", chosen.local_write_bits, ledger.local_write_bits[index]),
+            ("bits out of local memory", read, ledger.local_read_bits[index]),
+        ):
+            if said != found:
+                raise ProgramError(
+                    f"layer '{chosen.layer}': the closed form says {said:,} {what}, the ledger "
+                    f"counts {found:,}"
+                )
 
 
-def counts_of_estimate(schedule: Schedule) -> Counts:
+def counts_of_estimate(graph: NetworkGraph, hardware: HardwareFile, schedule: Schedule) -> Counts:
     """The closed form's counts."""
-    layers = tuple(
-        _layer_counts(chosen.traffic_bits, chosen.macs_executed, chosen.local_bits)
-        for chosen in schedule.layers
-    )
+    moved = [chosen.traffic_bits for chosen in schedule.layers]
+    layers, traffic, cached, found = _counts(graph, hardware, schedule, moved, None)
     peaks = (schedule.local_bytes, schedule.accumulator_bytes)
-    return Counts(_traffic(schedule.traffic_bytes()), layers, *peaks, False)
+    return Counts(traffic, layers, *peaks, False, cached=cached, held=found)
 
 
 def counts_of(
     graph: NetworkGraph,
+    hardware: HardwareFile,
     schedule: Schedule,
     progress: Callable[[str, int, int], None],
     program: Program | None = None,
@@ -117,11 +162,24 @@ def counts_of(
     is a defect.
     """
     if schedule.steps > MAXIMUM_COUNTED_STEPS:
-        return counts_of_estimate(schedule)
+        return counts_of_estimate(graph, hardware, schedule)
     if program is not None:  # whose heights are its own
         used = occupancy(program)
     else:
         program = lower(graph, schedule, partial(progress, "lowering"))
         used = occupancy(program)
         _check_heights(schedule, used)
-    return _counts_of_ledger(schedule, count(program, partial(progress, "counting")), used)
+    ledger = count(program, partial(progress, "counting"), hardware.dram.burst_bytes)
+    _check(schedule, ledger)
+    by_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
+    for (index, key), bits in ledger.traffic_bits.items():
+        by_layer[index][key] = bits
+    moved = [by_layer[index] for index in schedule.order]
+    layers, traffic, cached, found = _counts(graph, hardware, schedule, moved, ledger)
+    stays = tuple(
+        BufferStay(stay.label, stay.start, stay.stop, stay.address, stay.size_bytes)
+        for stay in used.residencies
+        if stay.memory is Memory.LOCAL
+    )
+    peaks = (used.peak_bytes, used.accumulator_peak_bytes)
+    return Counts(traffic, layers, *peaks, True, used.live_bytes, stays, cached, found)

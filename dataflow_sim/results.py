@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.results_of_placement import fragmentation
-from dataflow_sim.traffic import Reason
+from dataflow_sim.results_of_what_ifs import WhatIfResult
+from dataflow_sim.traffic import STORES, Reason
 
 SCHEMA = "dataflow_sim.run/1"
 CURVE_SCHEMA = "dataflow_sim.curve/1"
@@ -20,7 +22,7 @@ MAP_READS = (Reason.MAP_FILL, Reason.MAP_REFILL)
 WEIGHTS = (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH)
 INPUTS = (Reason.INPUT_READ, Reason.INPUT_REFETCH)
 PARTIAL_SUMS = (Reason.PARTIAL_SUM_SPILL, Reason.PARTIAL_SUM_FILL)
-WRITES = (Reason.MAP_SPILL, Reason.PARTIAL_SUM_SPILL, Reason.OUTPUT_WRITE)
+WRITES = tuple(sorted(STORES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +51,56 @@ class DramTraffic:
             "input_bytes": self.of(*INPUTS),
             "output_bytes": self.of(Reason.OUTPUT_WRITE),
             "burst_padding_bytes": self.of(Reason.BURST_PADDING),
+            "command_bytes": self.of(Reason.COMMAND_FETCH),
             "by_reason": {reason.value: self.by_reason[reason] for reason in Reason},
         }
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyBreakdown:
-    """Energy in pJ by component."""
+    """Energy in pJ by component.
+
+    That of DRAM is of its transfers, and of its background power; flash and system cache are 0
+    where a machine has none.
+    """
 
     mac_pj: float
-    dram_pj: float
+    dram_access_pj: float
+    dram_background_pj: float
     local_pj: float
     static_pj: float
+    flash_pj: float = 0.0
+    system_cache_pj: float = 0.0
+
+    @property
+    def components(self) -> tuple[float, ...]:
+        """All of them, in the order in which they stand."""
+        return astuple(self)
+
+    @property
+    def dram_pj(self) -> float:
+        """DRAM's transfers and background."""
+        return self.dram_access_pj + self.dram_background_pj
 
     @property
     def total_pj(self) -> float:
-        """All components, added in the order in which they stand."""
-        return self.mac_pj + self.dram_pj + self.local_pj + self.static_pj
+        """All components, added in the order of the JSON result."""
+        on_chip = self.mac_pj + self.dram_pj + self.local_pj + self.static_pj
+        return on_chip + self.flash_pj + self.system_cache_pj
 
     def to_json(self) -> dict[str, float]:
-        """The `energy_pj` object of the JSON result."""
+        """The `energy_pj` object of the JSON result: `total` is the sum of what follows it, but
+        for the two parts of `dram`."""
         return {
             "total": self.total_pj,
             "mac": self.mac_pj,
             "dram": self.dram_pj,
             "local": self.local_pj,
             "static": self.static_pj,
+            "flash": self.flash_pj,
+            "system_cache": self.system_cache_pj,
+            "dram_access": self.dram_access_pj,
+            "dram_background": self.dram_background_pj,
         }
 
 
@@ -83,7 +109,7 @@ class LayerResult:
     """One layer of a run; `tiling` is the chosen tiling as plain data.
 
     `group` is the index of its group, `local_bytes` what is in use of local memory while
-    that runs.
+    that runs; `utilisation` the part of the array's peak that it computes at.
     """
 
     name: str
@@ -100,6 +126,7 @@ class LayerResult:
     energy: EnergyBreakdown
     latency_s: float
     limited_by: str
+    utilisation: float
     tiling: Mapping[str, str | int]
 
     @property
@@ -125,6 +152,7 @@ class LayerResult:
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,
             "limited_by": self.limited_by,
+            "utilisation": self.utilisation,
             "tiling": dict(self.tiling),
         }
 
@@ -219,8 +247,47 @@ class FramesResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceRange:
+    """What a run costs with all figures that are ranges at their better end, and at their worse."""
+
+    energy: tuple[EnergyBreakdown, EnergyBreakdown]
+    latency_s: tuple[float, float]
+
+    def to_json(self) -> dict[str, object]:
+        """The `ranges` object of the JSON result."""
+        low, high = (each.to_json() for each in self.energy)
+        return {
+            "energy_pj": {key: [low[key], high[key]] for key in low},
+            "latency_s": list(self.latency_s),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCacheResult:
+    """What a cache between local memory and DRAM holds, and what moves there in DRAM's place."""
+
+    capacity_bytes: int
+    peak_bytes: int
+    tensors: tuple[str, ...]
+    traffic: DramTraffic
+
+    def to_json(self) -> dict[str, object]:
+        """The `system_cache` object of the JSON result."""
+        return {
+            "capacity_bytes": self.capacity_bytes,
+            "peak_bytes": self.peak_bytes,
+            "tensors": list(self.tensors),
+            "total_bytes": self.traffic.total_bytes,
+            "by_reason": {r.value: v for r, v in self.traffic.by_reason.items() if v},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One network on one machine under one policy; `part` tells which layers of it, if not all.
+
+    `machine` are all figures of the hardware, with their sources; `what_ifs` what was changed of
+    the network before it was scheduled.
 
     `counted` tells whether the bytes were counted by the ledger from the lowered program
     and found equal to the closed form; a program of too many steps is not lowered, and
@@ -237,6 +304,7 @@ class RunResult:
     network: str
     hardware: str
     overrides: tuple[tuple[str, str], ...]
+    machine: Mapping[str, Any]
     policy: str
     objective: str
     macs: int
@@ -265,6 +333,9 @@ class RunResult:
     warnings: tuple[str, ...]
     part: str = ""
     exact: ExactResult | None = None
+    price_range: PriceRange | None = None
+    system_cache: SystemCacheResult | None = None
+    what_ifs: tuple[WhatIfResult, ...] = ()
 
     @property
     def gap(self) -> float:
@@ -318,6 +389,10 @@ class RunResult:
             "exact": None if self.exact is None else self.exact.to_json(),
             "thinned": list(self.thinned),
             "warnings": list(self.warnings),
+            "ranges": None if self.price_range is None else self.price_range.to_json(),
+            "system_cache": None if self.system_cache is None else self.system_cache.to_json(),
+            "what_ifs": [each.to_json() for each in self.what_ifs],
+            "machine": dict(self.machine),
             "layers": [layer.to_json() for layer in self.layers],
         }
 

@@ -20,6 +20,11 @@ class Reason(StrEnum):
     PARTIAL_SUM_FILL = "partial_sum_fill"
     OUTPUT_WRITE = "output_write"
     BURST_PADDING = "burst_padding"
+    COMMAND_FETCH = "command_fetch"
+
+
+# what is written to DRAM; everything else is read
+STORES = frozenset({Reason.MAP_SPILL, Reason.PARTIAL_SUM_SPILL, Reason.OUTPUT_WRITE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,12 @@ _PER_MAC: Mapping[str, Decimal] = {
     **_JOULE,
     **{f"{unit}/MAC": factor for unit, factor in _JOULE.items()},
 }
+_SECOND: Mapping[str, Decimal] = {
+    "ns": Decimal("0.000000001"),
+    "us": Decimal("0.000001"),
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+}
 _WATT: Mapping[str, Decimal] = {
     "uW": Decimal("0.000001"),
     "mW": Decimal("0.001"),
@@ -129,6 +135,25 @@ def parse_pj_per_mac(text: object) -> float:
 def parse_watt(text: object) -> float:
     """A power such as `100mW` in watt."""
     return float(_quantity(text, "power", _WATT))
+
+
+def parse_seconds(text: object) -> float:
+    """A time such as `100ns` in seconds."""
+    return float(_quantity(text, "time", _SECOND))
+
+
+def parse_part(text: object) -> float:
+    """A part of a whole, such as `0.8` or `80%`: a number, which other limits are checked of."""
+    if isinstance(text, str) and text.strip().endswith("%"):
+        return float(_quantity(text, "part", {"%": Decimal("0.01")}))
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        text = str(text)
+    match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
+    if match is None or match.group(2) is not None:
+        raise InputError(f"{text!r} is no part of a whole; write a number such as 0.8, or 80%")
+    value = Decimal(match.group(1))
+    _check_magnitude(value, text, "part")
+    return float(value)
 
 
 def format_bytes(value_bytes: float) -> str:

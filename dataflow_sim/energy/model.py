@@ -1,102 +1,171 @@
-"""Energy and time of a layer from its counts: counts x cost, nothing else.
+"""Energy and time of layers from their counts: counts x cost, nothing else.
 
-    MAC      executed MACs x pJ/MAC of the operands' widths
-    DRAM     bits read x pJ/bit read + bits written x pJ/bit written
-    local    bits of DMA in and out, operands read and results written by each step
+    MAC      MACs that are multiplied x pJ/MAC of the operands' widths   (`energy.compute`)
+    DRAM     bits read x pJ/bit read + bits written x pJ/bit written; apart from these the
+             background power of all channels x latency
+    flash    bits of weights x pJ/bit, where weights have a memory of their own
+    cache    bits in and out of a system cache x pJ/bit, which then are not DRAM's
+    local    bits read x pJ/bit read + bits written x pJ/bit written: DMA in and out, operands
+             read and results written by each step
     static   power x latency
 
-    latency  of a group of layers the longer of its compute (MACs / MACs per cycle, rounded
-             up for each layer, at the clock) and its DRAM (bytes / bandwidth); groups run one
-             after the other.  A layer of a merged group has its share of the group's
-             latency, in proportion to its own compute and DRAM times.
+    compute  of a layer: multiplications / MACs per cycle, rounded up, at the clock
+    DRAM     bytes / bandwidth, and the set-up of its transfers, DMA channels side by side
+    latency  of a group of layers the longest of compute, DRAM, flash, cache and local memory;
+             groups run one after the other.  A layer of a merged group has its share of the
+             group's latency, in proportion to the sum of its own times.
 
-Assumed: the array is fully used; elementwise work and pooling hide behind the transfers;
-compute and DRAM of one group overlap, those of different groups do not.
+Assumed: elementwise work and pooling hide behind the transfers; what works for one group works side
+by side, what works for different groups does not; the set-up of a transfer hides behind nothing
+but the transfers of other DMA channels.
+
+Of figures that are ranges, all at their better end give the least, all at their worse end the most:
+energy rises with every cost and with latency, latency falls with every rate.
 
 Source of the form: Horowitz, ISSCC 2014; the figures are the hardware file's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dataflow_sim.energy.compute import layer_compute
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.hardware import Hardware
-from dataflow_sim.results import WRITES, DramTraffic, EnergyBreakdown
+from dataflow_sim.hardware import HardwareFile
+from dataflow_sim.results import WEIGHTS, WRITES, DramTraffic, EnergyBreakdown
+
+# ties go to the first
+_BOUNDS = ("dram", "compute", "flash", "system cache", "local memory")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCounts:
-    """What a layer did: executed MACs, DRAM traffic, bits in and out of local memory."""
+    """What a layer did: MACs that its steps have, DRAM traffic, bits in and out of local memory.
 
-    macs_executed: int
+    `transfers` are those of the DMA, 0 where the program was not lowered; the bits of a system
+    cache are not among the traffic.
+    """
+
+    macs: int
     traffic: DramTraffic
-    local_bits: int
+    local_read_bits: int
+    local_write_bits: int
+    transfers: int = 0
+    cache_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
-    """Seconds of a layer's compute and of its DRAM transfers."""
+    """Seconds of a layer in each part of the machine."""
 
-    compute_s: float
     dram_s: float
+    compute_s: float
+    flash_s: float = 0.0
+    cache_s: float = 0.0
+    local_s: float = 0.0
 
     @property
-    def latency_s(self) -> float:
-        """The longer of the two."""
-        return max(self.compute_s, self.dram_s)
+    def parts(self) -> tuple[float, ...]:
+        """All of them, in the order of `_BOUNDS`."""
+        return (self.dram_s, self.compute_s, self.flash_s, self.cache_s, self.local_s)
 
     @property
     def limited_by(self) -> str:
-        """Which of the two it is."""
-        return "compute" if self.compute_s > self.dram_s else "dram"
+        """Which of them is the longest."""
+        return _BOUNDS[max(range(len(_BOUNDS)), key=lambda part: (self.parts[part], -part))]
 
 
-def group_latencies(times: list[LayerTime]) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class LayerPrice:
+    """Time, energy and multiplications of a layer; `utilisation` is the part of the array's peak
+    that it works at while it computes."""
+
+    latency_s: float
+    limited_by: str
+    energy: EnergyBreakdown
+    macs_executed: int
+    utilisation: float
+
+
+def _shares(times: Sequence[LayerTime]) -> list[float]:
     """The latency of a group of layers, as each layer's share of it."""
-    compute, dram = sum(t.compute_s for t in times), sum(t.dram_s for t in times)
-    if len(times) == 1 or compute + dram == 0:
-        return [t.latency_s for t in times]
-    scale = max(compute, dram) / (compute + dram)
-    return [scale * (t.compute_s + t.dram_s) for t in times]
+    totals = [sum(part) for part in zip(*(time.parts for time in times), strict=True)]
+    everything = sum(totals)
+    if len(times) == 1 or everything == 0:
+        return [max(time.parts) for time in times]
+    scale = max(totals) / everything
+    return [scale * sum(time.parts) for time in times]
 
 
-def layer_time(hardware: Hardware, counts: LayerCounts) -> LayerTime:
-    """Time of one layer."""
-    cycles = -(-counts.macs_executed // hardware.compute.macs_per_cycle)
+def layer_time(hardware: HardwareFile, counts: LayerCounts, cycles: int) -> LayerTime:
+    """Time of one layer in each part of the machine."""
+    dram, flash, cache = hardware.dram, hardware.flash, hardware.system_cache
+    moved = counts.traffic.total_bytes
+    flash_bytes = counts.traffic.of(*WEIGHTS) if flash is not None else 0
+    setup_s = counts.transfers * hardware.dma.setup_s / hardware.dma.channels
+    local = hardware.local_memory.bandwidth_bytes_per_second
+    local_bits = counts.local_read_bits + counts.local_write_bits
+    cache_rate = cache.bandwidth_bytes_per_second if cache is not None else None
     return LayerTime(
+        dram_s=(moved - flash_bytes) / dram.bandwidth_bytes_per_second + setup_s,
         compute_s=cycles / hardware.compute.clock_hertz,
-        dram_s=counts.traffic.total_bytes / hardware.dram.bandwidth_bytes_per_second,
+        flash_s=flash_bytes / flash.bandwidth_bytes_per_second if flash is not None else 0.0,
+        cache_s=counts.cache_bits / 8 / cache_rate if cache_rate is not None else 0.0,
+        local_s=local_bits / 8 / local if local is not None else 0.0,
     )
 
 
-def layer_mac_pj(hardware: Hardware, graph: NetworkGraph, layer: Layer) -> float:
-    """Energy of a MAC of a layer."""
-    weight_bits = graph.tensors[layer.weight].bits if layer.weight else graph.view_bits(layer)
-    return hardware.energy.mac_pj(weight_bits, graph.view_bits(layer))
-
-
-def layer_energy(
-    hardware: Hardware, graph: NetworkGraph, layer: Layer, counts: LayerCounts, latency_s: float
+def _layer_energy(
+    hardware: HardwareFile, counts: LayerCounts, mac_pj: float, latency_s: float
 ) -> EnergyBreakdown:
-    """Energy of one layer by component."""
+    """Energy of one layer by component; `mac_pj` is that of all its MACs."""
+    dram, flash, cache = hardware.dram, hardware.flash, hardware.system_cache
     written = counts.traffic.of(*WRITES) * 8
-    read = counts.traffic.total_bytes * 8 - written
-    dram = hardware.dram
+    weights = counts.traffic.of(*WEIGHTS) * 8 if flash is not None else 0
+    read = counts.traffic.total_bytes * 8 - written - weights
     return EnergyBreakdown(
-        mac_pj=counts.macs_executed * layer_mac_pj(hardware, graph, layer),
-        dram_pj=read * dram.read_energy_pj_per_bit + written * dram.write_energy_pj_per_bit,
-        local_pj=counts.local_bits * hardware.energy.local_pj_per_bit,
+        mac_pj=mac_pj,
+        dram_access_pj=read * dram.read_energy_pj_per_bit + written * dram.write_energy_pj_per_bit,
+        dram_background_pj=dram.background_watt * dram.channels * latency_s * 1e12,
+        local_pj=counts.local_read_bits * hardware.local_read_pj_per_bit
+        + counts.local_write_bits * hardware.local_write_pj_per_bit,
         static_pj=hardware.energy.static_watt * latency_s * 1e12,
+        flash_pj=weights * flash.energy_pj_per_bit if flash is not None else 0.0,
+        system_cache_pj=counts.cache_bits * cache.energy_pj_per_bit if cache is not None else 0.0,
     )
 
 
-def add_up(parts: list[EnergyBreakdown]) -> EnergyBreakdown:
+def price_group(
+    hardware: HardwareFile,
+    graph: NetworkGraph,
+    layers: Sequence[Layer],
+    counts: Sequence[LayerCounts],
+) -> list[LayerPrice]:
+    """The price of each layer of a group that runs together."""
+    computes = [layer_compute(hardware, graph, layer) for layer in layers]
+    executed = [each.macs_executed(own.macs) for each, own in zip(computes, counts, strict=True)]
+    times = [
+        layer_time(hardware, own, each.cycles(macs))
+        for each, own, macs in zip(computes, counts, executed, strict=True)
+    ]
+    return [
+        LayerPrice(
+            latency_s=latency_s,
+            limited_by=time.limited_by,
+            energy=_layer_energy(hardware, own, macs * each.mac_pj, latency_s),
+            macs_executed=macs,
+            utilisation=each.utilisation,
+        )
+        for each, own, macs, time, latency_s in zip(
+            computes, counts, executed, times, _shares(times), strict=True
+        )
+    ]
+
+
+def add_up(parts: Sequence[EnergyBreakdown]) -> EnergyBreakdown:
     """The sum of breakdowns, component by component."""
     return EnergyBreakdown(
-        mac_pj=sum(part.mac_pj for part in parts),
-        dram_pj=sum(part.dram_pj for part in parts),
-        local_pj=sum(part.local_pj for part in parts),
-        static_pj=sum(part.static_pj for part in parts),
+        *(sum(each) for each in zip(*(part.components for part in parts), strict=True))
     )

@@ -124,7 +124,7 @@ def dying_operand(
         segment = view.segments[0]
         tensor = graph.tensors[segment.tensor]
         covers = len(view.segments) == 1 and view.shape == tensor.shape == output.shape
-        if covers and tensor.local_bits == output.bits and last.get(segment.tensor) == index:
+        if covers and tensor.local_bits == output.local_bits and last.get(segment.tensor) == index:
             return segment.tensor
     return None
 
@@ -148,12 +148,12 @@ def live_bits(graph: NetworkGraph) -> tuple[int, ...]:
 
     An elementwise layer with a dying operand of its output's size runs in place.
     """
-    return _live(graph, {t.name: t.elements * t.bits for t in graph.tensors.values()})
+    return _live(graph, {t.name: t.elements * t.local_bits for t in graph.tensors.values()})
 
 
 def live_peak_bytes(graph: NetworkGraph) -> int:
     """The largest live set with whole maps, layer by layer, weights excluded, in bytes."""
-    return -(-max(live_bits(graph), default=0) // 8)
+    return -(-max(live_bits(graph), default=0) // graph.byte_bits)
 
 
 def live_elements(graph: NetworkGraph) -> tuple[int, ...]:
@@ -181,9 +181,11 @@ def widths(graph: NetworkGraph) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Bits of an element of the kernels and of the maps: each width in use once, ascending."""
     tensors = graph.tensors.values()
     kernels = {
-        tensor.bits
+        graph.whole_bits(tensor.bits)
         for tensor in tensors
         if tensor.kind is TensorKind.WEIGHT and tensor.role is not WeightRole.VECTOR
     }
-    maps = {tensor.bits for tensor in tensors if tensor.kind is not TensorKind.WEIGHT}
+    maps = {
+        graph.whole_bits(tensor.bits) for tensor in tensors if tensor.kind is not TensorKind.WEIGHT
+    }
     return tuple(sorted(kernels)), tuple(sorted(maps))

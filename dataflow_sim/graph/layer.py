@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
+from dataflow_sim.graph.coding import AS_IT_IS, Coding
 from dataflow_sim.graph.meaning import Meaning
 from dataflow_sim.graph.pointwise import IDENTITY, Attribute, PointProgram
 from dataflow_sim.graph.quantisation import Quantisation
@@ -55,6 +57,8 @@ class Tensor:
     constants (bias, scale, shift) as (vectors, channels, 1, 1).  `quantisation` says what integers
     stand for the numbers, where the file does: of maps one scale, of kernels one, or one for each
     output channel (axis 0).  Raises ValueError where an element is too narrow for them.
+    `coding` says how elements are coded where the machine knows the format; `multiplied_bits` is
+    the width that the array takes them at, None where that is `bits`.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Tensor:
     quantised: bool = False
     unpacked_bits: int | None = None
     quantisation: Quantisation | None = None
+    coding: Coding = AS_IT_IS
+    multiplied_bits: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse integers that an element cannot hold."""
@@ -77,6 +83,16 @@ class Tensor:
     def local_bits(self) -> int:
         """Bits per element in local memory."""
         return self.bits if self.unpacked_bits is None else self.unpacked_bits
+
+    @property
+    def mac_bits(self) -> int:
+        """Bits of an element as the array multiplies it."""
+        return self.bits if self.multiplied_bits is None else self.multiplied_bits
+
+    @property
+    def density(self) -> Fraction:
+        """The part of the elements that is not zero."""
+        return self.coding.density
 
     @property
     def elements(self) -> int:

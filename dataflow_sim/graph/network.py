@@ -81,8 +81,9 @@ class NetworkGraph:
     sentences for the user, each said once; `passes` tells what the reader made of the
     file; `part` names the first and the last layer of a part of a network (`graph.part`), and is
     empty of a whole one; `unrounded` are sentences on what the file quantises and no tensor,
-    segment or step says.  Raises NetworkError when a layer reads a tensor that no earlier layer
-    writes.
+    segment or step says.  Widths of tensors are counted in bits, `byte_bits` of which make a byte:
+    8, or more where a compressed element takes no whole number of them (`graph.coding`).  Raises
+    NetworkError when a layer reads a tensor that no earlier layer writes.
     """
 
     name: str
@@ -98,6 +99,7 @@ class NetworkGraph:
     results: tuple[Result, ...] = ()
     part: str = ""
     unrounded: tuple[str, ...] = ()
+    byte_bits: int = 8
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the order."""
@@ -136,6 +138,10 @@ class NetworkGraph:
         merged.update((tensor.name, tensor) for tensor in tensors)
         return replace(self, tensors=merged)
 
+    def whole_bits(self, width: int) -> int:
+        """A width in bits, rounded up where it is none of whole ones."""
+        return -(-width * 8 // self.byte_bits)
+
     def view_bits(self, layer: Layer) -> int:
-        """Width of the layer's input in local memory: its widest segment."""
-        return max(self.tensors[s.tensor].bits for s in layer.input.segments)
+        """Width of the layer's input in DRAM, its widest segment's, in whole bits."""
+        return self.whole_bits(max(self.tensors[s.tensor].bits for s in layer.input.segments))

@@ -43,6 +43,7 @@ class Emitter:
     live: list[int] = field(default_factory=list)
     resident: dict[str, int] = field(default_factory=dict)
     alignment_bytes: int = 1
+    byte_bits: int = 8
 
     def place(
         self,
@@ -96,7 +97,7 @@ class Emitter:
     def _bytes_taken(self, shape: Shape4, bits: int, memory: Memory) -> int:
         n, c, h, w = shape
         unit = self.alignment_bytes if memory is Memory.LOCAL else 1
-        return bytes_taken(n * c * h * w * bits, unit)
+        return bytes_taken(n * c * h * w * bits, unit, self.byte_bits)
 
     def free_all(self) -> None:
         """Free every buffer of the group; the next one starts at its own base."""

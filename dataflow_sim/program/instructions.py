@@ -216,6 +216,7 @@ class Program:
     includes partial sums that are spilled.  The layers in `again` may make elements of their
     outputs more than once, for halos.  What `stands` is in local memory before the first
     instruction, allocated already; what it `leaves` is there behind the last one, not freed.
+    Widths are the network's, `byte_bits` of them a byte.
     """
 
     name: str
@@ -228,3 +229,4 @@ class Program:
     stands: tuple[Standing, ...] = ()
     leaves: tuple[Standing, ...] = ()
     alignment_bytes: int = 1
+    byte_bits: int = 8

@@ -127,7 +127,7 @@ def lower(graph: NetworkGraph, schedule: Schedule, progress: Progress = _no_prog
 def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Program:
     done, total = 0, schedule.steps
     memory = schedule.memory
-    emitter = Emitter(alignment_bytes=memory.alignment_bytes)
+    emitter = Emitter(alignment_bytes=memory.alignment_bytes, byte_bits=memory.byte_bits)
     tensors = dict(graph.tensors)
     tables = RowTables(graph, memory)
     standing = _reserve(graph, schedule, emitter)
@@ -166,6 +166,7 @@ def _lower(graph: NetworkGraph, schedule: Schedule, progress: Progress) -> Progr
         stands=standing if schedule.warm else (),
         leaves=standing,
         alignment_bytes=memory.alignment_bytes,
+        byte_bits=memory.byte_bits,
     )
 
 

@@ -97,7 +97,7 @@ class RowPipeline(GroupPipeline):
         tensor = self.graph.tensors[name]
         n, c, h, w = tensor.shape
         bits, address = tensor.local_bits, self.homes[name]
-        size = n * c * w * bits // 8
+        size = n * c * w * bits // self.graph.byte_bits
         return tuple(
             self.emit.reserved(f"{name}: row", (n, c, 1, w), bits, address + row * size)
             for row in range(h)
@@ -119,7 +119,7 @@ class RowPipeline(GroupPipeline):
         batch = tensor.shape[0]
         shape = (batch, found.channels.length, 1, found.columns.length)
         label = f"{held.tensor}: row"
-        self.buffers[held] = self.emit.place(label, shape, tensor.bits, address)
+        self.buffers[held] = self.emit.place(label, shape, tensor.local_bits, address)
         if found.producer is None:
             row = Span(held.number, held.number + 1)
             box = Box(Span(0, batch), found.channels, row, found.columns)

@@ -45,7 +45,7 @@ class TilePipeline(GroupPipeline):
         rows, columns = _span(found.row_cells, held.number), _span(found.column_cells, held.moment)
         box = Box(Span(0, tensor.shape[0]), found.channels, rows, columns)
         label = f"{held.tensor}: cell"
-        self.buffers[held] = self.emit.place(label, box.shape, tensor.bits, address)
+        self.buffers[held] = self.emit.place(label, box.shape, tensor.local_bits, address)
         if found.producer is None:
             self.emit.instructions.append(Load(held.tensor, box, self.buffers[held], ORIGIN))
 

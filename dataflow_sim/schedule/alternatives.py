@@ -107,7 +107,7 @@ def _expanded(
     saved = at(side.saved_bits(costs))
     room = capacity_bytes - at(costs.local_bytes) + at(side.tile_bytes(costs))
     channel_bits = max(1, side.elements * side.local_bits)
-    most = np.clip(8 * room // channel_bits, 0, side.channels)
+    most = np.clip(problem.memory.byte_bits * room // channel_bits, 0, side.channels)
     least_bits = at(costs.dram_bits) - most * saved
     useful = np.flatnonzero((saved > 0) & (most > 0) & (least_bits < limit))
     order = useful[np.lexsort((at(costs.steps)[useful], least_bits[useful]))]
@@ -204,7 +204,7 @@ def alternatives(
     maps: Whereabouts = THROUGH_DRAM,
 ) -> tuple[Alternative, ...]:
     """What the best tilings of all other nests would cost that fit, fewest bytes first."""
-    tiling, moved = chosen.tiling, moved_bytes(chosen)
+    tiling, moved = chosen.tiling, moved_bytes(chosen, graph.byte_bits)
     assert isinstance(tiling, LayerTiling)
     own = (_named(problem, tiling)[0], tiling.partial_sums)
     if isinstance(problem, SweepProblem):
@@ -216,7 +216,9 @@ def alternatives(
         nest, stays = _named(problem, choice.tiling)
         if (nest, choice.tiling.partial_sums) == own:
             continue
-        there = moved_bytes(schedule_alone(graph, index, choice.tiling, memory, maps))
+        there = moved_bytes(
+            schedule_alone(graph, index, choice.tiling, memory, maps), graph.byte_bits
+        )
         found.append(
             Alternative(
                 nest=nest,

@@ -16,7 +16,7 @@ from dataflow_sim.schedule.types import LayerTiling, PartialSums
 class Amounts(NamedTuple):
     """What one tiling reads of each operand, as `closed_form.Costs` has it, and what its steps do.
 
-    `step_bits` are the bits that all steps read from and write to local memory.
+    `step_read_bits` and `step_write_bits` are what all steps read from and write to local memory.
     """
 
     input_elements: int
@@ -26,7 +26,8 @@ class Amounts(NamedTuple):
     partial_sum_bits: int
     accumulator_bytes: int
     macs: int
-    step_bits: int
+    step_read_bits: int
+    step_write_bits: int
 
 
 def tile_arrays(problem: LayerProblem, *tilings: LayerTiling) -> TileArrays:
@@ -60,15 +61,15 @@ def tiling_amounts(problem: LayerProblem, tilings: Sequence[LayerTiling]) -> lis
         tiles = tile_arrays(problem, *mine)
         costs, legal = evaluate(problem, order, sums, tiles)
         assert legal.all(), f"{problem}: the search chose an illegal tiling"
-        columns = [getattr(costs, name) for name in Amounts._fields[:-1]]
+        columns = [getattr(costs, name) for name in Amounts._fields[:-2]]
         columns = [np.broadcast_to(column, legal.shape).tolist() for column in columns]
         steps = _step_bits(problem, mine, tiles)
-        for place, *amounts in zip(places, *columns, steps, strict=True):
-            found[place] = Amounts(*amounts)
+        for place, step, *amounts in zip(places, steps, *columns, strict=True):
+            found[place] = Amounts(*amounts, *step)
     return [found[place] for place in range(len(tilings))]
 
 
-def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
+def step_bits(problem: LayerProblem, tiling: LayerTiling) -> tuple[int, int]:
     """Bits that all steps of one tiling read from and write to local memory."""
     (bits,) = _step_bits(problem, [tiling], tile_arrays(problem, tiling))
     return bits
@@ -76,7 +77,7 @@ def step_bits(problem: LayerProblem, tiling: LayerTiling) -> int:
 
 def _step_bits(
     problem: LayerProblem, tilings: Sequence[LayerTiling], tiles: TileArrays
-) -> list[int]:
+) -> list[tuple[int, int]]:
     """Bits that all steps of each tiling read from and write to local memory.
 
     Every step reads its input tile, kernel tile and constants once; unfinished sums are
@@ -105,12 +106,14 @@ def _step_bits(
         splits = trips_k - 1
         if problem.finishes_by_channel:
             splits = splits + (splits > 0)  # the steps that finish sums read them once more
-        unfinished = splits * channels_out * plane.body_sum
-        bits = bits + 2 * unfinished * problem.memory.accumulator_bits
+        unfinished = splits * channels_out * plane.body_sum * problem.memory.accumulator_bits
+    else:
+        unfinished = np.zeros((), np.int64)
     result = result_bits(problem)
+    reads, sums = np.broadcast_arrays(bits + unfinished, unfinished)
     return [
-        step + (0 if leaves_from_accumulators(problem, tiling) else result)
-        for step, tiling in zip(bits.tolist(), tilings, strict=True)
+        (read, written + (0 if leaves_from_accumulators(problem, tiling) else result))
+        for read, written, tiling in zip(reads.tolist(), sums.tolist(), tilings, strict=True)
     ]
 
 

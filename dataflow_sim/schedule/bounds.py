@@ -101,7 +101,7 @@ def layer_floor_bytes(graph: NetworkGraph, layer: Layer) -> int:
     outputs = (graph.tensors[name] for name in layer.outputs)
     bits = sum(_needed_input_bits(graph, layer).values()) + _weight_bits(graph, layer)
     bits += sum(tensor.elements * tensor.bits for tensor in outputs)
-    return -(-bits // 8)
+    return -(-bits // graph.byte_bits)
 
 
 def square_root_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int | None:
@@ -116,10 +116,10 @@ def square_root_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: i
     widths = [graph.tensors[s.tensor].bits for s in layer.input.segments]
     widths += [graph.tensors[layer.weight].bits, graph.tensors[layer.output].bits]
     narrowest = min(widths)
-    elements = capacity_bytes * 8 / narrowest
+    elements = capacity_bytes * graph.byte_bits / narrowest
     macs = layer_macs_without_padding(layer)
     transfers = 2 * macs / sqrt(window_reuse(layer) * elements) - 2 * elements
-    return int(transfers * narrowest / 8)
+    return int(transfers * narrowest / graph.byte_bits)
 
 
 def layer_bound_bytes(graph: NetworkGraph, layer: Layer, capacity_bytes: int) -> int:
@@ -145,4 +145,4 @@ def compulsory_bytes(graph: NetworkGraph) -> int:
                     weights[segment.tensor] = None
     tensors = [graph.tensors[name] for name in (*weights, *graph.outputs)]
     bits += sum(t.elements * t.bits for t in tensors if t.kind is not TensorKind.INPUT)
-    return -(-(bits + sum(inputs.values())) // 8)
+    return -(-(bits + sum(inputs.values())) // graph.byte_bits)

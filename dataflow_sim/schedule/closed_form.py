@@ -193,7 +193,7 @@ def evaluate(
     kernel_passes = _nest_of_kernel(problem, tiles, nest).passes("MK")
     streamed = problem.output_channels - tiles.pinned_outputs
     kernel_elements = (kernel_passes * streamed + tiles.pinned_outputs) * channel
-    pinned_bits = tiles.pinned_inputs * pinned_plane(problem) * problem.input_bits
+    pinned_bits = tiles.pinned_inputs * pinned_plane(problem) * problem.input_dram_bits
     input_vector_passes = nest.passes("K")
     output_vector_passes = nest.passes("M", loops="MP")
     all_sums = problem.groups * problem.output_channels * tiles.plane.body_sum
@@ -202,12 +202,13 @@ def evaluate(
     channels_in = problem.groups * problem.input_channels
     channels_out = problem.groups * problem.output_channels
     dram_bits = (
-        input_elements * (problem.input_fetched_bits - tiles.pinned_inputs * problem.input_bits)
+        input_elements
+        * (problem.input_fetched_bits - tiles.pinned_inputs * problem.input_dram_bits)
         + pinned_bits
         + kernel_elements * problem.kernel_bits
         + input_vector_passes * problem.fetched_input_vectors * channels_in * problem.vector_bits
         + output_vector_passes * problem.fetched_output_vectors * channels_out * problem.vector_bits
-        + _output_elements(problem) * problem.output_bits * problem.output_stored
+        + _output_elements(problem) * problem.output_dram_bits * problem.output_stored
         + partial_sum_bits
         + sum(_operand_area(problem, o) * o.fetched_bits for o in problem.operands)
     )
@@ -374,7 +375,8 @@ def _buffers(
         if not kept:
             changes = changes * trips["K"]
         bits = tiles.group * extent * problem.memory.accumulator_bits
-        size = bytes_taken(bits, 1) if problem.sums_apart else taken(bits)
+        apart = problem.sums_apart
+        size = bytes_taken(bits, 1, problem.memory.byte_bits) if apart else taken(bits)
         found["partial sums"] = size * slots(problem.sums_doubled, group_trips * changes)
     elif not (problem.input_in_place or problem.output_resident):
         size = taken(channels_out * plane.output_largest * problem.output_bits)

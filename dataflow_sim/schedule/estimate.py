@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ from dataflow_sim.schedule.types import (
     LayerTiling,
     MemoryOptions,
 )
-from dataflow_sim.traffic import Reason, TrafficKey
+from dataflow_sim.traffic import STORES, Reason, TrafficKey
 
 _READ_REASONS: Mapping[TensorKind, tuple[Reason, Reason]] = {
     TensorKind.INPUT: (Reason.INPUT_READ, Reason.INPUT_REFETCH),
@@ -117,10 +118,26 @@ class TrafficHistory:
         return (int(mask.sum()) - before) * tensor.shape[0]
 
 
-def dma_bits(graph: NetworkGraph, bits: Mapping[TrafficKey, int]) -> int:
+class LocalBits(NamedTuple):
+    """Bits in and out of local memory, and those of them that go in."""
+
+    moved: int
+    written: int
+
+    def and_more(self, read: int, written: int) -> LocalBits:
+        """With further bits read and written."""
+        return LocalBits(self.moved + read + written, self.written + written)
+
+
+def dma_bits(graph: NetworkGraph, bits: Mapping[TrafficKey, int]) -> LocalBits:
     """Bits that transfers of network tensors write to and read from local memory."""
-    tensors = [(graph.tensors[key.tensor], value) for key, value in bits.items()]
-    return sum(value // tensor.bits * tensor.local_bits for tensor, value in tensors)
+    moved = written = 0
+    for key, value in bits.items():
+        tensor = graph.tensors[key.tensor]
+        local = value // tensor.bits * tensor.local_bits
+        moved += local
+        written += local if key.reason not in STORES else 0
+    return LocalBits(moved, written)
 
 
 class LayerTraffic:
@@ -210,18 +227,20 @@ class LayerTraffic:
 def _stream_schedule(
     graph: NetworkGraph, layer: Layer, tiling: LayerTiling, traffic: LayerTraffic
 ) -> LayerSchedule:
-    step = 0
+    read = made = 0
     for region in stream_regions(graph, layer):
         name = region.tensor
         n, c, h, w = region.shape(graph)
-        step += n * c * h * w * graph.tensors[name].local_bits
+        size = n * c * h * w * graph.tensors[name].local_bits
+        read += 0 if name in layer.outputs else size
+        made += size if name in layer.outputs else 0
         if name not in layer.outputs and name not in traffic.resident:
             span = (region.start, region.stop)
             traffic.note(name, Reading(span, None, None, n * h * w, n * h * w))
     bits = traffic.settle()
     # every region is read or written once by the steps
-    local_bits = dma_bits(graph, bits) + step
-    return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
+    local = dma_bits(graph, bits).and_more(read, made)
+    return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, *local)
 
 
 def _sweep_schedule(
@@ -236,8 +255,9 @@ def _sweep_schedule(
     for name in layer.weights:
         traffic.weight(name, 1)
     bits = traffic.settle()
-    local_bits = dma_bits(traffic.graph, bits) + sweep_step_bits(problem, tiling.order, sizes)
-    return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, local_bits)
+    steps = sweep_step_bits(problem, tiling.order, sizes)
+    local = dma_bits(traffic.graph, bits).and_more(*steps)
+    return LayerSchedule(layer.name, tiling, bits, layer.stated_macs, *local)
 
 
 def layer_schedule(
@@ -286,13 +306,13 @@ def layer_schedule(
     traffic.weight(layer.input_vectors, moved.input_vector_passes)
     traffic.weight(layer.output_vectors, moved.output_vector_passes)
     bits = traffic.settle()
-    local_bits = dma_bits(graph, bits) + moved.step_bits
+    local = dma_bits(graph, bits).and_more(moved.step_read_bits, moved.step_write_bits)
     if leaves_from_accumulators(problem, tiling) and problem.output_stored:
-        local_bits -= result_bits(problem)
+        local = local.and_more(-result_bits(problem), 0)
     half = moved.partial_sum_bits // 2
     if half:
         name = f"{layer.name}.partial_sums"
         bits[TrafficKey(name, Reason.PARTIAL_SUM_SPILL)] = half
         bits[TrafficKey(name, Reason.PARTIAL_SUM_FILL)] = half
-        local_bits += 0 if problem.sums_apart else 2 * half
-    return LayerSchedule(layer.name, tiling, bits, moved.macs, local_bits, moved.accumulator_bytes)
+        local = local if problem.sums_apart else local.and_more(half, half)
+    return LayerSchedule(layer.name, tiling, bits, moved.macs, *local, moved.accumulator_bytes)

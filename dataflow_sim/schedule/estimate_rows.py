@@ -51,24 +51,26 @@ def merged_schedules(
         traffic[place].weights(firings if streamed else 1, stay)
         bits = traffic[place].settle()
         if layer.sweep is not None:
-            moved = dma_bits(graph, bits) + _sweep_bits(graph, layer, rows, table.row_firing[place])
+            steps_of_sweep = _sweep_bits(graph, layer, rows, table.row_firing[place])
+            local = dma_bits(graph, bits).and_more(*steps_of_sweep)
             if carried is not None:
-                moved += firings * rows.sums * carried.bits
+                local = local.and_more(firings * rows.sums * carried.bits, 0)
             tiling = RowTiling(False, layer.output_shape[1], firings, firings)
-            schedules.append(LayerSchedule(layer.name, tiling, bits, layer.stated_macs, moved))
+            schedules.append(LayerSchedule(layer.name, tiling, bits, layer.stated_macs, *local))
             continue
         channels = layer.output_shape[1]
         steps_a_row = -(-(channels - stay) // streamed) + bool(stay) if streamed else 1
         steps = rows.rows * steps_a_row
         running = carried is not None
         tiling = RowTiling(bool(streamed), streamed or channels, firings, steps, running, stay)
-        moved = dma_bits(graph, bits) + _step_bits(graph, layer, rows, steps_a_row)
+        local = dma_bits(graph, bits).and_more(*_step_bits(graph, layer, rows, steps_a_row))
         apart = 0
         if carried is not None and carried.address is not None:
             apart = carried.address + carried.life.row_bytes
         elif carried is not None:
-            moved += 2 * (rows.rows - 1) * graph.tensors[layer.output].elements * carried.bits
-        schedules.append(LayerSchedule(layer.name, tiling, bits, _macs(layer), moved, apart))
+            sums = (rows.rows - 1) * graph.tensors[layer.output].elements * carried.bits
+            local = local.and_more(sums, sums)
+        schedules.append(LayerSchedule(layer.name, tiling, bits, _macs(layer), *local, apart))
     return tuple(schedules)
 
 
@@ -109,10 +111,12 @@ def _macs(layer: Layer) -> int:
 
 def _view_bits(graph: NetworkGraph, view: View) -> int:
     """Bits of one element of all channels of a view, in the widths of their own maps."""
-    return sum(s.channels * graph.tensors[s.tensor].bits for s in view.segments)
+    return sum(s.channels * graph.tensors[s.tensor].local_bits for s in view.segments)
 
 
-def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: int) -> int:
+def _step_bits(
+    graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: int
+) -> tuple[int, int]:
     """Bits that all steps of a layer read from and write to local memory.
 
     Each of the steps of a row reads all channels of the input, of a depthwise layer its own.
@@ -127,7 +131,7 @@ def _step_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, steps_a_row: 
         bits += batch * held * _view_bits(graph, view)
     output = graph.tensors[layer.output]
     weights = rows.rows * weight_bits_read(graph, layer, steps_a_row)
-    return bits + weights + output.elements * output.bits
+    return bits + weights, output.elements * output.local_bits
 
 
 def weight_bits_read(graph: NetworkGraph, layer: Layer, steps: int) -> int:
@@ -142,7 +146,9 @@ def weight_bits_read(graph: NetworkGraph, layer: Layer, steps: int) -> int:
     return sum(count * tensor.elements * tensor.local_bits for tensor, count in found)
 
 
-def _sweep_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, firing: Ints) -> int:
+def _sweep_bits(
+    graph: NetworkGraph, layer: Layer, rows: LayerRows, firing: Ints
+) -> tuple[int, int]:
     """Bits that all steps of a sweep read from and write to local memory, carried ones apart.
 
     A step reads its rows of every view once, and the constants, and writes the rows that it makes.
@@ -156,4 +162,4 @@ def _sweep_bits(graph: NetworkGraph, layer: Layer, rows: LayerRows, firing: Ints
     constants = (graph.tensors[name] for name in layer.weights)
     bits += len(starts) * sum(tensor.elements * tensor.local_bits for tensor in constants)
     output = graph.tensors[layer.output]
-    return bits + output.elements * output.bits
+    return bits, output.elements * output.local_bits

@@ -57,9 +57,11 @@ def tiled_schedules(
         steps = -(-channels // streamed) if streamed else 1
         tiling = PlaneTiling(bool(streamed), streamed or channels, firings, firings * steps)
         made = group.maps[layer.output]
-        moved = dma_bits(graph, bits) + _step_bits(graph, layer, made, group.needs[place], steps)
-        moved += firings * weight_bits_read(graph, layer, steps)
-        schedules.append(LayerSchedule(layer.name, tiling, bits, macs_of(layer, made), moved))
+        local = dma_bits(graph, bits).and_more(
+            *_step_bits(graph, layer, made, group.needs[place], steps)
+        )
+        local = local.and_more(firings * weight_bits_read(graph, layer, steps), 0)
+        schedules.append(LayerSchedule(layer.name, tiling, bits, macs_of(layer, made), *local))
     return tuple(schedules)
 
 
@@ -82,7 +84,7 @@ def _step_bits(
     made: TiledMap,
     needs: tuple[tuple[RowNeeds, ...], tuple[RowNeeds, ...]],
     steps: int,
-) -> int:
+) -> tuple[int, int]:
     """Bits of maps that all steps of a layer read from and write to local memory."""
     times = 1 if depthwise(layer) else steps
     bits = 0
@@ -90,8 +92,8 @@ def _step_bits(
         low, high = needed(rows, made.rows)
         left, right = needed(columns, made.columns)
         held = view.shape[0] * int((high - low).sum()) * int((right - left).sum())
-        each = sum(s.channels * graph.tensors[s.tensor].bits for s in view.segments)
+        each = sum(s.channels * graph.tensors[s.tensor].local_bits for s in view.segments)
         bits += (times if number == 0 else 1) * held * each
     output = graph.tensors[layer.output]
     n, c, _, _ = output.shape
-    return bits + n * c * made.rows.made * made.columns.made * output.bits
+    return bits, n * c * made.rows.made * made.columns.made * output.local_bits

@@ -207,7 +207,7 @@ def _solved(
     As in the fast search, constants that several layers read like maps are pinned, or not.
     """
     bits = known[1]
-    floor_bits = compulsory_bytes(graph) * 8
+    floor_bits = compulsory_bytes(graph) * graph.byte_bits
     if bits <= floor_bits:
         return Solved(None, bits, bits, bits), ()
     left_out: dict[str, None] = {}
@@ -332,10 +332,10 @@ def schedule_exactly(
     arcs, variables, rows = solved.size
     return taken, ExactResult(
         status,
-        bound_bytes=-(-solved.bound_bits // 8),
+        bound_bytes=-(-solved.bound_bits // graph.byte_bits),
         dram_bytes=sum(taken.traffic_bytes().values()),
         fast_bytes=sum(fast.traffic_bytes().values()),
-        found_bytes=-(-solved.found_bits // 8),
+        found_bytes=-(-solved.found_bits // graph.byte_bits),
         arcs=arcs,
         variables=variables,
         rows=rows,

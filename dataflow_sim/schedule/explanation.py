@@ -95,9 +95,9 @@ def schedule_alone(
     return layer_schedule(graph, index, tiling, memory, history, maps.resident, stored, maps.kept)
 
 
-def moved_bytes(chosen: LayerSchedule) -> int:
+def moved_bytes(chosen: LayerSchedule, byte_bits: int) -> int:
     """DRAM bytes of a layer, each tensor and reason rounded up once."""
-    return sum(-(-bits // 8) for bits in chosen.traffic_bits.values())
+    return sum(-(-bits // byte_bits) for bits in chosen.traffic_bits.values())
 
 
 # ------------------------------------------------------------ tensors
@@ -149,8 +149,8 @@ def tensor_traffic(
                 tensors=names,
                 elements=sum(value // width[name] for name, value in first.items()),
                 moved_elements=sum(value // width[k.tensor] for k, value in bits.items()),
-                once_bytes=sum(-(-value // 8) for value in first.values()),
-                dram_bytes=sum(-(-value // 8) for value in bits.values()),
+                once_bytes=sum(-(-value // graph.byte_bits) for value in first.values()),
+                dram_bytes=sum(-(-value // graph.byte_bits) for value in bits.values()),
                 repeats=repeats,
                 halo_share=halo,
                 halo_axes=halo_axes,
@@ -253,7 +253,7 @@ def memory_steps(
         choice = found.least(local_bytes)
         assert choice is not None
         there = schedule_alone(graph, index, choice.tiling, memory, maps)
-        return MemoryStep(local_bytes, moved_bytes(there))
+        return MemoryStep(local_bytes, moved_bytes(there, graph.byte_bits))
 
     points = found.local_bytes.tolist()
     larger = [point for point in points if point > memory.capacity_bytes]

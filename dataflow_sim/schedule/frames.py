@@ -132,7 +132,7 @@ class _FrameSearch:
         fits = np.flatnonzero(bits != NEVER)
         total = self.frames * bits[fits] + once[fits]
         for count, bound in zip(fits.tolist(), total.tolist(), strict=True):
-            if count and -(-bound // 8) < below_bytes:
+            if count and -(-bound // self.graph.byte_bits) < below_bytes:
                 yield _Candidate(bound, int(held[count]), costs, tuple(order[:count]))
 
     def best(self, below_bytes: int) -> tuple[Plan, frozenset[str], int] | None:
@@ -141,7 +141,7 @@ class _FrameSearch:
         best = None
         tried: set[tuple[int, frozenset[int]]] = set()
         for each in self.candidates(below_bytes):
-            if -(-each.bound_bits // 8) >= below_bytes:
+            if -(-each.bound_bits // self.graph.byte_bits) >= below_bytes:
                 break
             key = (id(each.costs), frozenset(each.items))
             if key in tried:
@@ -166,7 +166,9 @@ class _FrameSearch:
     @property
     def _whole_bytes(self) -> bool:
         """Whether fewer bits are never more bytes."""
-        return all(tensor.bits % 8 == 0 for tensor in self.graph.tensors.values())
+        return all(
+            tensor.bits % self.graph.byte_bits == 0 for tensor in self.graph.tensors.values()
+        )
 
 
 def check_frames(frames: int) -> None:

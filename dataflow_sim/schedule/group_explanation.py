@@ -65,7 +65,7 @@ def group_members(graph: NetworkGraph, group: Group) -> tuple[Member, ...]:
         size = fetches = pinned = 0
         if layer.weight is not None:
             kernel = graph.tensors[layer.weight]
-            size = -(-kernel.elements * kernel.local_bits // 8)
+            size = -(-kernel.elements * kernel.local_bits // graph.byte_bits)
             moved = sum(v for k, v in chosen.traffic_bits.items() if k.tensor == layer.weight)
             pinned = tiling.pinned_channels if isinstance(tiling, RowTiling) else 0
             channel = kernel.elements // kernel.shape[0] * kernel.bits
@@ -98,7 +98,7 @@ def group_members(graph: NetworkGraph, group: Group) -> tuple[Member, ...]:
     return tuple(found)
 
 
-def group_traffic(group: Group) -> tuple[Moved, ...]:
+def group_traffic(group: Group, byte_bits: int) -> tuple[Moved, ...]:
     """What a group moves by tensor and reason, tensors as they are met first."""
     bits: Counter[TrafficKey] = Counter()
     for layer in group.layers:
@@ -106,7 +106,9 @@ def group_traffic(group: Group) -> tuple[Moved, ...]:
     order = list(dict.fromkeys(key.tensor for key in bits))
     ranked = sorted(bits.items(), key=lambda item: (order.index(item[0].tensor), item[0].reason))
     return tuple(
-        Moved(key.tensor, key.reason.value, -(-value // 8)) for key, value in ranked if value
+        Moved(key.tensor, key.reason.value, -(-value // byte_bits))
+        for key, value in ranked
+        if value
     )
 
 

@@ -49,15 +49,17 @@ class KernelSizes:
     channel_bits: int = 0
     channel_local_bits: int = 0
     alignment_bytes: int = 1
+    byte_bits: int = 8
 
     def pinned_bytes(self, channels: int) -> int:
         """Bytes that so many channels take that stay."""
-        return bytes_taken(channels * self.channel_local_bits, self.alignment_bytes)
+        bits = channels * self.channel_local_bits
+        return bytes_taken(bits, self.alignment_bytes, self.byte_bits)
 
     @property
     def data_bytes(self) -> int:
         """Bytes of the whole kernel without what alignment adds."""
-        return bytes_taken(self.channels * self.channel_local_bits, 1)
+        return bytes_taken(self.channels * self.channel_local_bits, 1, self.byte_bits)
 
 
 def kernel_sizes(
@@ -66,28 +68,30 @@ def kernel_sizes(
     """Sizes of a layer's weights."""
     vectors = [graph.tensors[name] for name in (layer.input_vectors, layer.output_vectors) if name]
     bits = bytes_ = tile = channels = channel = local = 0
-    smaller, unit = False, alignment_bytes
+    smaller, unit = False, (alignment_bytes, graph.byte_bits)
     if layer.weight is not None:
         kernel = graph.tensors[layer.weight]
         bits = kernel.elements * kernel.bits
-        bytes_ = bytes_taken(kernel.elements * kernel.local_bits, unit)
+        bytes_ = bytes_taken(kernel.elements * kernel.local_bits, *unit)
         channels = kernel.shape[0]
         channel = kernel.elements // channels * kernel.bits
         local = kernel.elements // channels * kernel.local_bits
         slots = 2 if weights_doubled and channels > 1 else 1
-        tile = slots * bytes_taken(local, unit)
-        smaller = slots * bytes_taken(local, 1) < bytes_taken(channels * local, 1)
+        tile = slots * bytes_taken(local, *unit)
+        whole = bytes_taken(channels * local, 1, graph.byte_bits)
+        smaller = slots * bytes_taken(local, 1, graph.byte_bits) < whole
     return KernelSizes(
         kernel_bytes=bytes_,
         kernel_bits=bits,
         tile_bytes=tile,
-        vector_bytes=sum(bytes_taken(v.elements * v.bits, unit) for v in vectors),
+        vector_bytes=sum(bytes_taken(v.elements * v.bits, *unit) for v in vectors),
         vector_bits=sum(v.elements * v.bits for v in vectors),
         can_stream=streams_by_channel(layer) and smaller,
         channels=channels,
         channel_bits=channel,
         channel_local_bits=local,
-        alignment_bytes=unit,
+        alignment_bytes=alignment_bytes,
+        byte_bits=graph.byte_bits,
     )
 
 
@@ -128,7 +132,9 @@ def _in_part(kernels: list[KernelSizes], able: list[int], part: int) -> Streams:
         size, channel = kernels[index].data_bytes, kernels[index].channel_local_bits
         if size > wanted:
             # two channels stream at the least, so that they may take turns
-            pinned = min((size - wanted) * 8 // channel, kernels[index].channels - 2)
+            pinned = min(
+                (size - wanted) * kernels[index].byte_bits // channel, kernels[index].channels - 2
+            )
             return tuple(sorted([*chosen, (index, pinned)])) if pinned > 0 else ()
         chosen.append((index, 0))
         wanted -= size

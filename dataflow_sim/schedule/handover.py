@@ -40,7 +40,7 @@ from dataflow_sim.schedule.map_rows import MapRows
 from dataflow_sim.schedule.merging import Bools, Way
 from dataflow_sim.schedule.rows import Ints
 from dataflow_sim.schedule.timetable import RowTables, Timetable
-from dataflow_sim.schedule.types import Handover
+from dataflow_sim.schedule.types import Handover, MemoryOptions
 
 
 def distances(taken: MapRows, made: MapRows, row_bytes: tuple[int, int]) -> Ints:
@@ -61,9 +61,9 @@ def distances(taken: MapRows, made: MapRows, row_bytes: tuple[int, int]) -> Ints
 
 def savings(tables: RowTables, taken: MapRows, made: MapRows) -> tuple[Ints, Ints]:
     """At each height of a group how far apart two maps must be, and the bytes saved by that."""
-    tensors, unit = tables.graph.tensors, tables.memory.alignment_bytes
+    tensors, memory = tables.graph.tensors, tables.memory
     one, other = tensors[taken.name], tensors[made.name]
-    there, new = row_bytes(one, unit), row_bytes(other, unit)
+    there, new = row_bytes(one, memory), row_bytes(other, memory)
     if there is None or new is None:
         nothing = np.zeros(len(np.atleast_2d(made.birth)), np.int64)
         return nothing, nothing
@@ -77,10 +77,11 @@ def saved_bytes(taken_bytes: int, made_bytes: int, distance_bytes: Ints | int) -
     return np.asarray(np.maximum(taken_bytes + made_bytes - both, 0), np.int64)
 
 
-def row_bytes(tensor: Tensor, alignment_bytes: int) -> int | None:
+def row_bytes(tensor: Tensor, memory: MemoryOptions) -> int | None:
     """Bytes of a row of a map in local memory, None where they are no multiple of the alignment."""
     bits = tensor.elements // tensor.shape[2] * tensor.local_bits
-    return bits // 8 if bits % (8 * alignment_bytes) == 0 else None
+    unit = memory.byte_bits * memory.alignment_bytes
+    return bits // memory.byte_bits if bits % unit == 0 else None
 
 
 def handed_over(pair: tuple[str, str], way: Way, kept: Sequence[str]) -> Handover | None:
@@ -105,13 +106,14 @@ def handed_over_again(hands: Handover | None, walk: object) -> Handover | None:
 
 def pair_of(tables: RowTables, taken: Sequence[str], made: Sequence[str]) -> tuple[str, str] | None:
     """Of maps that die and maps that are made the pair that could save most, first of equals."""
-    tensors, unit = tables.graph.tensors, tables.memory.alignment_bytes
+    tensors, memory = tables.graph.tensors, tables.memory
     pairs = [
         (min(tensors[one].elements * tensors[one].local_bits, other_bits), one, other)
         for one in taken
         for other in made
         for other_bits in [tensors[other].elements * tensors[other].local_bits]
-        if row_bytes(tensors[one], unit) is not None and row_bytes(tensors[other], unit) is not None
+        if row_bytes(tensors[one], memory) is not None
+        and row_bytes(tensors[other], memory) is not None
     ]
     if not pairs:
         return None

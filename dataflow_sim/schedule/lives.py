@@ -175,7 +175,7 @@ class MapLives:
             name = view.segments[0].tensor
             tensor = self.graph.tensors[name]
             fits = len(view.segments) == 1 and tensor.shape == view.shape == output.shape
-            if not fits or tensor.local_bits != output.bits or name not in resident:
+            if not fits or tensor.local_bits != output.local_bits or name not in resident:
                 continue
             alone = [r.view for r in self.readings[name] if r.layer == index] == [number]
             if alone and name in last and (number > 0 or name == elementwise):

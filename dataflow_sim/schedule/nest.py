@@ -95,7 +95,7 @@ def pinned_channels(problem: LayerProblem, tiling: LayerTiling) -> Pinned | None
         channels, of_channels = tiling.pinned_output_channels, problem.output_channels
         taps = (problem.rows.kernel, problem.columns.kernel)
         shape, bits = (channels, problem.input_channels, *taps), problem.kernel_local_bits
-        return _pinned("kernel", channels, of_channels, shape, bits)
+        return _pinned(problem, "kernel", channels, of_channels, shape, bits)
     if tiling.pinned_input_channels:
         channels, of_channels = tiling.pinned_input_channels, problem.input_channels
         rows, columns = (
@@ -103,13 +103,16 @@ def pinned_channels(problem: LayerProblem, tiling: LayerTiling) -> Pinned | None
             for axis in (problem.rows, problem.columns)
         )
         shape = (problem.batch, channels, rows, columns)
-        return _pinned("input", channels, of_channels, shape, problem.input_bits)
+        return _pinned(problem, "input", channels, of_channels, shape, problem.input_bits)
     return None
 
 
-def _pinned(role: str, channels: int, of_channels: int, shape: Shape, bits: int) -> Pinned:
+def _pinned(
+    problem: LayerProblem, role: str, channels: int, of_channels: int, shape: Shape, bits: int
+) -> Pinned:
     axis, elements = _PINNED_ALONG[role], prod(shape)
-    return Pinned(role, axis, channels, of_channels, shape, elements, -(-elements * bits // 8))
+    size_bytes = -(-elements * bits // problem.memory.byte_bits)
+    return Pinned(role, axis, channels, of_channels, shape, elements, size_bytes)
 
 
 def _open_tiles(extent: int, tile: int, pinned: int) -> list[int]:
@@ -135,10 +138,11 @@ class _Tile:
 
     shape: Shape
     bits: int
+    byte_bits: int
 
     @property
     def size_bytes(self) -> int:
-        return -(-prod(self.shape) * self.bits // 8)
+        return -(-prod(self.shape) * self.bits // self.byte_bits)
 
 
 def _tiles(problem: LayerProblem, tiling: LayerTiling) -> dict[str, _Tile]:
@@ -152,32 +156,33 @@ def _tiles(problem: LayerProblem, tiling: LayerTiling) -> dict[str, _Tile]:
         role: tiling.group_tile * max(n, default=0) for role, n in _open(problem, tiling).items()
     }
     left["input"] = min(left["input"], problem.input_dram_channels)
+    byte = problem.memory.byte_bits
     found: dict[str, _Tile] = {}
     if left["input"]:
-        found["input"] = _Tile((batch, left["input"], *source), problem.input_bits)
+        found["input"] = _Tile((batch, left["input"], *source), problem.input_bits, byte)
     if problem.has_kernel and left["kernel"]:
         taps = (problem.rows.kernel, problem.columns.kernel)
         shape = (left["kernel"], tiling.input_channel_tile, *taps)
-        found["kernel"] = _Tile(shape, problem.kernel_bits)
+        found["kernel"] = _Tile(shape, problem.kernel_bits, byte)
     if problem.input_vectors:
         inputs = tiling.group_tile * tiling.input_channel_tile
         shape = (problem.input_vectors, inputs, 1, 1)
-        found["input vectors"] = _Tile(shape, problem.vector_bits)
+        found["input vectors"] = _Tile(shape, problem.vector_bits, byte)
     if problem.output_vectors:
         shape = (problem.output_vectors, outputs, 1, 1)
-        found["output vectors"] = _Tile(shape, problem.vector_bits)
+        found["output vectors"] = _Tile(shape, problem.vector_bits, byte)
     finished = 1 if _finishes(problem, tiling) else outputs
     for index, operand in enumerate(problem.operands):
         area = (1, 1) if operand.per_channel else body
         channels = min(finished, operand.dram_channels)
         if channels:
-            found[f"operand {index}"] = _Tile((batch, channels, *area), operand.bits)
+            found[f"operand {index}"] = _Tile((batch, channels, *area), operand.bits, byte)
     if problem.output_stored:
         shape = (batch, finished, tiling.row_tile, tiling.column_tile)
-        found["output"] = _Tile(shape, problem.output_bits)
+        found["output"] = _Tile(shape, problem.output_bits, byte)
     if tiling.partial_sums is not PartialSums.NONE:
         shape = _sums_shape(problem, tiling, (batch, outputs, *body))
-        found["partial sums"] = _Tile(shape, problem.memory.accumulator_bits)
+        found["partial sums"] = _Tile(shape, problem.memory.accumulator_bits, byte)
     return found
 
 
@@ -279,8 +284,8 @@ def nest_moves(problem: LayerProblem, tiling: LayerTiling) -> tuple[Move, ...]:
     pinned = pinned_channels(problem, tiling)
     if pinned is not None:
         holds = f"pinned {pinned.role}"
-        bits = problem.kernel_bits if pinned.role == "kernel" else problem.input_bits
-        size = -(-pinned.elements * bits // 8)
+        bits = problem.kernel_bits if pinned.role == "kernel" else problem.input_dram_bits
+        size = -(-pinned.elements * bits // problem.memory.byte_bits)
         found.append(Move("load", holds, 0, size, "always", 1, new_rows=False))
     finish = nest_finish(problem, tiling)
     for what, role, depth, when in _lines(problem, tiling):

@@ -142,7 +142,7 @@ class Options:
             if (
                 self.demand is None
                 and self.baseline.objective.follows_bits
-                and found.floor_bits <= compulsory_bytes(self.graph) * 8
+                and found.floor_bits <= compulsory_bytes(self.graph) * self.graph.byte_bits
             ):
                 self.ceiling_bytes = min(self.ceiling_bytes, found.floor_bytes)
 

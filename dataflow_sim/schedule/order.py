@@ -71,7 +71,7 @@ def lowest_peak_order(
             for segment in view.segments:
                 readers[segment.tensor] = readers.get(segment.tensor, 0) | 1 << index
     bits = {
-        name: tensor.elements * tensor.bits
+        name: tensor.elements * tensor.local_bits
         for name, tensor in graph.tensors.items()
         if tensor.kind is not TensorKind.WEIGHT
     }

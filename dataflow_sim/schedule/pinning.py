@@ -55,7 +55,9 @@ def can_pin_input(problem: LayerProblem) -> bool:
     channels = problem.input_channels
     whole = problem.input_dram_channels == channels
     return (
-        not problem.plain and whole and problem.input_fetched_bits == channels * problem.input_bits
+        not problem.plain
+        and whole
+        and problem.input_fetched_bits == channels * problem.input_dram_bits
     )
 
 
@@ -72,7 +74,7 @@ class Side:
         if on_input:
             self.channels = problem.input_channels
             self.tile = tiles.input_channels
-            self.fetched_bits = self.local_bits = problem.input_bits
+            self.fetched_bits, self.local_bits = problem.input_dram_bits, problem.input_bits
             self.elements = pinned_plane(problem)
             self.open = tiles.plane.input_largest
         else:
@@ -81,6 +83,7 @@ class Side:
             self.fetched_bits, self.local_bits = problem.kernel_bits, problem.kernel_local_bits
             self.elements = problem.input_channels * problem.kernel_area
             self.open = tiles.input_channels * problem.kernel_area
+        self.byte_bits = problem.memory.byte_bits
         self.counts = pinned_counts(self.channels)
 
     def saved_bits(self, costs: Costs) -> Ints:
@@ -194,7 +197,8 @@ def _below(side: Side, tilings: tuple[Ints, ...], frontier: tuple[Ints, Ints]) -
         """Whether the frontier is no worse than the memory of `first` with the bits of `last`."""
         left = open_channels(tile[which], first, side.channels) * open_elements[which]
         held = first * side.elements
-        least = rest[which] + left * side.local_bits // 8 + held * side.local_bits // 8
+        byte = side.byte_bits
+        least = rest[which] + left * side.local_bits // byte + held * side.local_bits // byte
         fewest = bits[which] - last * saved[which]
         place = np.searchsorted(local_bytes, least, "right") - 1
         return np.asarray((place >= 0) & (dram_bits[place] <= fewest), bool)

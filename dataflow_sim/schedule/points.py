@@ -47,6 +47,7 @@ class _Moved:
     """What choices of one group move: whole bytes by reason, other bits by tensor and reason."""
 
     whole: Ints
+    byte_bits: int = 8
     known: set[int] = field(default_factory=set)
     odd: dict[int, dict[TrafficKey, int]] = field(default_factory=dict)
 
@@ -56,10 +57,10 @@ class _Moved:
         odd: dict[TrafficKey, int] = defaultdict(int)
         for layer in layers:
             for key, bits in layer.traffic_bits.items():
-                if bits % 8:
+                if bits % self.byte_bits:
                     odd[key] += bits
                 else:
-                    self.whole[choice, _PLACE[key.reason]] += bits // 8
+                    self.whole[choice, _PLACE[key.reason]] += bits // self.byte_bits
         if odd:
             self.odd[choice] = odd
 
@@ -110,7 +111,7 @@ class Pricer:
             self._add_alone(found)
         for case in cases:
             if case.odd:
-                _add_odd(case.total, case.odd)
+                _add_odd(case.total, case.odd, self.assembler.memory.byte_bits)
         unit = self.assembler.memory.alignment_bytes
         return [
             Priced(resident_heights(case.lives, case.groups, case.sharing, unit), case.total)
@@ -158,7 +159,7 @@ class Pricer:
         key = (index, where, decision.kept)
         if key not in self._alone:
             shape = (len(found.local_bytes), len(_REASONS))
-            self._alone[key] = _Moved(np.zeros(shape, np.int64))
+            self._alone[key] = _Moved(np.zeros(shape, np.int64), self.assembler.memory.byte_bits)
         moved = self._alone[key]
         new = [place for place in np.unique(choices).tolist() if place not in moved.known]
         if new:
@@ -191,7 +192,7 @@ class Pricer:
         run = self.assembler.group_run(decision)
         key = (run, decision.kept)
         if key not in self._merged:
-            moved = _Moved(np.zeros((1, len(_REASONS)), np.int64))
+            moved = _Moved(np.zeros((1, len(_REASONS)), np.int64), self.assembler.memory.byte_bits)
             history = self.assembler.history()
             moved.note(0, self.assembler.merged_schedules(decision, run, history))
             self._merged[key] = moved
@@ -210,7 +211,9 @@ class Pricer:
                 case.groups[number] = found.local_bytes[choices]
             columns.append(choices)
         ways, which = np.unique(np.stack(columns), axis=1, return_inverse=True)
-        moved = _Moved(np.zeros((ways.shape[1], len(_REASONS)), np.int64))
+        moved = _Moved(
+            np.zeros((ways.shape[1], len(_REASONS)), np.int64), self.assembler.memory.byte_bits
+        )
         for way in range(ways.shape[1]):
             history = self.assembler.history()
             layers: list[LayerSchedule] = []
@@ -241,7 +244,7 @@ def _add(case: _Case, moved: _Moved, choices: Ints) -> None:
         case.odd.append((moved, choices))
 
 
-def _add_odd(total: Ints, odd: list[tuple[_Moved, Ints]]) -> None:
+def _add_odd(total: Ints, odd: list[tuple[_Moved, Ints]], byte_bits: int) -> None:
     """Add what does not fill whole bytes, summed by tensor and reason over all groups."""
     for point in range(len(total)):
         bits: dict[TrafficKey, int] = defaultdict(int)
@@ -249,4 +252,4 @@ def _add_odd(total: Ints, odd: list[tuple[_Moved, Ints]]) -> None:
             for key, more in moved.odd.get(int(choices[point]), {}).items():
                 bits[key] += more
         for key, more in bits.items():
-            total[point, _PLACE[key.reason]] += -(-more // 8)
+            total[point, _PLACE[key.reason]] += -(-more // byte_bits)

@@ -45,7 +45,8 @@ class LayerProblem:
     channels in DRAM, and of all channels in local memory.  The output is resident, stored to
     DRAM, or both.  A `plain` problem has only the tilings that there are whichever maps are
     resident: the reduction is not split, no channels of the input are pinned.  `standing` names
-    the roles of weights that are whole in local memory before the layer begins.
+    the roles of weights that are whole in local memory before the layer begins.  The `packed`
+    widths of input and output are those in DRAM, where the DMA packs and unpacks maps.
     """
 
     kind: LayerKind
@@ -73,6 +74,18 @@ class LayerProblem:
     output_stored: bool = True
     plain: bool = False
     standing: frozenset[str] = frozenset()
+    packed_input_bits: int | None = None
+    packed_output_bits: int | None = None
+
+    @property
+    def input_dram_bits(self) -> int:
+        """Bits of an element of the input in DRAM, where all of its channels have the same."""
+        return self.input_bits if self.packed_input_bits is None else self.packed_input_bits
+
+    @property
+    def output_dram_bits(self) -> int:
+        """Bits of an element of the output in DRAM."""
+        return self.output_bits if self.packed_output_bits is None else self.packed_output_bits
 
     @property
     def fetches_kernel(self) -> bool:
@@ -290,6 +303,8 @@ def layer_problem(
 
     width, channels, fetched, read = shares(graph, layer.input, resident)
     row_axis, column_axis = layer_axes(layer)
+    output = tensors[layer.output]
+    packed = {tensors[segment.tensor].bits for segment in layer.input.segments}
     channelwise = layer.kind is LayerKind.CHANNELWISE
     groups = layer.output_shape[1] if channelwise else layer.groups
     named = [name for name in (layer.input_vectors, layer.output_vectors) if name]
@@ -309,7 +324,7 @@ def layer_problem(
         input_bits=width,
         kernel_bits=tensors[layer.weight].bits if layer.weight else 0,
         kernel_local_bits=tensors[layer.weight].local_bits if layer.weight else 0,
-        output_bits=tensors[layer.output].bits,
+        output_bits=output.local_bits,
         vector_bits=tensors[named[0]].bits if named else 0,
         input_vectors=vectors(layer.input_vectors),
         output_vectors=vectors(layer.output_vectors),
@@ -318,6 +333,8 @@ def layer_problem(
         output_resident=layer.output in resident,
         output_stored=stored,
         standing=frozenset(role for role, name in weight_roles(layer) if name in resident),
+        packed_input_bits=packed.pop() if len(packed) == 1 and packed != {width} else None,
+        packed_output_bits=output.bits if output.bits != output.local_bits else None,
     )
 
 

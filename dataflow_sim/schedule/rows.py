@@ -228,7 +228,7 @@ def row_bytes(
 ) -> int:
     """Bytes that one row of a map takes: the given channels and columns of all images."""
     found = graph.tensors[tensor]
-    return memory.bytes_taken(found.shape[0] * channels * columns * found.bits)
+    return memory.bytes_taken(found.shape[0] * channels * columns * found.local_bits)
 
 
 def row_scales(graph: NetworkGraph) -> dict[str, int]:

@@ -77,10 +77,10 @@ def running_reduction(
     assert layer.pool is not None
     n, c, _, w = layer.output_shape
     maximum = layer.pool.op == "max"
-    bits = graph.tensors[layer.output].bits if maximum else memory.accumulator_bits
+    bits = graph.tensors[layer.output].local_bits if maximum else memory.accumulator_bits
     there = memory.accumulator_capacity_bytes
     if there is None:
         size = memory.bytes_taken(n * c * w * bits)
         return RunningReduction(rows, bits, size, None) if size + one < many else None
-    size = bytes_taken(n * c * w * bits, 1)
+    size = bytes_taken(n * c * w * bits, 1, memory.byte_bits)
     return RunningReduction(rows, bits, size, there) if one < many and size <= there else None

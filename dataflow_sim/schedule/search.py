@@ -161,7 +161,7 @@ class _Search:
             fronts, names = [], (policy,)
         ceiling = _EVERYTHING
         thinned: dict[str, None] = {}
-        floor = self.objective.transfer(compulsory_bytes(self.graph) * 8)
+        floor = self.objective.transfer(compulsory_bytes(self.graph) * self.graph.byte_bits)
         clips = self.demand is None and self.objective.follows_bits
         shared = shared_constants(self.graph)
         for name in names:
@@ -194,7 +194,9 @@ class _Search:
         costs = np.array([np.iinfo(np.int64).max, *(point.cost for point in known)])
         there = costs[np.searchsorted(local, found.local_bytes, "right") - 1]
         counts_bits = self.objective.counts_bits
-        new = np.flatnonzero(there > (-(-found.costs // 8) if counts_bits else found.costs))
+        new = np.flatnonzero(
+            there > (-(-found.costs // self.graph.byte_bits) if counts_bits else found.costs)
+        )
         points = []
         plans = found.plans(new) if len(new) else []
         peaks = [found.local_bytes[new[places]] for _, places in plans]
@@ -300,7 +302,7 @@ def _layerwise_schedule(graph: NetworkGraph, memory: MemoryOptions) -> Schedule:
     best: tuple[int, int] | None = None
     for peak, moved in zip(budgets[:place][::-1].tolist(), bits[::-1].tolist(), strict=True):
         # each tensor and reason rounds up by itself, so that fewer bits may be more bytes
-        if best is not None and -(-moved // 8) > best[0]:
+        if best is not None and -(-moved // graph.byte_bits) > best[0]:
             break
         total = sum(assembler.assemble(plan, peak).traffic_bytes().values())
         best = min(best or (total, peak), (total, peak))

@@ -52,8 +52,11 @@ def standing_items(graph: NetworkGraph, alignment_bytes: int = 1) -> tuple[Item,
             continue
         tensors = [graph.tensors[name] for name in sorted(names)]
         bits = [tensor.elements * tensor.bits for tensor in tensors]
-        held = sum(bytes_taken(t.elements * t.local_bits, alignment_bytes) for t in tensors)
-        moved = sum(-(-each // 8) for each in bits)
+        held = sum(
+            bytes_taken(t.elements * t.local_bits, alignment_bytes, graph.byte_bits)
+            for t in tensors
+        )
+        moved = sum(-(-each // graph.byte_bits) for each in bits)
         found.append(Item(tuple(sorted(names)), held, sum(bits), moved))
     return tuple(found)
 

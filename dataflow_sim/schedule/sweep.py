@@ -135,10 +135,10 @@ def sweep_problem(
     for place, (name, access) in enumerate(zip(layer.outputs, sweep.outputs, strict=True)):
         tensor = graph.tensors[name]
         role = f"output {place}" if place else "output"
-        bits = tensor.shape[1] * tensor.bits
-        moved = bits if stored is None or name in stored else 0
+        moved = tensor.shape[1] * tensor.bits if stored is None or name in stored else 0
         held = 0 if name in resident else tensor.shape[1]
-        numbers = (tensor.bits, held, moved, bits, doubled.outputs)
+        local = tensor.shape[1] * tensor.local_bits
+        numbers = (tensor.local_bits, held, moved, local, doubled.outputs)
         outputs.append(SweptTensor(role, tensor.shape, access, *numbers))
     constants = []
     for role, name in weight_roles(layer):
@@ -314,7 +314,7 @@ def tiling_costs(problem: SweepProblem, order: str, sizes: Sizes) -> SweepCosts:
     return evaluate(problem, order, tiles_of(sizes))
 
 
-def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
+def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> tuple[int, int]:
     """Bits that all steps read from and write to local memory.
 
     A step reads its tile of every input once, writes the results that it finishes, and
@@ -324,7 +324,7 @@ def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
     sweep = problem.sweep
     nest = _Nest(sweep, order, SweepTiles(*(np.full((), s, np.int64) for s in sizes)))
     bits = sum(t.area * t.local_bits * int(nest.others(t.access)) for t in problem.inputs)
-    bits += sum(tensor.area * tensor.local_bits for tensor in problem.outputs)
+    made = sum(tensor.area * tensor.local_bits for tensor in problem.outputs)
     in_time = sweep.kind is SweepKind.RECURRENT
     finishing = {cut.loop for cut in problem.outputs[0].access}
     times = int(nest.product(nest.loops if in_time else "".join(sorted(finishing))))
@@ -334,9 +334,10 @@ def step_bits(problem: SweepProblem, order: str, sizes: Sizes) -> int:
     held = sweep.batch * sweep.groups * sums_of_group(sweep, rows, split)
     columns = int(nest.trips["N"])
     if sweep.kind is SweepKind.TWICE:
-        turns = 3 * columns - 1  # written n times, read n − 1 times and then n times
+        read, written = 2 * columns - 1, columns  # read n − 1 times and then n times
     elif in_time:
-        turns = 2 * (int(nest.trips["P"]) * columns - 1)
+        read = written = int(nest.trips["P"]) * columns - 1
     else:
-        turns = 2 * (columns - 1)
-    return bits + held * turns * problem.memory.accumulator_bits
+        read = written = columns - 1
+    each = held * problem.memory.accumulator_bits
+    return bits + each * read, made + each * written

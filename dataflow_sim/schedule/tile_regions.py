@@ -306,7 +306,7 @@ class TiledGroup:
         end = found.readers[-1] if found.readers else place
         birth = np.searchsorted(self.moments, first * LAYERS + place)
         death = np.searchsorted(self.moments, last * LAYERS + end, "right") - 1
-        size = self.frame.memory.bytes_taken(elements * tensor.bits)
+        size = self.frame.memory.bytes_taken(elements * tensor.local_bits)
         return CellLives(size, birth, np.maximum(death, birth))
 
 

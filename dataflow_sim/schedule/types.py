@@ -38,9 +38,9 @@ SWEEP_ORDERS = ("PN", "NP")
 _Bits = TypeVar("_Bits", int, npt.NDArray[np.int64])
 
 
-def bytes_taken(bits: _Bits, alignment_bytes: int) -> _Bits:
+def bytes_taken(bits: _Bits, alignment_bytes: int, byte_bits: int = 8) -> _Bits:
     """Bytes of local memory that a buffer of so many bits takes: whole units of the alignment."""
-    units = -(-bits // (8 * alignment_bytes))
+    units = -(-bits // (byte_bits * alignment_bytes))
     return units if alignment_bytes == 1 else units * alignment_bytes
 
 
@@ -145,8 +145,8 @@ class LayerSchedule:
 
     `traffic_bits` are the DRAM bits by tensor and reason, `macs_executed` includes what is
     recomputed for overlapping pooling windows and halos; `local_bits` are the bits in and out of
-    local memory, by DMA and by steps; `accumulator_bytes` are what its partial sums take of
-    an accumulator memory.
+    local memory, by DMA and by steps, `local_write_bits` those of them that go in;
+    `accumulator_bytes` are what its partial sums take of an accumulator memory.
     """
 
     layer: str
@@ -154,6 +154,7 @@ class LayerSchedule:
     traffic_bits: Mapping[TrafficKey, int]
     macs_executed: int
     local_bits: int
+    local_write_bits: int
     accumulator_bytes: int = 0
 
 
@@ -247,6 +248,7 @@ class MemoryOptions:
     `doubled` says which buffers are double; `accumulator_capacity_bytes` is the memory of its
     own that partial sums have, None where they lie in local memory.  Every buffer in local memory
     begins at a multiple of `alignment_bytes`, a power of two, and takes a multiple of it.
+    Widths are the network's, `byte_bits` of them a byte (`NetworkGraph.byte_bits`).
     """
 
     capacity_bytes: int
@@ -254,6 +256,7 @@ class MemoryOptions:
     accumulator_bits: int
     accumulator_capacity_bytes: int | None = None
     alignment_bytes: int = 1
+    byte_bits: int = 8
 
     def __post_init__(self) -> None:
         """Check the alignment."""
@@ -263,7 +266,7 @@ class MemoryOptions:
 
     def bytes_taken(self, bits: _Bits) -> _Bits:
         """Bytes of local memory that a buffer of so many bits takes."""
-        return bytes_taken(bits, self.alignment_bytes)
+        return bytes_taken(bits, self.alignment_bytes, self.byte_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,4 +322,4 @@ class Schedule:
         for layer in self.layers:
             for key, value in layer.traffic_bits.items():
                 bits[key] = bits.get(key, 0) + value
-        return {key: -(-value // 8) for key, value in bits.items()}
+        return {key: -(-value // self.memory.byte_bits) for key, value in bits.items()}

@@ -30,6 +30,7 @@ from dataflow_sim.simulate.buffers import Buffers
 def check_banks(program: Program, bank_bytes: int) -> None:
     """Raise ProgramError that names the first instruction whose buffers share a bank."""
     there = Buffers()
+    there.byte_bits = program.byte_bits
     for standing in program.stands:
         there.open(standing.alloc)
     for number, instruction in enumerate(program.instructions):

@@ -23,7 +23,12 @@ from dataflow_sim.program.instructions import Alloc, Join, Load, Memory, Split
 
 
 class Buffers(dict[int, Alloc]):
-    """The buffers that there are, by number; to ask for another is a ProgramError."""
+    """The buffers that there are, by number; to ask for another is a ProgramError.
+
+    `byte_bits` are the units of their widths in a byte.
+    """
+
+    byte_bits = 8
 
     def __missing__(self, buffer: int) -> Alloc:
         """No such buffer: never allocated, freed, split or joined."""
@@ -47,7 +52,7 @@ class Buffers(dict[int, Alloc]):
         Raises ProgramError where it is not there, or where the rows do not make it up.
         """
         whole = self[split.buffer]
-        _check_rows(whole, split.parts)
+        _check_rows(whole, split.parts, self.byte_bits)
         del self[split.buffer]
         for part in split.parts:
             self.open(part)
@@ -59,7 +64,7 @@ class Buffers(dict[int, Alloc]):
         Raises ProgramError where one is not there, or where they do not make up the whole.
         """
         parts = tuple(self[buffer] for buffer in join.parts)
-        _check_rows(join.whole, parts)
+        _check_rows(join.whole, parts, self.byte_bits)
         for part in parts:
             del self[part.buffer]
         self.open(join.whole)
@@ -78,13 +83,13 @@ def row_by_row(load: Load) -> Iterator[tuple[int, Load]]:
         yield row, load._replace(box=box, origin=(batch, channel, 0, column))
 
 
-def _check_rows(whole: Alloc, parts: Sequence[Alloc]) -> None:
+def _check_rows(whole: Alloc, parts: Sequence[Alloc], byte_bits: int) -> None:
     """Raise ProgramError unless the parts are the whole's rows, one behind the other."""
     name = f"buffer {whole.buffer} '{whole.label}'"
     n, c, height, w = whole.shape
     if len(parts) != height:
         raise ProgramError(f"{name} has {height} rows, {len(parts)} parts")
-    size, odd = divmod(n * c * w * whole.bits, 8)
+    size, odd = divmod(n * c * w * whole.bits, byte_bits)
     if odd or size * height != whole.size_bytes:
         raise ProgramError(
             f"{name} of {whole.size_bytes} bytes does not consist of {height} rows of "

@@ -29,8 +29,9 @@ exactly once; a running reduction takes every row of its layer's body once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,21 +55,9 @@ from dataflow_sim.program.instructions import (
 )
 from dataflow_sim.simulate.buffers import Buffers, row_by_row
 from dataflow_sim.simulate.grid import Grid
+from dataflow_sim.simulate.ledger_counts import FIRST_AGAIN, STORE, Ledger
 from dataflow_sim.simulate.macs import macs_of
 from dataflow_sim.traffic import Reason, TrafficKey
-
-_FIRST_AGAIN = {
-    TensorKind.INPUT: (Reason.INPUT_READ, Reason.INPUT_REFETCH),
-    TensorKind.WEIGHT: (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH),
-    TensorKind.MAP: (Reason.MAP_FILL, Reason.MAP_REFILL),
-    TensorKind.OUTPUT: (Reason.MAP_FILL, Reason.MAP_REFILL),
-}
-_STORE = {
-    TensorKind.MAP: Reason.MAP_SPILL,
-    TensorKind.OUTPUT: Reason.OUTPUT_WRITE,
-    TensorKind.PARTIAL_SUM: Reason.PARTIAL_SUM_SPILL,
-}
-
 
 Progress = Callable[[int, int], None]
 _PROGRESS_EVERY = 1 << 16
@@ -78,45 +67,33 @@ def _no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """Counts of one program.
+class _Waiting(NamedTuple):
+    """A load whose reader is not known yet; `bits` are those of its transfer, of the parts of one
+    that falls apart the first part's alone."""
 
-    `traffic_bits[layer, tensor, reason]` are DRAM bits; `local_read_bits` and
-    `local_write_bits` per layer are those of local memory (DMA and steps);
-    `macs_executed` per layer.
-    """
-
-    traffic_bits: Mapping[tuple[int, TrafficKey], int]
-    local_read_bits: tuple[int, ...]
-    local_write_bits: tuple[int, ...]
-    macs_executed: tuple[int, ...]
-    steps: tuple[int, ...]
-
-    def traffic_bytes(self) -> dict[TrafficKey, int]:
-        """DRAM bytes by tensor and reason, rounded up once for each."""
-        totals: dict[TrafficKey, int] = defaultdict(int)
-        for (_, key), bits in self.traffic_bits.items():
-            totals[key] += bits
-        return {key: -(-bits // 8) for key, bits in totals.items()}
+    load: Load
+    bits: int | None
 
 
 @dataclass(slots=True)
 class _Counter:
     program: Program
     progress: Progress
+    burst_bytes: int
     grids: dict[str, Grid] = field(default_factory=dict)
     reads: list[int] = field(init=False)
     writes: list[int] = field(init=False)
     macs: list[int] = field(init=False)
     steps: list[int] = field(init=False)
+    transfers: list[int] = field(init=False)
     made: list[int] = field(init=False)
     pooled: list[int] = field(init=False)
     spans: list[tuple[set[Span], set[Span]]] = field(init=False)
     seen: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
-    pending: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
+    padding: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
+    pending: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
     buffers: Buffers = field(default_factory=Buffers)
     # the last write to a buffer: its number among all writes, and the layer
     writer: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -126,6 +103,8 @@ class _Counter:
         layers = len(self.program.layers)
         self.reads, self.writes, self.macs = ([0] * layers for _ in range(3))
         self.steps, self.made, self.pooled = ([0] * layers for _ in range(3))
+        self.transfers = [0] * layers
+        self.buffers.byte_bits = self.program.byte_bits
         self.spans = [(set(), set()) for _ in range(layers)]
         instructions = self.program.instructions
         falls_apart = {each.buffer for each in instructions if isinstance(each, Split)}
@@ -178,6 +157,9 @@ class _Counter:
             tuple(self.writes),
             tuple(self.macs),
             tuple(self.steps),
+            tuple(self.transfers),
+            dict(self.padding),
+            self.program.byte_bits,
         )
 
     def _compute(self, step: Compute) -> None:
@@ -270,7 +252,15 @@ class _Counter:
     def _load(self, load: Load) -> None:
         """A load waits in its buffer for the step that reads it."""
         there = self.buffers[load.buffer]
-        self.pending[there.buffer].append(load)
+        bits = load.box.elements * self.program.tensors[load.tensor].bits
+        self.pending[there.buffer].append(_Waiting(load, bits))
+
+    def _transfer(self, layer: int, tensor: str, bits: int) -> None:
+        """One transfer of a layer, in whole bursts."""
+        self.transfers[layer] += 1
+        burst = self.burst_bytes * self.program.byte_bits
+        if self.burst_bytes > 1 and bits % burst:
+            self.padding[layer, TrafficKey(tensor, Reason.BURST_PADDING)] += burst - bits % burst
 
     def _note_writer(self, buffer: int, layer: int) -> None:
         self.written_times += 1
@@ -279,19 +269,20 @@ class _Counter:
     def _free(self, instruction: Free) -> None:
         left = self.pending.pop(instruction.buffer, [])
         if left:
-            raise ProgramError(f"'{left[0].tensor}' is loaded and freed without being read")
+            raise ProgramError(f"'{left[0].load.tensor}' is loaded and freed without being read")
         self.buffers.close(instruction.buffer)
         self.writer.pop(instruction.buffer, None)
 
     def _split(self, split: Split) -> None:
         """Each row takes over what was loaded to it, and who wrote the whole last."""
         whole = self.buffers.split(split)
-        for load in self.pending.pop(whole.buffer, ()):
-            for row, of_row in row_by_row(load):
+        for load, bits in self.pending.pop(whole.buffer, ()):
+            for place, (row, of_row) in enumerate(row_by_row(load)):
                 if row >= len(split.parts):
                     raise ProgramError(f"'{load.tensor}' is loaded below the rows of {whole.label}")
                 part = split.parts[row].buffer
-                self.pending[part].append(of_row._replace(buffer=part))
+                moved = bits if place == 0 else None
+                self.pending[part].append(_Waiting(of_row._replace(buffer=part), moved))
         last = self.writer.pop(whole.buffer, None)
         if last is not None:
             self.writer.update((part.buffer, last) for part in split.parts)
@@ -300,10 +291,10 @@ class _Counter:
         """The whole takes over what was loaded to its rows, and who wrote to them last."""
         whole, loads, writers = join.whole.buffer, [], []
         for row, part in enumerate(self.buffers.join(join)):
-            for load in self.pending.pop(part.buffer, ()):
+            for load, bits in self.pending.pop(part.buffer, ()):
                 batch, channel, _, column = load.origin
                 origin = (batch, channel, row, column)
-                loads.append(load._replace(buffer=whole, origin=origin))
+                loads.append(_Waiting(load._replace(buffer=whole, origin=origin), bits))
             if part.buffer in self.writer:
                 writers.append(self.writer.pop(part.buffer))
         if loads:
@@ -318,7 +309,9 @@ class _Counter:
 
     def _consume(self, buffer: int, layer: int) -> None:
         """Count the loads that filled a buffer, now that a layer reads it."""
-        for load in self.pending.pop(buffer, ()):
+        for load, bits in self.pending.pop(buffer, ()):
+            if bits is not None:
+                self._transfer(layer, load.tensor, bits)
             tensor = self.program.tensors[load.tensor]
             grid = self.grids[load.tensor]
             cells = grid.cells(load.box)
@@ -334,7 +327,7 @@ class _Counter:
             seen = self.seen.setdefault(key, grid.empty())
             new = int(grid.volume[cells][~seen[cells]].sum())
             seen[cells] = True
-            first, again = _FIRST_AGAIN[tensor.kind]
+            first, again = FIRST_AGAIN[tensor.kind]
             self._add(layer, tensor.name, first, new)
             self._add(layer, tensor.name, again, load.box.elements - new)
 
@@ -345,7 +338,7 @@ class _Counter:
 
     def _store(self, store: Store) -> None:
         tensor = self.program.tensors[store.tensor]
-        if tensor.kind not in _STORE:
+        if tensor.kind not in STORE:
             raise ProgramError(f"'{store.tensor}' ({tensor.kind}) is written by the program")
         grid = self.grids[store.tensor]
         cells = grid.cells(store.box)
@@ -357,7 +350,8 @@ class _Counter:
             label = self.buffers[store.buffer].label
             raise ProgramError(f"'{store.tensor}' is stored from '{label}', which no step wrote")
         _, layer = self.writer[store.buffer]
-        self._add(layer, store.tensor, _STORE[tensor.kind], store.box.elements)
+        self._add(layer, store.tensor, STORE[tensor.kind], store.box.elements)
+        self._transfer(layer, store.tensor, store.box.elements * tensor.bits)
         if self._is_local(store.buffer):
             self.reads[layer] += store.box.elements * tensor.local_bits
 
@@ -390,9 +384,12 @@ class _Counter:
                     )
 
 
-def count(program: Program, progress: Progress = _no_progress) -> Ledger:
+def count(program: Program, progress: Progress = _no_progress, burst_bytes: int = 1) -> Ledger:
     """Count a program; `progress` hears of instructions done and in all.
 
-    Raises ProgramError when bytes are lost, written twice or unread."""
+    DRAM moves whole bursts of `burst_bytes`: each transfer is taken to lie in one piece from the
+    beginning of a burst on, which is the least that it can move.  Raises ProgramError when bytes
+    are lost, written twice or unread.
+    """
     with without_collection():
-        return _Counter(program, progress).run()
+        return _Counter(program, progress, burst_bytes).run()

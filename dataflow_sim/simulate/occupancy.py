@@ -213,6 +213,7 @@ def occupancy(program: Program) -> Occupancy:
     reaches beyond one, or a step reads one that is empty.
     """
     found = _Follower(program)
+    found.live.byte_bits = program.byte_bits
     for standing in program.stands:
         found.stand(standing.alloc)
     for index, instruction in enumerate(program.instructions):

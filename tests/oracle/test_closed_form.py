@@ -321,7 +321,7 @@ def test_every_count_of_any_tiling(data: st.DataObject) -> None:
     assert int(costs.kernel_elements[0]) == counted.kernel_first + counted.kernel_again
     spilled = counted.sums_written + counted.sums_read
     assert int(costs.partial_sum_bits[0]) == spilled * problem.memory.accumulator_bits
-    assert step_bits(problem, tiling) == counted.step_bits
+    assert sum(step_bits(problem, tiling)) == counted.step_bits
 
 
 @st.composite

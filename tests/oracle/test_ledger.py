@@ -40,6 +40,7 @@ def agree(graph: NetworkGraph, budget: int, double_buffer: bool, policy: str = "
         assert ledger.steps[index] == chosen.tiling.steps
         moved = ledger.local_read_bits[index] + ledger.local_write_bits[index]
         assert moved == chosen.local_bits
+        assert ledger.local_write_bits[index] == chosen.local_write_bits
     found = occupancy(program)
     assert found.peak_bytes == schedule.local_bytes <= budget
 

@@ -188,5 +188,6 @@ def test_random_networks_count_as_estimated(
     assert [c.macs_executed for c in schedule.layers] == list(ledger.macs_executed)
     moved = zip(ledger.local_read_bits, ledger.local_write_bits, strict=True)
     assert [c.local_bits for c in schedule.layers] == [read + write for read, write in moved]
+    assert [c.local_write_bits for c in schedule.layers] == list(ledger.local_write_bits)
     assert occupancy(program).peak_bytes <= budget
     assert sum(ledger.traffic_bytes().values()) >= compulsory_bytes(graph)

@@ -156,6 +156,7 @@ def _agrees(schedule: Schedule, program: Program) -> bool:
     return schedule.traffic_bytes() == ledger.traffic_bytes() and all(
         chosen.macs_executed == ledger.macs_executed[index]
         and chosen.local_bits == ledger.local_read_bits[index] + ledger.local_write_bits[index]
+        and chosen.local_write_bits == ledger.local_write_bits[index]
         for index, chosen in zip(schedule.order, schedule.layers, strict=True)
     )
 

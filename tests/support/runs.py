@@ -151,6 +151,7 @@ def proved(graph: NetworkGraph, schedule: Schedule) -> Program:
         assert chosen.tiling.steps == ledger.steps[index]
         moved = ledger.local_read_bits[index] + ledger.local_write_bits[index]
         assert chosen.local_bits == moved
+        assert chosen.local_write_bits == ledger.local_write_bits[index]
     used = occupancy(program)
     assert used.peak_bytes == schedule.local_bytes
     assert used.accumulator_peak_bytes == schedule.accumulator_bytes

@@ -12,6 +12,7 @@ import pytest
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.region import Box, Span
 from dataflow_sim.program.instructions import Alloc, Compute, Instruction, Load, Program, Store
+from dataflow_sim.hardware import load_hardware
 from dataflow_sim.proof import counts_of
 from dataflow_sim.schedule.types import Schedule
 from dataflow_sim.simulate.ledger import count
@@ -142,7 +143,7 @@ def test_a_step_without_the_constants_that_it_applies() -> None:
 def test_a_program_higher_than_its_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule, program = sound()
     graph = case("padded_chain").graph
-    counts_of(graph, schedule, lambda *_: None)
+    counts_of(graph, load_hardware("bare"), schedule, lambda *_: None)
     last = max(
         (each for each in program.instructions if isinstance(each, Alloc)),
         key=lambda each: each.address + each.size_bytes,
@@ -153,4 +154,4 @@ def test_a_program_higher_than_its_schedule(monkeypatch: pytest.MonkeyPatch) -> 
     higher = replace(higher, capacity_bytes=higher.capacity_bytes + 4)
     monkeypatch.setattr("dataflow_sim.proof.lower", lambda *_: higher)
     with pytest.raises(ProgramError, match="memory 'local': the schedule takes"):
-        counts_of(graph, schedule, lambda *_: None)
+        counts_of(graph, load_hardware("bare"), schedule, lambda *_: None)

@@ -1,0 +1,140 @@
+"""What the array does for a layer: at which rate, and how many multiplications really.
+
+    rate    MACs a cycle of the operands' widths x lanes that work x utilisation of the kind
+
+A convolution of C input channels a group, M output channels a group and P pixels on an array of
+u_c x u_m x u_p lanes fills
+
+    C / (u_c ceil(C / u_c)) x M / (u_m ceil(M / u_m)) x P / (u_p ceil(P / u_p))
+
+of them: the last pass over each axis takes what is left.
+
+    16 channels on 16 lanes   ████████████████                     16/16
+    17 channels on 16 lanes   ████████████████ █···············    17/32
+
+A depthwise layer has one channel a group, so that it works one lane of u_c x u_m, unless the array
+takes `depthwise_channels` of its groups side by side.
+
+Winograd F(m x m, 3 x 3) makes ceil(H / m) ceil(W / m) tiles of (m + 2)^2 multiplications in place
+of 9 H W, for each pair of channels; its additions are not counted.  It applies to dense 3 x 3
+layers of stride and dilation 1.  (Lavin and Gray, arXiv:1509.09308.)
+
+Zero skipping leaves out the multiplications of zero weights, of zero activations, or both; where
+both are told, they are taken to be independent.  Assumed: lanes never wait for each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from dataflow_sim.graph.layer import Layer, LayerKind
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import HardwareFile
+
+_EXACT = 10**9  # denominators of parts that a file states in decimals
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCompute:
+    """Of a layer: MACs a cycle, the part of the lanes that work, of the MACs the part executed,
+    and the energy of one."""
+
+    macs_per_cycle: Fraction
+    utilisation: float
+    executed: Fraction
+    mac_pj: float
+
+    def macs_executed(self, macs: int) -> int:
+        """Of so many MACs those that are multiplied."""
+        return ceil(macs * self.executed)
+
+    def cycles(self, macs_executed: int) -> int:
+        """Cycles of so many multiplications."""
+        return ceil(macs_executed / self.macs_per_cycle)
+
+
+def _filled(extent: int, lanes: int) -> Fraction:
+    """The part of the lanes along an axis that work."""
+    return Fraction(extent, lanes * -(-extent // lanes))
+
+
+def kind_of(layer: Layer) -> str:
+    """What a layer is to the array: a key of `compute.utilisation`."""
+    if layer.kind is not LayerKind.CONVOLUTION:
+        return "streamed"
+    if layer.groups > 1 and layer.input_channels_per_group == 1:
+        return "depthwise"
+    whole = layer.body_shape[2:] == (1, 1) and layer.window.kernel == layer.source_shape[2:]
+    return "fully_connected" if whole else "convolution"
+
+
+def lanes_in_use(hardware: HardwareFile, layer: Layer) -> Fraction:
+    """The part of the array's lanes that work on a layer."""
+    array = hardware.compute.array
+    if array is None or layer.kind is not LayerKind.CONVOLUTION:
+        return Fraction(1)
+    n, _, rows, columns = layer.body_shape
+    pixels = _filled(n * rows * columns, array.pixels)
+    lanes = array.input_channels * array.output_channels
+    if kind_of(layer) == "depthwise" and array.depthwise_channels is not None:
+        side_by_side = array.depthwise_channels
+        multiplier = layer.output_channels_per_group
+        return _filled(layer.groups * multiplier, side_by_side) * side_by_side / lanes * pixels
+    inputs = _filled(layer.input_channels_per_group, array.input_channels)
+    return inputs * _filled(layer.output_channels_per_group, array.output_channels) * pixels
+
+
+def by_winograd(layer: Layer) -> bool:
+    """Whether Winograd's convolution applies."""
+    window = layer.window
+    plain = not window.transposed and window.plane is None and window.up == (1, 1)
+    slides = window.kernel == (3, 3) and window.stride == window.dilation == (1, 1)
+    return layer.kind is LayerKind.CONVOLUTION and layer.groups == 1 and plain and slides
+
+
+def winograd_part(layer: Layer, tile: int) -> Fraction:
+    """Multiplications of F(tile x tile, 3 x 3) over those of a plain convolution."""
+    _, _, rows, columns = layer.body_shape
+    tiles = -(-rows // tile) * -(-columns // tile)
+    return Fraction(tiles * (tile + 2) ** 2, 9 * rows * columns)
+
+
+def _executed(hardware: HardwareFile, graph: NetworkGraph, layer: Layer) -> Fraction:
+    """Of a layer's MACs the part that is multiplied."""
+    compute = hardware.compute
+    found = Fraction(1)
+    if compute.winograd is not None and by_winograd(layer):
+        found *= winograd_part(layer, compute.winograd.tile)
+    if compute.zero_skipping.weights and layer.weight is not None:
+        found *= graph.tensors[layer.weight].density
+    if compute.zero_skipping.activations and layer.input.shape[1]:
+        segments = layer.input.segments
+        whole = sum(s.channels for s in segments)
+        found *= sum(s.channels * graph.tensors[s.tensor].density for s in segments) / Fraction(
+            whole
+        )
+    return found
+
+
+def mac_widths(graph: NetworkGraph, layer: Layer) -> tuple[int, int]:
+    """Widths of the operands that the array multiplies, weights first."""
+    activations = max(graph.tensors[s.tensor].mac_bits for s in layer.input.segments)
+    if layer.weight is None:
+        return activations, activations
+    return graph.tensors[layer.weight].mac_bits, activations
+
+
+def layer_compute(hardware: HardwareFile, graph: NetworkGraph, layer: Layer) -> LayerCompute:
+    """What the array does for a layer."""
+    weights, activations = mac_widths(graph, layer)
+    lanes = lanes_in_use(hardware, layer)
+    stated = getattr(hardware.compute.utilisation, kind_of(layer))
+    utilisation = lanes * Fraction(stated).limit_denominator(_EXACT)
+    return LayerCompute(
+        macs_per_cycle=hardware.compute.macs_per_cycle_of(weights, activations) * utilisation,
+        utilisation=float(utilisation),
+        executed=_executed(hardware, graph, layer),
+        mac_pj=hardware.mac_pj(weights, activations),
+    )

@@ -1,0 +1,22 @@
+"""Hardware files: what a machine can hold, move and compute, and what that costs.
+
+A hardware file is YAML.  Quantities carry their unit (`256KiB`, `6.4GB/s`, `10pJ/bit`) and are
+converted here, once; `sources` tells of every figure where it is from and how well it is known.
+Everything wrong with a file is reported at once, with file, line and key.
+"""
+
+from dataflow_sim.hardware.document import hardware_path
+from dataflow_sim.hardware.machine import Confidence, Figure, Hardware, HardwareFile
+from dataflow_sim.hardware.memory import DoubleBufferConfig
+from dataflow_sim.hardware.reading import DEFAULT_HARDWARE, load_hardware
+
+__all__ = [
+    "DEFAULT_HARDWARE",
+    "Confidence",
+    "DoubleBufferConfig",
+    "Figure",
+    "Hardware",
+    "HardwareFile",
+    "hardware_path",
+    "load_hardware",
+]

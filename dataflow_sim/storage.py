@@ -1,0 +1,127 @@
+"""How the tensors of a network are stored on a machine: widths in DRAM, on chip, in the array.
+
+A tensor has a width and a coding; the machine's formats say where either becomes plain again:
+
+    support     DRAM        local memory   array
+    none        own width   own width      own width
+    dma         coded       own width      own width
+    array       coded       coded          own width
+    computed    coded       coded          the tensor's
+
+where the *own width* is the machine's (`precision`), or the tensor's where that is more.  Besides,
+the channels of a map are stored in whole blocks (`local_memory.channel_rounding`), and kernels that
+are transformed beforehand for Winograd's convolution have more elements.  Both are spread over the
+elements that there are: exact for all channels together, in proportion for part of them.
+
+A coded element need not take whole bits.  Then every width of the network is counted in 256ths of a
+bit, rounded up: at most 1/256 bit an element too much, and all sums stay integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+
+from dataflow_sim.energy.compute import by_winograd
+from dataflow_sim.graph.coding import PLAIN, coded_bits
+from dataflow_sim.graph.layer import Tensor, TensorKind, WeightRole
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import HardwareFile
+
+# parts that widths are counted in, where some are no whole bits
+PARTS_OF_A_BIT = 256
+_PACKED = ("dma", "array", "computed")
+_PACKED_ON_CHIP = ("array", "computed")
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Bits of an element of a tensor: in DRAM, in local memory, and of what the array takes."""
+
+    dram: Fraction
+    local: Fraction
+    multiplied: int
+
+
+def _support(hardware: HardwareFile, tensor: Tensor, form: str) -> str:
+    """Where a format of a tensor becomes plain; of one that only maps or kernels have, nowhere."""
+    formats = hardware.formats
+    group = formats.weights if tensor.kind is TensorKind.WEIGHT else formats.maps
+    return str(getattr(group, form, "none"))
+
+
+def widths_of(hardware: HardwareFile, tensor: Tensor) -> Widths:
+    """The widths of a tensor on a machine, blocks of channels and transforms not counted."""
+    if tensor.role is WeightRole.VECTOR:
+        return Widths(Fraction(tensor.bits), Fraction(tensor.local_bits), tensor.bits)
+    kernel = tensor.kind is TensorKind.WEIGHT
+    own = hardware.precision.weights if kernel else hardware.precision.activations
+    dram, local, multiplied = tensor.bits, tensor.local_bits, tensor.bits
+    if tensor.bits < own:
+        support = _support(hardware, tensor, "low_bits")
+        dram = tensor.bits if support in _PACKED else own
+        local = tensor.local_bits if support in _PACKED_ON_CHIP else max(own, tensor.local_bits)
+        multiplied = tensor.bits if support == "computed" else own
+    coding = tensor.coding
+    support = "none" if coding.format == PLAIN else _support(hardware, tensor, coding.format)
+    in_dram, on_chip = Fraction(dram), Fraction(local)
+    if support in _PACKED:
+        in_dram = coded_bits(coding, tensor.shape, in_dram)
+    if support in _PACKED_ON_CHIP:
+        on_chip = coded_bits(coding, tensor.shape, on_chip)
+    return Widths(in_dram, on_chip, multiplied)
+
+
+def _transformed(hardware: HardwareFile, graph: NetworkGraph) -> dict[str, Fraction]:
+    """Kernels that are transformed beforehand, and how many times their elements they then have."""
+    winograd = hardware.compute.winograd
+    if winograd is None or winograd.weights != "offline":
+        return {}
+    factor = Fraction((winograd.tile + 2) ** 2, 9)
+    others = {layer.weight for layer in graph.layers if not by_winograd(layer)}
+    kernels = {layer.weight for layer in graph.layers if layer.weight is not None}
+    return dict.fromkeys(sorted(kernels - others), factor)
+
+
+def _blocks(tensor: Tensor, channels: int) -> Fraction:
+    """Channels in whole blocks over the channels that there are."""
+    if tensor.kind is TensorKind.WEIGHT:
+        return Fraction(1)
+    here = tensor.shape[1]
+    return Fraction(-(-here // channels) * channels, here)
+
+
+def stored(graph: NetworkGraph, hardware: HardwareFile) -> NetworkGraph:
+    """Give every tensor the widths that it has on the machine.
+
+    Before: every tensor has its own width (`graph.passes.assign_precision`), counted in bits.
+    After: widths are those in DRAM and in local memory, `byte_bits` of them a byte, and
+    `multiplied_bits` those of the array.  What the layers compute is unchanged.
+    """
+    transformed = _transformed(hardware, graph)
+    found: dict[str, Widths] = {}
+    for name, tensor in graph.tensors.items():
+        widths = widths_of(hardware, tensor)
+        more = transformed.get(name, Fraction(1))
+        more *= _blocks(tensor, hardware.local_memory.channel_rounding)
+        found[name] = replace(widths, dram=widths.dram * more, local=widths.local * more)
+    whole = all(w.dram.denominator == w.local.denominator == 1 for w in found.values())
+    parts = 1 if whole else PARTS_OF_A_BIT
+    changed = []
+    for name, tensor in graph.tensors.items():
+        widths = found[name]
+        dram, local = ceil(widths.dram * parts), ceil(widths.local * parts)
+        meaning = tensor.quantisation
+        if meaning is not None and meaning.bits * parts > dram:
+            meaning = None
+        changed.append(
+            replace(
+                tensor,
+                bits=dram,
+                unpacked_bits=None if local == dram else local,
+                multiplied_bits=widths.multiplied,
+                quantisation=meaning,
+            )
+        )
+    return replace(graph.with_tensors(changed), byte_bits=8 * parts)
