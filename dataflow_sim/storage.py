@@ -13,15 +13,16 @@ the channels of a map are stored in whole blocks (`local_memory.channel_rounding
 are transformed beforehand for Winograd's convolution have more elements.  Both are spread over the
 elements that there are: exact for all channels together, in proportion for part of them.
 
-A coded element need not take whole bits.  Then every width of the network is counted in 256ths of a
-bit, rounded up: at most 1/256 bit an element too much, and all sums stay integers.
+A coded element need not take whole bits.  Then every width of the network is counted in parts of a
+bit, as many as make all of them exact; where these are too many in 256ths, rounded up, which is at
+most 1/256 bit an element too much.  All sums stay integers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
 
 from dataflow_sim.energy.compute import by_winograd
 from dataflow_sim.graph.coding import PLAIN, coded_bits
@@ -29,8 +30,10 @@ from dataflow_sim.graph.layer import Tensor, TensorKind, WeightRole
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 
-# parts that widths are counted in, where some are no whole bits
+# parts of a bit that widths are counted in where some are no whole ones: as many as make all of
+# them exact, or so many, each then rounded up
 PARTS_OF_A_BIT = 256
+_MOST_PARTS = 1024
 _PACKED = ("dma", "array", "computed")
 _PACKED_ON_CHIP = ("array", "computed")
 
@@ -106,8 +109,8 @@ def stored(graph: NetworkGraph, hardware: HardwareFile) -> NetworkGraph:
         more = transformed.get(name, Fraction(1))
         more *= _blocks(tensor, hardware.local_memory.channel_rounding)
         found[name] = replace(widths, dram=widths.dram * more, local=widths.local * more)
-    whole = all(w.dram.denominator == w.local.denominator == 1 for w in found.values())
-    parts = 1 if whole else PARTS_OF_A_BIT
+    parts = lcm(*(w.denominator for each in found.values() for w in (each.dram, each.local)))
+    parts = parts if parts <= _MOST_PARTS else PARTS_OF_A_BIT
     changed = []
     for name, tensor in graph.tensors.items():
         widths = found[name]

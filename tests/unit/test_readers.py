@@ -11,8 +11,8 @@ import pytest
 
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.region import Box, Span
-from dataflow_sim.program.instructions import Alloc, Compute, Instruction, Load, Program, Store
 from dataflow_sim.hardware import load_hardware
+from dataflow_sim.program.instructions import Alloc, Compute, Instruction, Load, Program, Store
 from dataflow_sim.proof import counts_of
 from dataflow_sim.schedule.types import Schedule
 from dataflow_sim.simulate.ledger import count
