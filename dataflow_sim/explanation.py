@@ -12,7 +12,14 @@ from dataflow_sim.graph.names import find_layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
 from dataflow_sim.inspection import folded
-from dataflow_sim.pipeline import Progress, RunOptions, memory_options, no_progress, prepare
+from dataflow_sim.pipeline import (
+    Progress,
+    RunOptions,
+    memory_options,
+    no_progress,
+    prepare,
+    what_if_results,
+)
 from dataflow_sim.results_of_explanation import (
     Alternative,
     Buffer,
@@ -127,6 +134,7 @@ def _nest(
         network=graph.name,
         hardware=hardware.name,
         overrides=hardware.overrides,
+        what_ifs=what_if_results(graph),
         capacity_bytes=capacity,
         layer=_explained(graph, index, memory.accumulator_bits, chosen.macs_executed),
         tiling=asdict(tiling),
@@ -209,6 +217,7 @@ def group_on(curve: Curve, graph: NetworkGraph, hardware: Hardware, index: int) 
         network=graph.name,
         hardware=hardware.name,
         overrides=hardware.overrides,
+        what_ifs=what_if_results(graph),
         policy=curve.policy,
         capacity_bytes=memory.capacity_bytes,
         schedule_bytes=schedule.local_bytes,

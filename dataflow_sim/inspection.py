@@ -28,6 +28,7 @@ from dataflow_sim.results_of_inspection import (
     InspectResult,
     MapLifetime,
 )
+from dataflow_sim.results_of_what_ifs import WhatIfResult
 
 
 def inspect(graph: NetworkGraph) -> InspectResult:
@@ -69,6 +70,7 @@ def inspect(graph: NetworkGraph) -> InspectResult:
             InspectedPass(report.name, report.after, report.changed) for report in graph.passes
         ),
         warnings=graph.warnings,
+        what_ifs=tuple(WhatIfResult(each.text, each.effects) for each in graph.changes),
     )
 
 

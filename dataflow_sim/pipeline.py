@@ -29,23 +29,21 @@ from dataflow_sim.preparation import (
 from dataflow_sim.priced import Frame, frame_of, system_cache_result
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS
-from dataflow_sim.results import (
-    CurvePoint,
-    CurveResult,
-    DramTraffic,
-    FramesResult,
-    LayerResult,
-    RunResult,
-)
+from dataflow_sim.results import DramTraffic, FramesResult, LayerResult, RunResult
+from dataflow_sim.results_of_curves import CurvePoint, CurveResult
 from dataflow_sim.results_of_exact import ExactResult
+from dataflow_sim.results_of_what_ifs import WhatIfResult
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import GroupWords
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
 from dataflow_sim.schedule.search import budget_curve
+from dataflow_sim.whatif import Plan
+from dataflow_sim.whatif import parse as parse_what_ifs
 
 __all__ = [
     "GroupWords",
+    "Plan",
     "ReadRequest",
     "RunOptions",
     "catalogue",
@@ -55,8 +53,10 @@ __all__ = [
     "load_network",
     "memory_options",
     "named_file",
+    "parse_what_ifs",
     "prepare",
     "run",
+    "what_if_results",
 ]
 
 Progress = Callable[[str, int, int], None]
@@ -64,6 +64,11 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """Say nothing."""
+
+
+def what_if_results(graph: NetworkGraph) -> tuple[WhatIfResult, ...]:
+    """The what-ifs that a network went through."""
+    return tuple(WhatIfResult(each.text, each.effects) for each in graph.changes)
 
 
 def _frames_result(frames: int, found: FrameSchedules, cold: Frame, warm: Frame) -> FramesResult:
@@ -175,6 +180,7 @@ def run(
         latency_s=cold.latency_s,
         price_range=cold.price_range,
         system_cache=system_cache_result(hardware, cold.counts),
+        what_ifs=what_if_results(graph),
         required_gb_s=None if fps is None else warm.counts.traffic.total_bytes * fps / 1e9,
         frames=_frames_result(options.frames, found, cold, warm),
         steps=steps,
@@ -221,6 +227,7 @@ def curve(
         part=graph.part,
         hardware=hardware.name,
         overrides=hardware.overrides,
+        what_ifs=what_if_results(graph),
         policy=options.policy,
         weight_bits=weight_bits,
         activation_bits=activation_bits,

@@ -11,11 +11,13 @@ from dataflow_sim.graph.part import part_of
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.graph.pooling import Pooler, place_pooling
 from dataflow_sim.hardware import Hardware
-from dataflow_sim.ingest import ReadRequest, graph_from_model, read_network
+from dataflow_sim.ingest import FileWeights, ReadRequest, graph_from_model, read_network
 from dataflow_sim.networks import build_network, is_built_in
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
 from dataflow_sim.schedule.types import Buffering, MemoryOptions
 from dataflow_sim.storage import stored
+from dataflow_sim.whatif import NOTHING as NO_WHAT_IFS
+from dataflow_sim.whatif import Plan
 
 _LONGEST_NAME = 250  # file systems take 255 bytes for a name
 
@@ -53,12 +55,19 @@ def named_file(name_or_path: str) -> Path | None:
     return path
 
 
-def load_network(name_or_path: str, request: ReadRequest | None = None) -> NetworkGraph:
-    """Read an ONNX file, or build a network by name.  Raises NetworkError."""
+def load_network(
+    name_or_path: str, request: ReadRequest | None = None, what_ifs: Plan = NO_WHAT_IFS
+) -> NetworkGraph:
+    """Read an ONNX file, or build a network by name, and change it as asked.
+
+    Raises NetworkError, and InputError where a what-if finds nothing to change.
+    """
     path = named_file(name_or_path)
+    request = what_ifs.request(request or ReadRequest())
     if path is None:
-        return graph_from_model(build_network(name_or_path), name_or_path, request)
-    return read_network(path, request)
+        graph = graph_from_model(build_network(name_or_path), name_or_path, request)
+        return what_ifs.apply(graph)
+    return what_ifs.apply(read_network(path, request), FileWeights(path).measure)
 
 
 def prepare(graph: NetworkGraph, hardware: Hardware, options: RunOptions) -> NetworkGraph:

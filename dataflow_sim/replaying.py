@@ -25,7 +25,13 @@ from dataflow_sim.execution import Clock, compared, executed, maps_made
 from dataflow_sim.graph.analyses import is_quantised
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
-from dataflow_sim.ingest import ReadRequest, graph_from_model, load_model, ready_model
+from dataflow_sim.ingest import (
+    FileWeights,
+    ReadRequest,
+    graph_from_model,
+    load_model,
+    ready_model,
+)
 from dataflow_sim.networks import build_network
 from dataflow_sim.networks.weights import filled
 from dataflow_sim.pipeline import (
@@ -35,6 +41,7 @@ from dataflow_sim.pipeline import (
     named_file,
     no_progress,
     prepare,
+    what_if_results,
 )
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.program.lowering import lower
@@ -52,6 +59,8 @@ from dataflow_sim.simulate.reference import (
 )
 from dataflow_sim.simulate.replay import GoOn, Replayed, replay, replay_integers, replay_quantised
 from dataflow_sim.simulate.whole import evaluate_layers
+from dataflow_sim.whatif import NOTHING as NO_WHAT_IFS
+from dataflow_sim.whatif import Plan
 
 NUMBERS = ("integers", "float32", "quantised")
 
@@ -92,8 +101,9 @@ class _Read:
     weights: str
 
 
-def _read(network: str, request: ReadRequest, seed: int) -> _Read:
+def _read(network: str, request: ReadRequest, seed: int, what_ifs: Plan) -> _Read:
     """Read a network, and draw from a seed what its file does not carry.  Raises NetworkError."""
+    request = what_ifs.request(request)
     path = named_file(network)
     label = network if path is None else path.stem
     model = build_network(network) if path is None else load_model(path)
@@ -101,6 +111,8 @@ def _read(network: str, request: ReadRequest, seed: int) -> _Read:
     model, drawn = filled(model, seed)
     graph = with_derived_constants(graph_from_model(model, label, left), model)
     weights = f"{drawn:,} constants drawn from seed {seed}" if drawn else "the file's"
+    measure = None if path is None else FileWeights(path).measure
+    graph = what_ifs.apply(graph, measure)
     return _Read(replace(graph, warnings=(*told, *graph.warnings)), model, weights)
 
 
@@ -108,6 +120,11 @@ def _program(
     graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress
 ) -> Program:
     """The program of a run.  Raises InputError where it is too long, DoesNotFitError."""
+    if graph.byte_bits != 8:
+        raise InputError(
+            "elements that are coded, or take no whole bits, are counted and not executed; "
+            "replay without what-ifs of codes, and without local_memory.channel_rounding"
+        )
     chosen = choose(graph, hardware, options, progress)
     schedule = chosen.frames.cold
     check_schedule(graph, schedule)
@@ -284,17 +301,25 @@ def replay_network(
     options: RunOptions | None = None,
     asked: ReplayOptions | None = None,
     progress: Progress = no_progress,
+    what_ifs: Plan = NO_WHAT_IFS,
 ) -> ReplayResult:
     """Execute the program of a run, with each kind of numbers asked for.
 
-    `network` is an .onnx file or a built-in name.  Raises InputError, and DoesNotFitError where
+    `network` is an .onnx file or a built-in name.  A network that is changed is no longer what its
+    file says: it is executed on integers alone.  Raises InputError, and DoesNotFitError where
     the network does not fit the machine at its own widths.
     """
     options, asked = options or RunOptions(), asked or ReplayOptions()
-    read = _read(network, request, asked.seed)
+    if what_ifs.steps and asked.numbers not in ((), ("integers",)):
+        raise InputError(
+            f"--numbers {asked.numbers[0]}: a network that --what-if changes is not the file's; "
+            "it is executed on integers alone (--numbers integers)"
+        )
+    read = _read(network, request, asked.seed, what_ifs)
     executions = []
     own = "quantised" if is_quantised(read.graph) and not read.graph.unrounded else "float32"
-    for numbers in asked.numbers or ("integers", own):
+    both = ("integers",) if what_ifs.steps else ("integers", own)
+    for numbers in asked.numbers or both:
         try:
             found = _EXECUTIONS[numbers](read, hardware, options, asked, progress)
             if found.left_out and asked.numbers:
@@ -310,6 +335,7 @@ def replay_network(
         part=graph.part,
         hardware=hardware.name,
         overrides=hardware.overrides,
+        what_ifs=what_if_results(read.graph),
         policy=options.policy,
         objective=options.objective,
         seed=asked.seed,

@@ -16,6 +16,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from dataflow_sim.results_of_what_ifs import WhatIfResult
+
 EXPLAIN_SCHEMA = "dataflow_sim.explain/1"
 
 Shape = tuple[int, int, int, int]
@@ -271,6 +273,7 @@ class ExplainResult:
     network: str
     hardware: str
     overrides: tuple[tuple[str, str], ...]
+    what_ifs: tuple[WhatIfResult, ...]
     capacity_bytes: int
     layer: ExplainedLayer
     tiling: Mapping[str, str | int]
@@ -310,6 +313,7 @@ class ExplainResult:
             "network": self.network,
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
+            "what_ifs": [each.to_json() for each in self.what_ifs],
             "layer": asdict(self.layer),
             "tiling": dict(self.tiling),
             "nest": list(self.nest),

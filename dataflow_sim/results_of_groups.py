@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from dataflow_sim.results_of_explanation import ExplainResult, Shape
+from dataflow_sim.results_of_what_ifs import WhatIfResult
 
 GROUP_SCHEMA = "dataflow_sim.explain_group/1"
 
@@ -306,6 +307,7 @@ class GroupExplanation:
     network: str
     hardware: str
     overrides: tuple[tuple[str, str], ...]
+    what_ifs: tuple[WhatIfResult, ...]
     policy: str
     capacity_bytes: int
     schedule_bytes: int
@@ -338,6 +340,7 @@ class GroupExplanation:
             "network": self.network,
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
+            "what_ifs": [each.to_json() for each in self.what_ifs],
             "policy": self.policy,
             "layer": self.layer,
             "group": {

@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from dataflow_sim.results_of_what_ifs import WhatIfResult
+
 INSPECT_SCHEMA = "dataflow_sim.inspect/1"
 
 _OPERATIONS_PER_MAC = 2
@@ -134,6 +136,7 @@ class InspectResult:
     lifetimes: tuple[MapLifetime, ...]
     passes: tuple[InspectedPass, ...]
     warnings: tuple[str, ...]
+    what_ifs: tuple[WhatIfResult, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -175,6 +178,7 @@ class InspectResult:
         return {
             "schema": INSPECT_SCHEMA,
             "network": self.network,
+            "what_ifs": [each.to_json() for each in self.what_ifs],
             "macs": self.macs,
             "parameters": self.parameters,
             "weight_elements": self.weight_elements,

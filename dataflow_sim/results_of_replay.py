@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from dataflow_sim.results_of_what_ifs import WhatIfResult
+
 SCHEMA = 1
 
 
@@ -82,6 +84,7 @@ class ReplayResult:
     part: str
     hardware: str
     overrides: tuple[tuple[str, str], ...]
+    what_ifs: tuple[WhatIfResult, ...]
     policy: str
     objective: str
     seed: int
@@ -102,6 +105,7 @@ class ReplayResult:
             "part": self.part or None,
             "hardware": self.hardware,
             "overrides": dict(self.overrides),
+            "what_ifs": [each.to_json() for each in self.what_ifs],
             "policy": self.policy,
             "objective": self.objective,
             "seed": self.seed,

@@ -25,7 +25,7 @@ from fractions import Fraction
 from math import ceil, lcm
 
 from dataflow_sim.energy.compute import by_winograd
-from dataflow_sim.graph.coding import PLAIN, coded_bits
+from dataflow_sim.graph.coding import PLAIN, Coding, coded_bits
 from dataflow_sim.graph.layer import Tensor, TensorKind, WeightRole
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
@@ -49,9 +49,19 @@ class Widths:
 
 def _support(hardware: HardwareFile, tensor: Tensor, form: str) -> str:
     """Where a format of a tensor becomes plain; of one that only maps or kernels have, nowhere."""
+    if form == PLAIN:
+        return "computed"
     formats = hardware.formats
     group = formats.weights if tensor.kind is TensorKind.WEIGHT else formats.maps
     return str(getattr(group, form, "none"))
+
+
+def _known(hardware: HardwareFile, tensor: Tensor, supports: tuple[str, ...]) -> Coding:
+    """A tensor's coding without the formats that are plain wherever it lies."""
+    coding = tensor.coding
+    places = coding.places if _support(hardware, tensor, coding.places) in supports else PLAIN
+    values = coding.values if _support(hardware, tensor, coding.values) in supports else PLAIN
+    return replace(coding, places=places, values=values)
 
 
 def widths_of(hardware: HardwareFile, tensor: Tensor) -> Widths:
@@ -66,14 +76,11 @@ def widths_of(hardware: HardwareFile, tensor: Tensor) -> Widths:
         dram = tensor.bits if support in _PACKED else own
         local = tensor.local_bits if support in _PACKED_ON_CHIP else max(own, tensor.local_bits)
         multiplied = tensor.bits if support == "computed" else own
-    coding = tensor.coding
-    support = "none" if coding.format == PLAIN else _support(hardware, tensor, coding.format)
-    in_dram, on_chip = Fraction(dram), Fraction(local)
-    if support in _PACKED:
-        in_dram = coded_bits(coding, tensor.shape, in_dram)
-    if support in _PACKED_ON_CHIP:
-        on_chip = coded_bits(coding, tensor.shape, on_chip)
-    return Widths(in_dram, on_chip, multiplied)
+    return Widths(
+        coded_bits(_known(hardware, tensor, _PACKED), tensor.shape, Fraction(dram)),
+        coded_bits(_known(hardware, tensor, _PACKED_ON_CHIP), tensor.shape, Fraction(local)),
+        multiplied,
+    )
 
 
 def _transformed(hardware: HardwareFile, graph: NetworkGraph) -> dict[str, Fraction]:
@@ -88,8 +95,9 @@ def _transformed(hardware: HardwareFile, graph: NetworkGraph) -> dict[str, Fract
 
 
 def _blocks(tensor: Tensor, channels: int) -> Fraction:
-    """Channels in whole blocks over the channels that there are."""
-    if tensor.kind is TensorKind.WEIGHT:
+    """Channels in whole blocks over the channels that there are; the network's inputs and outputs
+    lie as whoever gives and takes them has them."""
+    if tensor.kind is not TensorKind.MAP:
         return Fraction(1)
     here = tensor.shape[1]
     return Fraction(-(-here // channels) * channels, here)

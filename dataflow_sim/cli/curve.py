@@ -21,7 +21,7 @@ from dataflow_sim.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import GroupWords, ReadRequest
+    from dataflow_sim.pipeline import GroupWords, Plan, ReadRequest
 
 
 @click.command("curve")
@@ -51,6 +51,7 @@ def command(
     layers: str | None,
     group: GroupWords,
     request: ReadRequest,
+    what_ifs: Plan,
     overrides: tuple[str, ...],
     plot: str | None,
     as_json: bool,
@@ -65,7 +66,7 @@ def command(
     from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
     from dataflow_sim.report import files
     from dataflow_sim.report.curves import curve_table
-    from dataflow_sim.results import curves_text
+    from dataflow_sim.results_of_curves import curves_text
 
     policies = policies or (("layerwise", "merged") if plot is not None else ("merged",))
     _refuse_twice("NETWORK", networks)
@@ -75,7 +76,7 @@ def command(
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     found = []
     with LateProgress() as progress:
-        graphs = [pipeline.load_network(network, request) for network in networks]
+        graphs = [pipeline.load_network(network, request, what_ifs) for network in networks]
         for graph in graphs:
             curves = []
             for policy in policies:

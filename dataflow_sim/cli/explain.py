@@ -21,7 +21,7 @@ from dataflow_sim.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import ReadRequest
+    from dataflow_sim.pipeline import Plan, ReadRequest
 
 
 @click.command("explain")
@@ -53,6 +53,7 @@ def command(
     activation_bits: int | None,
     layers: str | None,
     request: ReadRequest,
+    what_ifs: Plan,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -75,7 +76,7 @@ def command(
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     options = pipeline.RunOptions(policy, weight_bits, activation_bits, layers=layers)
-    graph = pipeline.load_network(network, request)
+    graph = pipeline.load_network(network, request, what_ifs)
     if policy == "layerwise":
         result = explanation.explain(graph, machine, options, layer)
         warnings, text, tables = result.warnings, result.json_text(), explain_tables(result)

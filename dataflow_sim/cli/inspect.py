@@ -10,7 +10,7 @@ import click
 from dataflow_sim.cli.options import json_option, network_argument, network_options
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import ReadRequest
+    from dataflow_sim.pipeline import Plan, ReadRequest
 
 
 @click.command("inspect")
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 def command(
     network: str,
     request: ReadRequest,
+    what_ifs: Plan,
     passes: bool,
     out: str | None,
     annotate: str | None,
@@ -55,9 +56,11 @@ def command(
     if out is not None and not out.strip():
         raise InputError("--out is empty; give a directory")
     if annotate is not None:
+        if what_ifs.steps:
+            raise InputError("--annotate writes into the file's own nodes; leave --what-if out")
         _refuse_built_in(network)
         inspection.check_annotated_copy(Path(network), Path(annotate))
-    result = inspection.inspect(pipeline.load_network(network, request))
+    result = inspection.inspect(pipeline.load_network(network, request, what_ifs))
     if out is not None:
         from dataflow_sim.report import files
         from dataflow_sim.report.network_files import network_files

@@ -24,6 +24,7 @@ _COMMANDS = {
     "networks": "networks",
     "operators": "operators",
     "hardware": "hardware",
+    "whatifs": "whatifs",
 }
 _INTERRUPTED = 130
 

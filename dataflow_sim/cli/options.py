@@ -42,6 +42,14 @@ _NETWORK_OPTIONS = (
         help="How often a Loop runs; may be repeated.",
     ),
     click.option("--strict", is_flag=True, help="Refuse operators that are not understood."),
+    click.option(
+        "--what-if",
+        "what_ifs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Change the network first, as in weight_bits=4 or prune=0.5:multiple=8; may be "
+        "repeated.  `whatifs` lists them.",
+    ),
 )
 hardware_option = click.option(
     "--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists."
@@ -134,7 +142,7 @@ def hardware_changes(overrides: Sequence[str], local_memory: str | None) -> dict
 
 
 def network_options(command: Command) -> Command:
-    """How networks are read: the command receives one `request` in place of these options."""
+    """How networks are read and changed: the command receives `request` and `what_ifs`."""
 
     @wraps(command)
     def with_request(
@@ -145,9 +153,10 @@ def network_options(command: Command) -> Command:
         branches: tuple[str, ...],
         trips: tuple[str, ...],
         strict: bool,
+        what_ifs: tuple[str, ...],
         **others: Any,
     ) -> None:
-        from dataflow_sim.pipeline import ReadRequest
+        from dataflow_sim.pipeline import ReadRequest, parse_what_ifs
 
         request = ReadRequest(
             dims=_numbers(dims, "--dim"),
@@ -157,7 +166,7 @@ def network_options(command: Command) -> Command:
             trips=_numbers(trips, "--trips", least=0),
             strict=strict,
         )
-        command(*args, request=request, **others)
+        command(*args, request=request, what_ifs=parse_what_ifs(what_ifs), **others)
 
     result: Any = with_request
     for option in reversed(_NETWORK_OPTIONS):

@@ -24,7 +24,7 @@ from dataflow_sim.cli.options import (
 _LARGEST_SEED = 2**32 - 1
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import GroupWords, ReadRequest
+    from dataflow_sim.pipeline import GroupWords, Plan, ReadRequest
 
 
 @click.command("replay")
@@ -81,6 +81,7 @@ def command(
     layers: str | None,
     group: GroupWords,
     request: ReadRequest,
+    what_ifs: Plan,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -107,7 +108,9 @@ def command(
     kinds = () if numbers == "both" else (numbers,)
     asked = replaying.ReplayOptions(kinds, seed, max_seconds)
     with LateProgress() as progress:
-        result = replaying.replay_network(network, request, machine, options, asked, progress)
+        result = replaying.replay_network(
+            network, request, machine, options, asked, progress, what_ifs
+        )
     warn(result.warnings)
     if as_json:
         click.echo(result.json_text(), nl=False)

@@ -26,7 +26,7 @@ _FASTEST_FPS = 1e9
 _EXACT_SECONDS = 60.0
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import GroupWords, ReadRequest
+    from dataflow_sim.pipeline import GroupWords, Plan, ReadRequest
 
 
 @click.command("run")
@@ -97,6 +97,7 @@ def command(
     exact: bool,
     exact_seconds: float | None,
     request: ReadRequest,
+    what_ifs: Plan,
     overrides: tuple[str, ...],
     out: str | None,
     as_json: bool,
@@ -133,7 +134,7 @@ def command(
         exact_seconds=work if exact else None,
     )
     with LateProgress() as progress:
-        graph = pipeline.load_network(network, request)
+        graph = pipeline.load_network(network, request, what_ifs)
         result = pipeline.run(graph, machine, options, progress)
     warn(result.warnings)
     if out is not None:

@@ -1,24 +1,28 @@
 """How a tensor's elements may be coded, and how many bits each then takes on average.
 
-    plain       every element at its width b
-    ideal       those not zero, at no cost for their places: d b
-    structured  the same, at places that a pattern fixes beforehand: d b
-    bitmap      a bit for each, and those not zero: 1 + d b
-    run_length  those not zero, each with a count of up to 15 zeros before it: e (b + 4), where
-                e = d / (1 - (1 - d)^16), since a longer run takes a zero between
-    csr         those not zero with their columns, and where each row begins:
-                d (b + log2 columns) + (rows + 1) log2(elements d + 1) / elements
-    n_of_m      N of every M, each with its place among them: N / M (b + log2 M)
-    codebook    for each the number of one of k values, and these: log2 k + k b / elements
-    entropy     a Huffman code of so many bits on average, and the lengths of its codes
+Values are coded in c bits each, of plain ones of b bits:
+
+    plain       at their width: b
+    codebook    the number of one of k values, and these once: log2 k + k b / elements
+    entropy     a Huffman code of so many bits on average, and the lengths of its codes once
     packed      a part of the width, by a code of which only that is known
 
-with d the part of elements that is not zero, independent of each other; logarithms are rounded up.
-A row is an output channel of a kernel, and its columns all that belong to it; of a feature map a
-row is an image.  What belongs to a whole tensor (table, row pointers) is spread over its elements,
-so that who fetches part of a tensor again fetches its share of it again.
+Of elements some are zero, a part d is not, and these have places:
 
-Where a figure was measured on the tensor's own values it takes the place of these formulas.
+    plain       none: zeros are stored like all others: c
+    ideal       at no cost: d c
+    structured  fixed beforehand by a pattern: d c
+    bitmap      a bit for each element: 1 + d c
+    run_length  each with a count of up to 15 zeros before it: e (c + 4), where
+                e = d / (1 - (1 - d)^16), since a longer run takes a zero between
+    csr         each with its column, and where each row begins:
+                d (c + log2 columns) + (rows + 1) log2(elements d + 1) / elements
+    n_of_m      N of every M, each with its place among them: N / M (c + log2 M)
+
+Zeros are taken to be independent of each other; logarithms are rounded up.  A row is an output
+channel of a kernel, and its columns all that belong to it; of a feature map a row is an image.
+What belongs to a whole tensor (table, row pointers) is spread over its elements, so that who
+fetches part of a tensor again fetches its share of it again.
 """
 
 from __future__ import annotations
@@ -38,29 +42,25 @@ LENGTH_BITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """How elements are coded: a format, the part of them that is not zero, and its numbers.
+    """How values and places of elements are coded, and the part of them that is not zero.
 
     `parts` are N and M of `n_of_m`, `entries` the values of a codebook or the codes of `entropy`,
-    `code_bits` the mean length of a code, `ratio` that of a packed element to a plain one, and
-    `measured_bits` what an element takes on average, where it was measured at `measured_at` bits.
+    `code_bits` the mean length of a code, `ratio` that of a packed value to a plain one.
     Raises ValueError for numbers that no tensor has.
     """
 
-    format: str = PLAIN
+    places: str = PLAIN
+    values: str = PLAIN
     density: Fraction = Fraction(1)
     parts: tuple[int, int] = (1, 1)
     entries: int = 0
     code_bits: Fraction = Fraction(0)
     ratio: Fraction = Fraction(1)
-    measured_bits: Fraction | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if (
-            not 0 <= self.density <= 1
-            or not self.ratio > 0
-            or not 0 < self.parts[0] <= self.parts[1]
-        ):
+        kept, of = self.parts
+        if not 0 <= self.density <= 1 or self.ratio <= 0 or not 0 < kept <= of:
             raise ValueError(f"{self} codes no tensor")
 
 
@@ -82,29 +82,33 @@ def run_length_entries(density: Fraction) -> Fraction:
     return density / (1 - zeros)
 
 
+def value_bits(coding: Coding, elements: int, bits: Fraction) -> Fraction:
+    """Bits of a coded value, of plain ones of so many bits."""
+    if coding.values == "codebook":
+        return log2_up(coding.entries) + coding.entries * bits / elements
+    if coding.values == "entropy":
+        return coding.code_bits + Fraction(coding.entries * LENGTH_BITS, elements)
+    if coding.values == "packed":
+        return coding.ratio * bits
+    assert coding.values == PLAIN, coding.values
+    return bits
+
+
 def coded_bits(coding: Coding, shape: Shape4, bits: Fraction) -> Fraction:
     """Bits that an element of a tensor takes on average, of plain ones of so many bits."""
-    if coding.measured_bits is not None:
-        return coding.measured_bits
     rows, elements = shape[0], shape[0] * shape[1] * shape[2] * shape[3]
-    density = coding.density
-    if coding.format in ("ideal", "structured"):
-        return density * bits
-    if coding.format == "bitmap":
-        return 1 + density * bits
-    if coding.format == "run_length":
-        return run_length_entries(density) * (bits + RUN_BITS)
-    if coding.format == "csr":
+    value, density = value_bits(coding, elements, bits), coding.density
+    if coding.places in ("ideal", "structured"):
+        return density * value
+    if coding.places == "bitmap":
+        return 1 + density * value
+    if coding.places == "run_length":
+        return run_length_entries(density) * (value + RUN_BITS)
+    if coding.places == "csr":
         pointers = Fraction((rows + 1) * log2_up(ceil(elements * density) + 1), elements)
-        return density * (bits + log2_up(elements // rows)) + pointers
-    if coding.format == "n_of_m":
+        return density * (value + log2_up(elements // rows)) + pointers
+    if coding.places == "n_of_m":
         kept, of = coding.parts
-        return Fraction(kept, of) * (bits + log2_up(of))
-    if coding.format == "codebook":
-        return log2_up(coding.entries) + Fraction(coding.entries * bits, elements)
-    if coding.format == "entropy":
-        return coding.code_bits + Fraction(coding.entries * LENGTH_BITS, elements)
-    if coding.format == "packed":
-        return coding.ratio * bits
-    assert coding.format == PLAIN, coding.format
-    return bits
+        return Fraction(kept, of) * (value + log2_up(of))
+    assert coding.places == PLAIN, coding.places
+    return value

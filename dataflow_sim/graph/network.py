@@ -44,6 +44,14 @@ class PassReport:
     changed: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A what-if that ran: as it was asked for, and what it did, a sentence each."""
+
+    text: str
+    effects: tuple[str, ...]
+
+
 class Numbers(NamedTuple):
     """Numbers of rows: a view of maps that the file gives, and how the file sees it."""
 
@@ -81,9 +89,10 @@ class NetworkGraph:
     sentences for the user, each said once; `passes` tells what the reader made of the
     file; `part` names the first and the last layer of a part of a network (`graph.part`), and is
     empty of a whole one; `unrounded` are sentences on what the file quantises and no tensor,
-    segment or step says.  Widths of tensors are counted in bits, `byte_bits` of which make a byte:
-    8, or more where a compressed element takes no whole number of them (`graph.coding`).  Raises
-    NetworkError when a layer reads a tensor that no earlier layer writes.
+    segment or step says; `changes` are the what-ifs that it went through.  Widths of tensors are
+    counted in bits, `byte_bits` of which make a byte: 8, or more where a compressed element takes
+    no whole number of them (`graph.coding`).  Raises NetworkError when a layer reads a tensor that
+    no earlier layer writes.
     """
 
     name: str
@@ -100,6 +109,7 @@ class NetworkGraph:
     part: str = ""
     unrounded: tuple[str, ...] = ()
     byte_bits: int = 8
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the order."""

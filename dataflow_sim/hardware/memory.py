@@ -93,8 +93,8 @@ class LocalMemoryConfig(Strict):
     )
     channel_rounding: Count = Field(
         1,
-        description="channels of a feature map are stored in whole blocks of so many, in DRAM as "
-        "in local memory; 16 is NHWC16",
+        description="channels of a feature map between layers are stored in whole blocks of so "
+        "many, in DRAM as in local memory; 16 is NHWC16",
     )
     bandwidth_bytes_per_second: Annotated[BytesPerSecond, Field(gt=0)] | None = Field(
         None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -12,6 +14,7 @@ from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph, PassReport
 from dataflow_sim.ingest.catalogue import catalogue
 from dataflow_sim.ingest.file.load import load_model
+from dataflow_sim.ingest.file.measure import FileWeights
 from dataflow_sim.ingest.layers.builder import GraphBuilder
 from dataflow_sim.ingest.layers.finish import counted, finish
 from dataflow_sim.ingest.layers.folding import place_pointwise
@@ -19,12 +22,15 @@ from dataflow_sim.ingest.layers.pointwise import PointNode, gather_pointwise
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
 from dataflow_sim.ingest.operators import OPERATORS
 from dataflow_sim.ingest.passes import run_passes
+from dataflow_sim.ingest.passes.replacements import REPLACEMENTS
 from dataflow_sim.ingest.passes.roundings import lost_inside
 from dataflow_sim.ingest.preparing import prepared
 from dataflow_sim.ingest.request import ReadRequest
 from dataflow_sim.ingest.shapes.reader import resolve
 
 __all__ = [
+    "REPLACEMENTS",
+    "FileWeights",
     "ReadRequest",
     "catalogue",
     "graph_from_model",
@@ -59,14 +65,20 @@ def _place(builder: GraphBuilder, node: Node | PointNode) -> None:
         builder.stream(node, macs=row.macs.count(node, builder.network.shapes), data=row.data)
 
 
-def _rewritten(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:
+def _rewritten(
+    network: ResolvedNetwork, replaced: tuple[str, ...]
+) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:
     try:
-        network, reports = run_passes(network)
+        network, reports = run_passes(network, [REPLACEMENTS[name] for name in replaced])
     except _MALFORMED as error:
         raise NetworkError(
             f"{network.name}: a node is malformed: {type(error).__name__}: {error}"
         ) from error
     return replace(network, unrounded=(*network.unrounded, *lost_inside(network))), reports
+
+
+# what is done of a request once a model is ready
+_DONE: Mapping[str, Any] = {"batch": None, "input_size": None, "branches": {}, "trips": {}}
 
 
 def ready_model(
@@ -77,7 +89,7 @@ def ready_model(
     Others may change the constants of what comes back, and execute it.
     """
     ready = prepared(model, name, request)
-    left = ReadRequest(dims=ready.dims, strict=request.strict)
+    left = replace(request, dims=ready.dims, **_DONE)
     return ready.model, left, ready.statements
 
 
@@ -91,9 +103,9 @@ def graph_from_model(
     request = request or ReadRequest()
     ready = prepared(model, name, request)
     network = replace(resolve(ready.model, name, ready.dims), statements=ready.statements)
-    network, reports = _rewritten(network)
+    network, reports = _rewritten(network, request.replaced)
     nodes = gather_pointwise(network)
-    builder = GraphBuilder(network, nodes)
+    builder = GraphBuilder(network, nodes, folds=request.fold)
     for node in nodes:
         try:
             _place(builder, node)

@@ -12,7 +12,9 @@ class ReadRequest:
 
     `dims` binds symbolic dimensions by name; `batch` and `input_size` (rows, columns) change
     those of the inputs; `branches` and `trips` choose, by node, the branch of an If and how
-    often a Loop runs; `strict` refuses operators that are not understood.
+    often a Loop runs; `strict` refuses operators that are not understood.  `replaced` are operators
+    that others stand for (`ingest.passes.replacements`); without `fold` every elementwise chain,
+    addition and pooling is a layer of its own.
     """
 
     dims: Mapping[str, int] = field(default_factory=dict)
@@ -21,3 +23,5 @@ class ReadRequest:
     branches: Mapping[str, str] = field(default_factory=dict)
     trips: Mapping[str, int] = field(default_factory=dict)
     strict: bool = False
+    replaced: tuple[str, ...] = ()
+    fold: bool = True

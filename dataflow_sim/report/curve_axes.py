@@ -20,7 +20,7 @@ from dataflow_sim.report.drawing import (
     WEIGHTS_COLOUR,
 )
 from dataflow_sim.report.labels import Labels, Place
-from dataflow_sim.results import CurvePoint, CurveResult
+from dataflow_sim.results_of_curves import CurvePoint, CurveResult
 from dataflow_sim.traffic import Reason
 from dataflow_sim.units import format_capacity
 

@@ -40,7 +40,7 @@ from dataflow_sim.report.curve_axes import (
 )
 from dataflow_sim.report.curves import point_at, precision_text
 from dataflow_sim.report.drawing import clipped, pictures, scale
-from dataflow_sim.results import CurveResult
+from dataflow_sim.results_of_curves import CurveResult
 
 _POLICIES = ("layerwise", "resident", "merged")  # the larger space later
 _DOTS_PER_INCH = 150.0

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from dataflow_sim.report.tables import Table
-from dataflow_sim.results import CurvePoint, CurveResult
+from dataflow_sim.results_of_curves import CurvePoint, CurveResult
 from dataflow_sim.units import format_bytes, format_capacity
 
 KNEES_BYTES = tuple(1 << power for power in range(14, 23))  # 16 KiB to 4 MiB

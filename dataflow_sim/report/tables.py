@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dataflow_sim.results import LayerResult, RunResult
+from dataflow_sim.results import WEIGHTS, EnergyBreakdown, LayerResult, RunResult
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.traffic import Reason
 from dataflow_sim.units import format_bytes, format_capacity
@@ -19,6 +19,10 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+# assumed figures that are named
+_FIGURES = 3
 
 
 def _share(part: float, whole: float) -> str:
@@ -55,20 +59,32 @@ def frames_table(result: RunResult) -> Table:
 
 def energy_table(result: RunResult) -> Table:
     """Energy by component with its share of the total."""
-    energy = result.energy
-    parts = {
+    parts, total = _components(result.energy), result.energy.total_pj
+    rows = [
+        (name, f"{value / 1e6:,.3f} uJ", _share(value, total))
+        for name, value in parts.items()
+        if value or name == "total"
+    ]
+    if result.price_range is None:
+        return Table("Energy", ("component", "energy", "share"), tuple(rows))
+    low, high = (_components(each) for each in result.price_range.energy)
+    ends = {name: f"{low[name] / 1e6:,.3f} to {high[name] / 1e6:,.3f} uJ" for name in parts}
+    columns = ("component", "energy", "share", "by the ranges of the figures")
+    return Table("Energy", columns, tuple((*row, ends[row[0]]) for row in rows))
+
+
+def _components(energy: EnergyBreakdown) -> dict[str, float]:
+    """Energies by what is shown of them, in pJ."""
+    return {
         "MAC": energy.mac_pj,
-        "DRAM": energy.dram_pj,
+        "DRAM": energy.dram_access_pj,
+        "DRAM, background": energy.dram_background_pj,
+        "flash": energy.flash_pj,
+        "system cache": energy.system_cache_pj,
         "local memory": energy.local_pj,
         "static": energy.static_pj,
         "total": energy.total_pj,
     }
-    rows = tuple(
-        (name, f"{value / 1e6:,.3f} uJ", _share(value, energy.total_pj))
-        for name, value in parts.items()
-        if value or name == "total"
-    )
-    return Table("Energy", ("component", "energy", "share"), rows)
 
 
 def summary_table(result: RunResult) -> Table:
@@ -85,12 +101,15 @@ def summary_table(result: RunResult) -> Table:
         *_fragmentation_rows(result),
         *_accumulator_rows(result),
         ("largest live set of whole maps", format_bytes(result.live_peak_bytes)),
-        ("latency", f"{result.latency_s * 1e3:,.3f} ms"),
+        ("latency", _latency(result)),
         ("groups", _groups(result)),
         *([] if result.objective == "dram" else [("best in", result.objective)]),
         *(("left out of the search", each) for each in result.thinned),
         *([] if result.exact is None else _exact_rows(result.exact)),
+        *_cache_rows(result),
         ("bytes counted one by one", f"yes, {result.steps:,} steps" if result.counted else "no"),
+        *((f"what if {each.text}", "; ".join(each.effects)) for each in result.what_ifs),
+        *_confidence_rows(result),
     ]
     if result.macs_executed != result.macs:
         rows.insert(1, ("MACs executed", f"{result.macs_executed:,}"))
@@ -99,6 +118,37 @@ def summary_table(result: RunResult) -> Table:
         rows.append((what, f"{result.required_gb_s:,.3f} GB/s"))
     title = f"{result.network} on {result.hardware}, {result.policy}"
     return Table(title, ("", ""), tuple(rows))
+
+
+def _latency(result: RunResult) -> str:
+    """Latency, and its ends where figures are ranges."""
+    told = f"{result.latency_s * 1e3:,.3f} ms"
+    if result.price_range is None or len(set(result.price_range.latency_s)) == 1:
+        return told
+    low, high = result.price_range.latency_s
+    return f"{told}, {low * 1e3:,.3f} to {high * 1e3:,.3f} by the ranges of the figures"
+
+
+def _cache_rows(result: RunResult) -> list[tuple[str, str]]:
+    """What is not DRAM's: weights from a flash, and what a system cache takes off it."""
+    cache, rows = result.system_cache, []
+    if result.machine.get("flash") is not None:
+        rows.append(("of it weights from flash", format_bytes(result.traffic.of(*WEIGHTS))))
+    if cache is None:
+        return rows
+    used = f"{format_capacity(cache.peak_bytes)} of {format_capacity(cache.capacity_bytes)}"
+    moved = format_bytes(cache.traffic.total_bytes)
+    return [*rows, ("system cache used", f"{used}, {moved} in the place of DRAM")]
+
+
+def _confidence_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Which figures of the machine nobody published."""
+    figures = result.machine.get("figures", ())
+    assumed = [figure["key"] for figure in figures if figure["confidence"] == "assumed"]
+    if not assumed:
+        return []
+    shown = ", ".join(assumed[:_FIGURES]) + (", ..." if len(assumed) > _FIGURES else "")
+    return [("assumed figures", f"{len(assumed)} of {len(figures)}: {shown}")]
 
 
 def _fragmentation_rows(result: RunResult) -> list[tuple[str, str]]:

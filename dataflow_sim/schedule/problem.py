@@ -44,9 +44,8 @@ class LayerProblem:
     `input_fetched_bits` and `input_read_bits` are the bits of one element of all those
     channels in DRAM, and of all channels in local memory.  The output is resident, stored to
     DRAM, or both.  A `plain` problem has only the tilings that there are whichever maps are
-    resident: the reduction is not split, no channels of the input are pinned.  `standing` names
-    the roles of weights that are whole in local memory before the layer begins.  The `packed`
-    widths of input and output are those in DRAM, where the DMA packs and unpacks maps.
+    resident: the reduction is not split, no channels of the input are pinned.  `standing` are the
+    roles of weights that are there before it; `packed` widths are DRAM's, where the DMA unpacks.
     """
 
     kind: LayerKind
@@ -79,7 +78,7 @@ class LayerProblem:
 
     @property
     def input_dram_bits(self) -> int:
-        """Bits of an element of the input in DRAM, where all of its channels have the same."""
+        """Bits of an element of the input in DRAM, where all channels have the same."""
         return self.input_bits if self.packed_input_bits is None else self.packed_input_bits
 
     @property

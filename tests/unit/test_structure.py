@@ -29,17 +29,19 @@ MAY_IMPORT = {
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
     "results": {"results_of_exact", "results_of_placement", "results_of_what_ifs", "traffic"},
+    "results_of_curves": {"results", "results_of_what_ifs", "traffic"},
     "results_of_exact": set(),
-    "results_of_explanation": set(),
-    "results_of_groups": {"results_of_explanation"},
-    "results_of_inspection": set(),
+    "results_of_explanation": {"results_of_what_ifs"},
+    "results_of_groups": {"results_of_explanation", "results_of_what_ifs"},
+    "results_of_inspection": {"results_of_what_ifs"},
     "results_of_networks": set(),
     "results_of_placement": set(),
-    "results_of_replay": set(),
+    "results_of_replay": {"results_of_what_ifs"},
     "results_of_what_ifs": set(),
     "lifetimes": {"errors", "results_of_placement"},
     "placing": {"errors", "lifetimes", "results_of_placement", "schedule"},
-    "inspection": {"errors", "graph", "ingest", "results_of_inspection"},
+    "whatif": {"energy", "errors", "graph", "ingest"},
+    "inspection": {"errors", "graph", "ingest", "results_of_inspection", "results_of_what_ifs"},
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
@@ -50,11 +52,14 @@ MAY_IMPORT = {
     },
     "choosing": {"energy", "errors", "graph", "hardware", "proof", "results_of_exact", "schedule"},
     "banking": {"choosing", "errors", "graph", "program", "proof", "schedule", "simulate"},
-    "preparation": {"errors", "graph", "hardware", "ingest", "networks", "schedule", "storage"},
+    "preparation": {
+        *("errors", "graph", "hardware", "ingest", "networks", "schedule", "storage", "whatif"),
+    },
     "priced": {"energy", "graph", "hardware", "program", "proof", "results", "schedule"},
     "pipeline": {
         *("banking", "choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule"),
         *("preparation", "priced", "program", "proof", "results", "results_of_exact"),
+        *("results_of_curves", "results_of_what_ifs", "whatif"),
     },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
@@ -63,16 +68,18 @@ MAY_IMPORT = {
     "execution": {"errors", "graph", "program", "results_of_replay", "simulate"},
     "replaying": {
         *("errors", "execution", "graph", "hardware", "ingest", "networks", "pipeline", "program"),
-        *("results_of_replay", "schedule", "simulate"),
+        *("results_of_replay", "schedule", "simulate", "whatif"),
     },
     "report": {
         *("errors", "results", "results_of_exact", "results_of_explanation", "results_of_groups"),
-        *("results_of_inspection", "results_of_networks", "results_of_placement"),
+        *("results_of_curves", "results_of_inspection", "results_of_networks"),
+        "results_of_placement",
         *("results_of_replay", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
-        *("placing", "replaying", "report", "resources", "results", "units"),
+        *("placing", "replaying", "report", "resources", "results", "results_of_curves"),
+        *("units", "whatif"),
     },
 }
 # third-party packages that stay in few rooms

@@ -15,7 +15,7 @@ Source: onnx/onnx.proto and the wire format of Protocol Buffers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from mmap import mmap
 from typing import NamedTuple
 
@@ -46,13 +46,25 @@ class _MalformedError(Exception):
     """The bytes are no fields; the text says where and why."""
 
 
-class _Field(NamedTuple):
-    """One field: its number, its wire type, and where its content starts and stops."""
+class Field(NamedTuple):
+    """A field with its content: where that starts and stops, and what it says."""
 
     number: int
     wire: int
     start: int
     stop: int
+
+    def value(self, data: Bytes) -> int:
+        """The number that it holds."""
+        return _varint(data, self.start, self.stop)[0]
+
+    def packed(self, data: Bytes) -> list[int]:
+        """The numbers that it holds one behind the other."""
+        found, at = [], self.start
+        while at < self.stop:
+            number, at = _varint(data, at, self.stop)
+            found.append(number)
+        return found
 
 
 def _varint(data: Bytes, at: int, stop: int) -> tuple[int, int]:
@@ -69,7 +81,7 @@ def _varint(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     raise _MalformedError(f"byte {at:,} belongs to no field of a network")
 
 
-def _field(data: Bytes, at: int, stop: int) -> _Field:
+def _field(data: Bytes, at: int, stop: int) -> Field:
     """The field that starts at `at`, inside a message that ends at `stop`."""
     tag, start = _varint(data, at, stop)
     number, wire = tag >> 3, tag & 7
@@ -89,7 +101,15 @@ def _field(data: Bytes, at: int, stop: int) -> _Field:
             f"the field at byte {at:,} announces {end - start:,} bytes, {stop - start:,} are left; "
             "the file is cut short or damaged"
         )
-    return _Field(number, wire, start, end)
+    return Field(number, wire, start, end)
+
+
+def fields_of(data: Bytes, start: int, stop: int) -> Iterator[Field]:
+    """The fields of a message that an outline was checked of, in order."""
+    while start < stop:
+        found = _field(data, start, stop)
+        yield found
+        start = found.stop
 
 
 def _name_of_node(data: Bytes, at: int, stop: int) -> str:

@@ -34,10 +34,16 @@ from dataflow_sim.ingest.network import Node, ResolvedNetwork
 
 
 class GraphBuilder:
-    """Turns resolved nodes into layers; operators' rules call its methods."""
+    """Turns resolved nodes into layers; operators' rules call its methods.
 
-    def __init__(self, network: ResolvedNetwork, nodes: Sequence[Node | PointNode]) -> None:
+    Unless it `folds`, elementwise nodes, additions and poolings are layers of their own.
+    """
+
+    def __init__(
+        self, network: ResolvedNetwork, nodes: Sequence[Node | PointNode], *, folds: bool = True
+    ) -> None:
         self.network = network
+        self.folds = folds
         self.preferences = Preferences(network)
         self.values: dict[str, Value] = {}
         self.joined: dict[str, JoinedValue] = {}

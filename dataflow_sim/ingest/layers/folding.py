@@ -53,9 +53,9 @@ def place_pointwise(builder: GraphBuilder, node: PointNode) -> None:
         program = _with_operand(program, name, len(values) - 1)
         values.append(Value(view, values[main].axes))
     builder.learn_program(program)
-    if len(values) == 1:
+    if len(values) == 1 and builder.folds:
         _unary(builder, node, program, values[0])
-    elif not _fold_binary(builder, node, program, values):
+    elif not builder.folds or not _fold_binary(builder, node, program, values):
         _elementwise_layer(builder, node, program, values, main)
 
 

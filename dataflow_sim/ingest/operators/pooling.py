@@ -28,7 +28,8 @@ def _pool(
     name = node.inputs[0]
     producer = builder.draft_of(name)
     if (
-        producer is not None
+        builder.folds
+        and producer is not None
         and producer.kind is LayerKind.CONVOLUTION
         and producer.pool is None
         and not producer.operands

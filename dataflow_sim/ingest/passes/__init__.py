@@ -6,6 +6,8 @@ changed; it never looks at hardware.  They run in the order of `PASSES`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dataflow_sim.graph.network import PassReport
 from dataflow_sim.ingest.network import ResolvedNetwork
 from dataflow_sim.ingest.passes.activations import ACTIVATIONS
@@ -38,10 +40,12 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def run_passes(network: ResolvedNetwork) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:
-    """Run all passes in order; the reports say what each one did."""
+def run_passes(
+    network: ResolvedNetwork, more: Iterable[Pass] = ()
+) -> tuple[ResolvedNetwork, tuple[PassReport, ...]]:
+    """Run all passes in order, then some more; the reports say what each one did."""
     reports = []
-    for each in PASSES:
+    for each in (*PASSES, *more):
         network, changed = each.rewrite(network)
         reports.append(PassReport(each.name, each.after, changed))
     return network, tuple(reports)

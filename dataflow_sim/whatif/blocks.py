@@ -1,0 +1,353 @@
+"""Other blocks in the place of some: split convolutions, fused bottlenecks, other kernels.
+
+    separable            k x k dense         ->  k x k depthwise, 1 x 1
+    bottleneck=fused     1 x 1, depthwise    ->  k x k dense
+    bottleneck=inverted  k x k dense, wider  ->  1 x 1, depthwise
+    kernel=5to3          5 x 5               ->  3 x 3, of the same result
+
+New kernels have no values.  A layer that a block gains has no normalisation of its own but where it
+is said; what was applied to the result of a block is applied to the result of the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from math import prod
+
+from dataflow_sim.graph.analyses import layer_macs
+from dataflow_sim.graph.layer import (
+    POINT,
+    Layer,
+    LayerKind,
+    Segment,
+    Tensor,
+    TensorKind,
+    View,
+)
+from dataflow_sim.graph.network import Constant, NetworkGraph
+from dataflow_sim.graph.pointwise import IDENTITY
+from dataflow_sim.whatif.contract import Asked, Changed, Stage, WhatIf, pair, word
+
+# a dense layer is taken for a fused bottleneck if it makes so many times its channels
+_EXPANDS = 2
+
+
+class _Rebuilding:
+    """Layers and tensors on their way to a network with other blocks."""
+
+    def __init__(self, graph: NetworkGraph) -> None:
+        self.graph = graph
+        self.tensors = dict(graph.tensors)
+        self.constants = dict(graph.constants)
+        self.gained = 0
+        self.readers: dict[str, list[Layer]] = {}
+        for layer in graph.layers:
+            for name in dict.fromkeys(s.tensor for view in layer.views for s in view.segments):
+                self.readers.setdefault(name, []).append(layer)
+
+    def sole_reader(self, layer: Layer) -> Layer | None:
+        """Who reads the whole of a layer's map as its input, if nobody else reads it."""
+        tensor, readers = self.graph.tensors[layer.output], self.readers.get(layer.output, [])
+        if len(readers) != 1 or tensor.kind is not TensorKind.MAP:
+            return None
+        whole = View((Segment(layer.output, 0, tensor.shape[1]),), tensor.shape)
+        return (
+            readers[0]
+            if readers[0].input == whole and layer.output not in _added(readers[0])
+            else None
+        )
+
+    def kernel(self, like: str, suffix: str, layer: Layer) -> tuple[str, tuple[str, ...]]:
+        """A new kernel for a layer: its name, and what the layer has learned with it."""
+        rows, columns = layer.window.kernel
+        shape = (layer.body_shape[1], layer.input_channels_per_group, rows, columns)
+        name = f"{like}{suffix}"
+        self.tensors[name] = replace(
+            self.graph.tensors[like], name=name, shape=shape, quantisation=None
+        )
+        self.constants[name] = Constant(name, shape)
+        self.gained += prod(shape)
+        return name, (name,)
+
+    def lost(self, *layers: Layer) -> None:
+        """Kernels that are no longer there."""
+        self.gained -= sum(
+            self.graph.tensors[each.weight].elements for each in layers if each.weight
+        )
+
+    def map(self, name: str, like: Tensor, channels: int, layer: Layer) -> View:
+        """A new map that a layer makes."""
+        n, _, rows, columns = layer.output_shape
+        shape = (n, channels, rows, columns)
+        self.tensors[name] = replace(
+            like, name=name, shape=shape, kind=TensorKind.MAP, quantisation=None
+        )
+        return View((Segment(name, 0, channels),), shape)
+
+    def network(self, layers: Iterable[Layer]) -> NetworkGraph:
+        """The network of these layers, without tensors that none of them uses."""
+        found = tuple(layers)
+        used = {s.tensor for each in found for view in each.views for s in view.segments}
+        used |= {name for each in found for name in (*each.weights, *each.outputs)}
+        return replace(
+            self.graph,
+            layers=found,
+            tensors={n: t for n, t in self.tensors.items() if n in used},
+            constants=self.constants,
+            parameters=self.graph.parameters + self.gained,
+        )
+
+
+def _added(layer: Layer) -> set[str]:
+    return {s.tensor for view in layer.operands for s in view.segments}
+
+
+def _is_dense(layer: Layer) -> bool:
+    """A dense convolution with a kernel larger than a point."""
+    window = layer.window
+    plain = not window.transposed and window.plane is None and window.up == (1, 1)
+    whole = window.kernel == layer.source_shape[2:] and layer.body_shape[2:] == (1, 1)
+    return (
+        layer.kind is LayerKind.CONVOLUTION
+        and layer.weight is not None
+        and layer.groups == 1
+        and min(window.kernel) > 1
+        and plain
+        and not whole
+    )
+
+
+def _is_point(layer: Layer) -> bool:
+    """A dense 1 x 1 convolution of every pixel."""
+    kind = layer.kind is LayerKind.CONVOLUTION and layer.weight is not None and layer.groups == 1
+    return kind and layer.window == POINT
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    """A convolution channel by channel, as many as it reads."""
+    own = layer.groups == layer.input.shape[1] == layer.body_shape[1] > 1
+    plain = not layer.window.transposed and layer.window.up == (1, 1)
+    return layer.kind is LayerKind.CONVOLUTION and layer.weight is not None and own and plain
+
+
+def _reads_input(graph: NetworkGraph, layer: Layer) -> bool:
+    return any(graph.tensors[s.tensor].kind is TensorKind.INPUT for s in layer.input.segments)
+
+
+def _told(asked: Asked, before: NetworkGraph, after: NetworkGraph, count: int) -> Changed:
+    if not count:
+        raise asked.refused("the network has no such block")
+    macs = [sum(map(layer_macs, graph.layers)) for graph in (before, after)]
+    return Changed(
+        after,
+        (
+            f"{count} blocks changed; MACs {macs[0]:,} to {macs[1]:,}, parameters "
+            f"{before.parameters:,} to {after.parameters:,}",
+        ),
+    )
+
+
+def _two(work: _Rebuilding, layer: Layer, name: str, first: Layer) -> tuple[Layer, Layer]:
+    """A layer as two: `first`, and on its map the rest of the layer, whose window is set yet."""
+    between = work.map(name, work.graph.tensors[layer.output], first.body_shape[1], first)
+    second = replace(
+        layer,
+        input=between,
+        pre=IDENTITY,
+        input_vectors=None,
+        input_pool=None,
+        pooled_shape=None,
+        pooled_rounded=None,
+        rounded=None,
+    )
+    return first, second
+
+
+def _separable(graph: NetworkGraph, asked: Asked) -> Changed:
+    work, count = _Rebuilding(graph), 0
+
+    def layers() -> Iterator[Layer]:
+        nonlocal count
+        for layer in graph.layers:
+            if not _is_dense(layer) or _reads_input(graph, layer) or layer.weight is None:
+                yield layer
+                continue
+            count += 1
+            work.lost(layer)
+            channels = layer.input.shape[1]
+            body = (layer.body_shape[0], channels, *layer.body_shape[2:])
+            first = _alone(layer, f"{layer.name}.dw", f"{layer.output}.dw", body, channels)
+            one, two = _two(work, layer, first.output, first)
+            two = replace(two, window=POINT)
+            deep, of_deep = work.kernel(layer.weight, ".dw", one)
+            wide, of_wide = work.kernel(layer.weight, ".pw", two)
+            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
+            yield replace(one, weight=deep, weight_constant=None, learned=of_deep)
+            yield replace(two, weight=wide, weight_constant=None, learned=(*of_wide, *rest))
+
+    return _told(asked, graph, work.network(layers()), count)
+
+
+def _alone(layer: Layer, name: str, output: str, body: tuple[int, ...], groups: int) -> Layer:
+    """The first of two layers: the window of a layer, and nothing behind it."""
+    n, channels, rows, columns = body
+    shape = (n, channels, rows, columns)
+    return replace(
+        layer,
+        name=name,
+        output=output,
+        body_shape=shape,
+        output_shape=shape,
+        groups=groups,
+        operands=(),
+        post=IDENTITY,
+        pool=None,
+        unpooled=None,
+        output_vectors=None,
+        bias_constant=None,
+        rounded=None,
+    )
+
+
+def _fused(graph: NetworkGraph, asked: Asked) -> Changed:
+    work, count = _Rebuilding(graph), 0
+    taken: dict[str, Layer] = {}
+    for layer in graph.layers:
+        reader = work.sole_reader(layer) if _is_point(layer) else None
+        plain = not layer.operands and layer.pool is None
+        if reader is not None and plain and _is_depthwise(reader) and not reader.pre:
+            taken[reader.name] = layer
+    gone = {layer.name for layer in taken.values()}
+
+    def layers() -> Iterator[Layer]:
+        nonlocal count
+        for layer in graph.layers:
+            if layer.name in gone:
+                continue
+            point = taken.get(layer.name)
+            if point is None or layer.weight is None:
+                yield layer
+                continue
+            count += 1
+            work.lost(point, layer)
+            dense = replace(
+                layer,
+                input=point.input,
+                pre=point.pre,
+                input_vectors=point.input_vectors,
+                input_pool=point.input_pool,
+                pooled_shape=point.pooled_shape,
+                pooled_rounded=None,
+                rounded=None,
+                groups=1,
+            )
+            weight, of_weight = work.kernel(layer.weight, ".fused", dense)
+            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
+            yield replace(dense, weight=weight, weight_constant=None, learned=(*of_weight, *rest))
+
+    found = work.network(layers())
+    lost = [name for layer in taken.values() for name in layer.learned]
+    kept = {name for layer in found.layers for name in layer.learned}
+    norms = sum(
+        prod(graph.constants[name].shape)
+        for name in dict.fromkeys(lost)
+        if name not in kept and name not in {layer.weight_constant for layer in taken.values()}
+    )
+    return _told(asked, graph, replace(found, parameters=found.parameters - norms), count)
+
+
+def _inverted(graph: NetworkGraph, asked: Asked) -> Changed:
+    work, count = _Rebuilding(graph), 0
+
+    def layers() -> Iterator[Layer]:
+        nonlocal count
+        for layer in graph.layers:
+            reader = work.sole_reader(layer) if _is_dense(layer) else None
+            wider = layer.body_shape[1] >= _EXPANDS * layer.input.shape[1]
+            fits = reader is not None and _is_point(reader) and wider and layer.input_pool is None
+            if not fits or _reads_input(graph, layer) or layer.weight is None:
+                yield layer
+                continue
+            count += 1
+            work.lost(layer)
+            channels = layer.body_shape[1]
+            body = (layer.body_shape[0], channels, *layer.source_shape[2:])
+            first = _alone(layer, f"{layer.name}.expand", f"{layer.output}.expand", body, 1)
+            one, two = _two(work, layer, first.output, replace(first, window=POINT))
+            two = replace(two, groups=channels)
+            point, of_point = work.kernel(layer.weight, ".expand", one)
+            deep, of_deep = work.kernel(layer.weight, ".dw", two)
+            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
+            yield replace(one, weight=point, weight_constant=None, learned=of_point)
+            yield replace(two, weight=deep, weight_constant=None, learned=(*of_deep, *rest))
+
+    return _told(asked, graph, work.network(layers()), count)
+
+
+def _bottleneck(graph: NetworkGraph, asked: Asked) -> Changed:
+    change: Callable[[NetworkGraph, Asked], Changed] = (
+        _fused if asked.word() == "fused" else _inverted
+    )
+    return change(graph, asked)
+
+
+def _kernel(graph: NetworkGraph, asked: Asked) -> Changed:
+    assert isinstance(asked.value, tuple)
+    old, new = asked.value
+    if old % 2 != new % 2:
+        raise asked.refused("an odd kernel keeps its result's size only as another odd one")
+    work, count = _Rebuilding(graph), 0
+
+    def layers() -> Iterator[Layer]:
+        nonlocal count
+        for layer in graph.layers:
+            window = layer.window
+            less = (old - new) // 2 * window.dilation[0], (old - new) // 2 * window.dilation[1]
+            pad = window.pad[0] - less[0], window.pad[1] - less[1]
+            plain = not window.transposed and window.plane is None and window.up == (1, 1)
+            convolves = layer.kind is LayerKind.CONVOLUTION and layer.weight is not None and plain
+            if not convolves or window.kernel != (old, old) or min(pad) < 0 or layer.weight is None:
+                yield layer
+                continue
+            count += 1
+            work.lost(layer)
+            other = replace(layer, window=replace(window, kernel=(new, new), pad=pad))
+            weight, of_weight = work.kernel(layer.weight, f".{new}x{new}", other)
+            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
+            yield replace(other, weight=weight, weight_constant=None, learned=(*of_weight, *rest))
+
+    return _told(asked, graph, work.network(layers()), count)
+
+
+WHAT_IFS = (
+    WhatIf(
+        "separable",
+        Stage.STRUCTURE,
+        word("on"),
+        "dense convolutions split into a depthwise and a 1 x 1 one",
+        "dense convolutions with kernels larger than 1 x 1, but for those of the network's input",
+        "each is a depthwise layer of its window and a 1 x 1 layer, its activation behind both",
+        change=_separable,
+    ),
+    WhatIf(
+        "bottleneck",
+        Stage.STRUCTURE,
+        word("fused", "inverted"),
+        "inverted bottlenecks fused, or fused ones split again",
+        "fused: 1 x 1 layers that one depthwise layer alone reads; inverted: dense layers of at "
+        "least twice their channels that a 1 x 1 layer alone reads",
+        "fused: each pair is a dense layer of the depthwise window; inverted: each is a 1 x 1 and "
+        "a depthwise layer",
+        change=_bottleneck,
+    ),
+    WhatIf(
+        "kernel",
+        Stage.STRUCTURE,
+        pair("KtoK", "to", 1, 31),
+        "square kernels of another size, as in 5to3",
+        "convolutions with square kernels of the first size and enough padding",
+        "each has a kernel of the second size and padding that keeps its result's size",
+        change=_kernel,
+    ),
+)
