@@ -88,6 +88,11 @@ def _ranged(parse: Callable[[object], float], *, less_is_better: bool) -> Before
 
 def _exact(parse: Callable[[object], float]) -> BeforeValidator:
     def convert(value: object) -> float:
+        if is_range(value):
+            raise ValueError(
+                f"{value!r}: a size decides which schedules there are and is no range; give one "
+                "figure"
+            )
         try:
             return parse(value)
         except InputError as error:

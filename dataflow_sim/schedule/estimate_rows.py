@@ -54,7 +54,8 @@ def merged_schedules(
             steps_of_sweep = _sweep_bits(graph, layer, rows, table.row_firing[place])
             local = dma_bits(graph, bits).and_more(*steps_of_sweep)
             if carried is not None:
-                local = local.and_more(firings * rows.sums * carried.bits, 0)
+                statistics = rows.sums * carried.bits  # written once, read by all other firings
+                local = local.and_more((firings - 1) * statistics, statistics)
             tiling = RowTiling(False, layer.output_shape[1], firings, firings)
             schedules.append(LayerSchedule(layer.name, tiling, bits, layer.stated_macs, *local))
             continue
