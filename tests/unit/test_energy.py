@@ -7,6 +7,7 @@ import pytest
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.pipeline import RunOptions, load_network, run
 from dataflow_sim.results import WEIGHTS, WRITES, RunResult
+from dataflow_sim.traffic import Reason
 
 NETWORK = "mobilenet_v1@0.25"
 
@@ -27,22 +28,121 @@ def test_the_breakdown_adds_up_to_the_last_float() -> None:
     assert found.energy.dram_pj == sum(e.dram_pj for e in layers)
 
 
+# a machine with everything that costs energy
+EVERYTHING = {
+    "energy__mac": "1pJ",
+    "energy__local_read": "1pJ/bit",
+    "energy__local_write": "2pJ/bit",
+    "energy__static_power": "10mW",
+    "dram__energy": "10pJ/bit",
+    "dram__background_power": "5mW",
+    "flash": "{bandwidth: 1GB/s, energy: 4pJ/bit}",
+    "system_cache": "{capacity: 256KiB, energy: 3pJ/bit}",
+}
+PARTS = ("mac", "dram_access", "dram_background", "local", "static", "flash", "system_cache")
+
+
 @pytest.mark.parametrize(
-    ("key", "once", "twice", "component"),
+    ("key", "twice", "component"),
     [
-        ("energy__mac", "1pJ", "2pJ", "mac_pj"),
-        ("dram__energy", "10pJ/bit", "20pJ/bit", "dram_pj"),
-        ("energy__local", "1pJ/bit", "2pJ/bit", "local_pj"),
-        ("energy__static_power", "10mW", "20mW", "static_pj"),
+        ("energy__mac", "2pJ", "mac"),
+        ("dram__energy", "20pJ/bit", "dram_access"),
+        ("dram__background_power", "10mW", "dram_background"),
+        ("energy__static_power", "20mW", "static"),
+        ("flash__energy", "8pJ/bit", "flash"),
+        ("system_cache__energy", "6pJ/bit", "system_cache"),
     ],
 )
-def test_doubling_a_cost_moves_its_component_alone(
-    key: str, once: str, twice: str, component: str
-) -> None:
-    first, second = result(None, **{key: once}).energy, result(None, **{key: twice}).energy
-    for part in ("mac_pj", "dram_pj", "local_pj", "static_pj"):
+def test_doubling_a_cost_moves_its_component_alone(key: str, twice: str, component: str) -> None:
+    first, second = (
+        result(None, **keys).energy.to_json() for keys in (EVERYTHING, {**EVERYTHING, key: twice})
+    )
+    assert all(first[part] > 0 for part in PARTS)
+    for part in PARTS:
         factor = 2 if part == component else 1
-        assert getattr(second, part) == pytest.approx(factor * getattr(first, part), rel=1e-12)
+        assert second[part] == pytest.approx(factor * first[part], rel=1e-12)
+
+
+def test_local_memory_costs_by_direction() -> None:
+    """What a step in one piece does: DMA in, operands read, results written, DMA out."""
+    keys = {"local_memory__capacity": "64MiB"}
+    reads = result(None, energy__local_read="1pJ/bit", **keys)
+    writes = result(None, energy__local_write="1pJ/bit", **keys)
+    both = result(None, energy__local="1pJ/bit", **keys)
+    for read, write, layer in zip(reads.layers, writes.layers, both.layers, strict=True):
+        moved = 8 * layer.traffic.total_bytes
+        # every byte goes in once and out once, whichever way it came
+        assert read.energy.local_pj == write.energy.local_pj == moved
+        assert layer.energy.local_pj == 2 * moved
+
+
+def test_background_power_lasts_as_long_as_the_run_on_every_channel() -> None:
+    found = result(None, dram__background_power="5mW", dram__channels="3")
+    assert found.energy.dram_background_pj == pytest.approx(3 * 5e-3 * found.latency_s * 1e12)
+    assert found.energy.dram_pj == found.energy.dram_access_pj + found.energy.dram_background_pj
+
+
+def test_channels_and_other_masters_change_the_bandwidth() -> None:
+    keys = {"compute__clock": "100GHz"}  # DRAM alone decides
+    one, three = result(None, **keys), result(None, dram__channels="3", **keys)
+    half = result(None, dram__share="50%", **keys)
+    assert one.latency_s == pytest.approx(one.traffic.total_bytes / 6.4e9, rel=1e-3)
+    assert three.latency_s == pytest.approx(one.latency_s / 3, rel=1e-2)
+    assert half.latency_s == pytest.approx(2 * one.latency_s, rel=1e-3)
+
+
+def test_weights_from_a_flash_are_not_drams() -> None:
+    plain = result(None)
+    flash = result(None, flash="{bandwidth: 1MB/s, energy: 4pJ/bit}")
+    weights = plain.traffic.of(*WEIGHTS)
+    assert flash.traffic == plain.traffic
+    assert flash.energy.flash_pj == 8 * weights * 4.0
+    assert flash.energy.dram_pj == 8 * (plain.traffic.total_bytes - weights) * 10.0
+    for layer in flash.layers:
+        assert layer.limited_by == "flash"
+        assert layer.latency_s == layer.traffic.of(*WEIGHTS) / 1e6
+
+
+def test_set_up_of_transfers_takes_time_and_dma_channels_share_it() -> None:
+    """One layer in one step: input, kernel and constants in, the result out."""
+    keys = {"local_memory__capacity": "64MiB", "compute__clock": "100GHz"}
+    plain, slow = result(None, **keys), result(None, dma__setup="1us", **keys)
+    four = result(None, dma__setup="1us", dma__channels="4", **keys)
+    for fast, late, shared in zip(plain.layers, slow.layers, four.layers, strict=True):
+        transfers = 3 + ("add" in fast.name)
+        assert late.latency_s - fast.latency_s == pytest.approx(transfers * 1e-6)
+        assert shared.latency_s - fast.latency_s == pytest.approx(transfers * 1e-6 / 4)
+
+
+def test_bursts_are_padded_at_the_end_of_every_transfer() -> None:
+    keys = {"local_memory__capacity": "64MiB"}
+    plain, burst = result(None, **keys), result(None, dram__burst="64B", **keys)
+    for fine, coarse in zip(plain.layers, burst.layers, strict=True):
+        moved = [each for each in fine.traffic.by_reason.values() if each]
+        padding = sum(-each % 64 for each in moved)  # each reason is one transfer here
+        assert coarse.traffic.of(Reason.BURST_PADDING) == padding
+        assert coarse.traffic.total_bytes == fine.traffic.total_bytes + padding
+        assert coarse.traffic.total_bytes % 64 == 0
+    json = burst.to_json()["dram"]
+    assert isinstance(json, dict)
+    parts = ("weight", "map_read", "map_write", "partial_sum", "input", "output", "burst_padding")
+    assert json["total_bytes"] == sum(json[f"{part}_bytes"] for part in parts)
+
+
+def test_commands_are_fetched_for_layers_and_for_steps() -> None:
+    found = result(None, command_stream="{per_layer: 100B, per_step: 8B}")
+    for layer in found.layers:
+        assert layer.traffic.of(Reason.COMMAND_FETCH) == 100 + 8 * layer.steps
+    total = found.traffic.of(Reason.COMMAND_FETCH)
+    assert total == 100 * len(found.layers) + 8 * found.steps
+    assert found.traffic.total_bytes == result(None).traffic.total_bytes + total
+
+
+def test_local_bandwidth_limits_what_passes_in_and_out() -> None:
+    found = result(None, local_memory__bandwidth="10MB/s", energy__local="1pJ/bit")
+    for layer in found.layers:
+        assert layer.limited_by == "local memory"
+        assert layer.latency_s == pytest.approx(layer.energy.local_pj / 8 / 10e6)
 
 
 def test_reads_and_writes_may_cost_differently() -> None:
