@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from dataflow_sim.graph.analyses import live_peak_bytes
 from dataflow_sim.pipeline import RunOptions, memory_options, prepare, run
 from dataflow_sim.schedule.bounds import compulsory_bytes
-from dataflow_sim.schedule.search import budget_curve
+from dataflow_sim.schedule.search import budget_curve, schedule_on
 from tests.support.changed import changed, curve_of, machine
 from tests.support.runs import proved
 
@@ -36,8 +37,6 @@ CODED = {
         },
     ),
 }
-# of a program that is lowered and counted here
-STEPS = 2000
 NETWORKS = ("mobilenet_v2@0.35-32", "shufflenet_v2@0.5-32", "ds_cnn_s", "fsrcnn@16-2")
 
 
@@ -50,12 +49,11 @@ def test_the_ledger_counts_what_the_closed_form_says(coding: str, policy: str) -
     graph = prepare(changed(network, *what_ifs), hardware, RunOptions())
     assert graph.byte_bits > 8 or coding in ("narrow maps unpacked", "blocks of channels")
     memory = memory_options(hardware, graph.byte_bits)
-    points = budget_curve(graph, memory, policy).points
-    quick = next(point for point in points if point.schedule.steps <= STEPS)
-    for point in dict.fromkeys((quick, points[-1])):
-        there = replace(memory, capacity_bytes=point.local_bytes)
-        proved(graph, replace(point.schedule, memory=there))
-    assert sum(points[-1].traffic.values()) >= compulsory_bytes(graph)
+    curve, peak = budget_curve(graph, memory, policy), live_peak_bytes(graph)
+    for capacity in (peak // 4, peak, 4 * peak):
+        there = replace(memory, capacity_bytes=capacity)
+        proved(graph, schedule_on(curve, graph, there))
+    assert sum(curve.points[-1].traffic.values()) >= compulsory_bytes(graph)
 
 
 @pytest.mark.parametrize("coding", ["ideal, kept", "maps packed", "everything"])
