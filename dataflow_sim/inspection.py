@@ -16,6 +16,7 @@ from dataflow_sim.graph.analyses import (
 )
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.ingest import FileWeights
 from dataflow_sim.ingest.file.annotate import (
     Annotation,
     LayerFigures,
@@ -27,8 +28,40 @@ from dataflow_sim.results_of_inspection import (
     InspectedPass,
     InspectResult,
     MapLifetime,
+    MeasuredKernel,
 )
 from dataflow_sim.results_of_what_ifs import WhatIfResult
+from dataflow_sim.whatif.measured import entropy_bits, huffman_bits
+from dataflow_sim.whatif.selecting import kernels, values_of
+
+# bits of the values whose codes are measured
+_MEASURED_BITS = 8
+
+
+def measured_kernels(graph: NetworkGraph, path: Path) -> tuple[MeasuredKernel, ...]:
+    """What a file's own kernels hold, of those whose values it carries.
+
+    Raises NetworkError where values cannot be read.
+    """
+    measure = FileWeights(path).measure
+    found = []
+    for each in kernels(graph, graph.layers):
+        histogram = values_of(measure, each, _MEASURED_BITS)
+        if histogram is None:
+            continue
+        counts = [float(count) for count in (histogram.zeros, *histogram.others) if count]
+        found.append(
+            MeasuredKernel(
+                layer=each.layer.name,
+                elements=histogram.elements,
+                zeros=histogram.exact_zeros,
+                distinct=histogram.distinct,
+                bits=_MEASURED_BITS,
+                entropy_bits=entropy_bits(counts),
+                huffman_bits=huffman_bits(counts),
+            )
+        )
+    return tuple(found)
 
 
 def inspect(graph: NetworkGraph) -> InspectResult:

@@ -117,6 +117,27 @@ class InspectedPass:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredKernel:
+    """What a file says of a kernel's values: zeros, distinct ones, and of values of so many `bits`
+    the entropy and the mean length of a Huffman code, in bits.
+
+    Distinct values are None where they are too many to be counted.
+    """
+
+    layer: str
+    elements: int
+    zeros: int
+    distinct: int | None
+    bits: int
+    entropy_bits: float
+    huffman_bits: float
+
+    def to_json(self) -> dict[str, object]:
+        """One entry of `weights` in the JSON result."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class InspectResult:
     """A network without hardware: what it computes, holds and keeps alive.
 
@@ -137,6 +158,7 @@ class InspectResult:
     passes: tuple[InspectedPass, ...]
     warnings: tuple[str, ...]
     what_ifs: tuple[WhatIfResult, ...] = ()
+    weights: tuple[MeasuredKernel, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -179,6 +201,7 @@ class InspectResult:
             "schema": INSPECT_SCHEMA,
             "network": self.network,
             "what_ifs": [each.to_json() for each in self.what_ifs],
+            "weights": [each.to_json() for each in self.weights],
             "macs": self.macs,
             "parameters": self.parameters,
             "weight_elements": self.weight_elements,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     help="Write a copy of the .onnx file NETWORK there, with each layer's figures in the metadata "
     "of its node, where viewers show them.",
 )
+@click.option(
+    "--weights",
+    is_flag=True,
+    help="Measure the values that the .onnx file NETWORK carries, kernel by kernel.",
+)
 @json_option
 def command(
     network: str,
@@ -40,6 +46,7 @@ def command(
     passes: bool,
     out: str | None,
     annotate: str | None,
+    weights: bool,
     as_json: bool,
 ) -> None:
     """Show NETWORK's layers, MACs, parameters, live set and lifetimes, before any hardware.
@@ -60,7 +67,13 @@ def command(
             raise InputError("--annotate writes into the file's own nodes; leave --what-if out")
         _refuse_built_in(network)
         inspection.check_annotated_copy(Path(network), Path(annotate))
-    result = inspection.inspect(pipeline.load_network(network, request, what_ifs))
+    graph = pipeline.load_network(network, request, what_ifs)
+    result = inspection.inspect(graph)
+    if weights:
+        path = pipeline.named_file(network)
+        if path is None:
+            raise InputError(f"--weights: '{network}' is a built-in network, which has no values")
+        result = replace(result, weights=inspection.measured_kernels(graph, path))
     if out is not None:
         from dataflow_sim.report import files
         from dataflow_sim.report.network_files import network_files
@@ -73,7 +86,7 @@ def command(
     if as_json:
         click.echo(result.json_text(), nl=False)
         return
-    show(inspect_tables(result, passes=passes))
+    show(inspect_tables(result, passes=passes, weights=weights))
     for written in (out, annotate):
         if written is not None:
             click.echo(f"written to {written}")

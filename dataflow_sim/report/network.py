@@ -26,13 +26,37 @@ _ELEMENTS_TITLE = (
 _ELEMENT_COLUMNS = ("layer", "weights", "constants", "read", "written", "live", "live set")
 
 
-def inspect_tables(result: InspectResult, *, passes: bool = False) -> tuple[Table, ...]:
+def inspect_tables(
+    result: InspectResult, *, passes: bool = False, weights: bool = False
+) -> tuple[Table, ...]:
     """A summary, the layers, their elements, the maps at the peak, the lifetimes of all maps.
 
-    With `passes` also what the reader made of the file.
+    With `passes` also what the reader made of the file, with `weights` what its kernels hold.
     """
-    shown = (_summary, _layers, _elements, _peak, _lifetimes, *((pass_table,) if passes else ()))
-    return tuple(table(result) for table in shown)
+    more = ((pass_table,) if passes else ()) + ((weight_table,) if weights else ())
+    return tuple(
+        table(result) for table in (_summary, _layers, _elements, _peak, _lifetimes, *more)
+    )
+
+
+def weight_table(result: InspectResult) -> Table:
+    """What the file's own kernels hold, in the order of the layers."""
+    rows = tuple(
+        (
+            each.layer,
+            f"{each.elements:,}",
+            f"{each.zeros / each.elements:.2%}",
+            "more than 65,536" if each.distinct is None else f"{each.distinct:,}",
+            f"{each.entropy_bits:.3f}",
+            f"{each.huffman_bits:.3f}",
+        )
+        for each in result.weights
+    )
+    title = "Weights of the file; codes of 8-bit values"
+    if not rows:
+        return Table("Weights of the file", ("",), (("it carries no values",),))
+    columns = ("layer", "weights", "zeros", "distinct", "entropy, bits", "Huffman, bits")
+    return Table(title, columns, rows)
 
 
 def pass_table(result: InspectResult) -> Table:

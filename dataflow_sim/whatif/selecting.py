@@ -12,6 +12,7 @@ from dataflow_sim.graph.layer import Layer, LayerKind, Tensor, TensorKind, Weigh
 from dataflow_sim.graph.names import find_layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.whatif.contract import Asked, Option, anything, word
+from dataflow_sim.whatif.measured import Measure
 
 KINDS = ("convolution", "pointwise", "depthwise", "fully_connected", "streamed")
 
@@ -30,10 +31,15 @@ class Kernel:
 
 def measured(asked: Asked, each: Kernel, bits: int) -> Histogram | None:
     """The values of a kernel at so many bits; None where the file does not carry them."""
+    return None if asked.measure is None else values_of(asked.measure, each, bits)
+
+
+def values_of(measure: Measure, each: Kernel, bits: int) -> Histogram | None:
+    """The values of a kernel as they are measured; None where they are not there."""
     own = each.tensor.name == each.layer.weight
     names = [each.layer.weight_constant, *each.layer.learned] if own else [each.tensor.name]
     for name in names:
-        found = asked.measure(name, bits) if asked.measure is not None and name else None
+        found = measure(name, bits) if name else None
         if found is not None and found.elements == each.tensor.elements:
             return found
     return None

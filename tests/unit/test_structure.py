@@ -41,7 +41,9 @@ MAY_IMPORT = {
     "lifetimes": {"errors", "results_of_placement"},
     "placing": {"errors", "lifetimes", "results_of_placement", "schedule"},
     "whatif": {"energy", "errors", "graph", "ingest"},
-    "inspection": {"errors", "graph", "ingest", "results_of_inspection", "results_of_what_ifs"},
+    "inspection": {
+        *("errors", "graph", "ingest", "results_of_inspection", "results_of_what_ifs", "whatif"),
+    },
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
