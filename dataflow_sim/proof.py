@@ -84,20 +84,34 @@ def _counts(
         spared = {k: v for k, v in moved[place].items() if found.spares(graph.tensors, k)}
         rest = {key: value for key, value in moved[place].items() if key not in spared}
         if ledger is not None:
-            rest.update((k, v) for (i, k), v in ledger.padding_bits.items() if i == index)
+            left = {key.tensor for key in rest} | {key.tensor for key in moved[place]} - {
+                key.tensor for key in spared
+            }
+            rest.update(
+                (key, bits)
+                for (number, key), bits in ledger.padding_bits.items()
+                if number == index and key.tensor in left
+            )
         stream = hardware.command_stream
         told = stream.per_layer_bytes + stream.per_step_bytes * chosen.tiling.steps
         if told:
             rest[commands] = told * byte
-        into = sum(v for k, v in rest.items() if k.tensor in found.tensors)
+        into = sum(
+            bits
+            for key, bits in rest.items()
+            if key.tensor in found.tensors and key.reason is not Reason.BURST_PADDING
+        )
+        written, read = chosen.local_write_bits, chosen.local_bits - chosen.local_write_bits
+        if ledger is not None:
+            written, read = ledger.local_write_bits[index], ledger.local_read_bits[index]
         through.append(rest)
         beside.append(spared)
         layers.append(
             LayerCounts(
                 macs=chosen.macs_executed,
                 traffic=_traffic(_bytes([rest], byte)),
-                local_read_bits=(chosen.local_bits - chosen.local_write_bits) * 8 // byte,
-                local_write_bits=chosen.local_write_bits * 8 // byte,
+                local_read_bits=read * 8 // byte,
+                local_write_bits=written * 8 // byte,
                 transfers=ledger.transfers[index] if ledger is not None else 0,
                 cache_bits=(sum(spared.values()) + into) * 8 // byte,
             )
@@ -127,18 +141,26 @@ def _check(schedule: Schedule, ledger: Ledger) -> None:
                 f"'{key.tensor}' {key.reason}: the closed form says {estimated.get(key, 0):,} "
                 f"bytes, the ledger counts {counted.get(key, 0):,}"
             )
-    for index, chosen in zip(schedule.order, schedule.layers, strict=True):
-        read = chosen.local_bits - chosen.local_write_bits
-        for what, said, found in (
-            ("MACs", chosen.macs_executed, ledger.macs_executed[index]),
-            ("bits into local memory", chosen.local_write_bits, ledger.local_write_bits[index]),
-            ("bits out of local memory", read, ledger.local_read_bits[index]),
-        ):
-            if said != found:
-                raise ProgramError(
-                    f"layer '{chosen.layer}': the closed form says {said:,} {what}, the ledger "
-                    f"counts {found:,}"
-                )
+    for group in schedule.groups:
+        for index, chosen in zip(group.members, group.layers, strict=True):
+            macs = (chosen.macs_executed, ledger.macs_executed[index])
+            _check_same(f"layer '{chosen.layer}'", "MACs", *macs)
+        # of two layers of a group that read one map the closed form does not say who reads what
+        # of it first, and is charged with its load
+        written = sum(ledger.local_write_bits[index] for index in group.members)
+        read = sum(ledger.local_read_bits[index] for index in group.members)
+        into = sum(layer.local_write_bits for layer in group.layers)
+        out = sum(layer.local_bits for layer in group.layers) - into
+        where = f"the group of '{group.layers[0].layer}'"
+        _check_same(where, "bits into local memory", into, written)
+        _check_same(where, "bits out of local memory", out, read)
+
+
+def _check_same(where: str, what: str, said: int, counted: int) -> None:
+    if said != counted:
+        raise ProgramError(
+            f"{where}: the closed form says {said:,} {what}, the ledger counts {counted:,}"
+        )
 
 
 def counts_of_estimate(graph: NetworkGraph, hardware: HardwareFile, schedule: Schedule) -> Counts:

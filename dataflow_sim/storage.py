@@ -13,6 +13,8 @@ the channels of a map are stored in whole blocks (`local_memory.channel_rounding
 are transformed beforehand for Winograd's convolution have more elements.  Both are spread over the
 elements that there are: exact for all channels together, in proportion for part of them.
 
+Where a code takes more than plain elements these are stored plain.
+
 A coded element need not take whole bits.  Then every width of the network is counted in parts of a
 bit, as many as make all of them exact; where these are too many in 256ths, rounded up, which is at
 most 1/256 bit an element too much.  All sums stay integers.
@@ -24,7 +26,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, lcm
 
-from dataflow_sim.energy.compute import by_winograd
+from dataflow_sim.energy.compute import winograd_of
 from dataflow_sim.graph.coding import PLAIN, Coding, coded_bits
 from dataflow_sim.graph.layer import Tensor, TensorKind, WeightRole
 from dataflow_sim.graph.network import NetworkGraph
@@ -76,11 +78,23 @@ def widths_of(hardware: HardwareFile, tensor: Tensor) -> Widths:
         dram = tensor.bits if support in _PACKED else own
         local = tensor.local_bits if support in _PACKED_ON_CHIP else max(own, tensor.local_bits)
         multiplied = tensor.bits if support == "computed" else own
-    return Widths(
-        coded_bits(_known(hardware, tensor, _PACKED), tensor.shape, Fraction(dram)),
-        coded_bits(_known(hardware, tensor, _PACKED_ON_CHIP), tensor.shape, Fraction(local)),
-        multiplied,
+    in_dram, on_chip = (
+        min(coded_bits(_known(hardware, tensor, known), tensor.shape, plain), plain)
+        for known, plain in ((_PACKED, Fraction(dram)), (_PACKED_ON_CHIP, Fraction(local)))
     )
+    return Widths(in_dram, on_chip, multiplied)
+
+
+def _unknown(hardware: HardwareFile, tensor: Tensor) -> list[str]:
+    """The keys of the formats that a tensor is to have and the machine does not know."""
+    kernel = tensor.kind is TensorKind.WEIGHT
+    own = hardware.precision.weights if kernel else hardware.precision.activations
+    forms = [form for form in (tensor.coding.places, tensor.coding.values) if form != PLAIN]
+    forms += ["low_bits"] if tensor.bits < own and tensor.role is not WeightRole.VECTOR else []
+    group = "weights" if kernel else "maps"
+    return [
+        f"formats.{group}.{form}" for form in forms if _support(hardware, tensor, form) == "none"
+    ]
 
 
 def _transformed(hardware: HardwareFile, graph: NetworkGraph) -> dict[str, Fraction]:
@@ -89,7 +103,7 @@ def _transformed(hardware: HardwareFile, graph: NetworkGraph) -> dict[str, Fract
     if winograd is None or winograd.weights != "offline":
         return {}
     factor = Fraction((winograd.tile + 2) ** 2, 9)
-    others = {layer.weight for layer in graph.layers if not by_winograd(layer)}
+    others = {layer.weight for layer in graph.layers if winograd_of(hardware, layer) == 1}
     kernels = {layer.weight for layer in graph.layers if layer.weight is not None}
     return dict.fromkeys(sorted(kernels - others), factor)
 
@@ -135,4 +149,11 @@ def stored(graph: NetworkGraph, hardware: HardwareFile) -> NetworkGraph:
                 quantisation=meaning,
             )
         )
-    return replace(graph.with_tensors(changed), byte_bits=8 * parts)
+    unknown = dict.fromkeys(k for t in graph.tensors.values() for k in _unknown(hardware, t))
+    told = tuple(
+        f"{hardware.name} does not know {key} (none): such elements are stored plain, nothing is "
+        "gained"
+        for key in unknown
+    )
+    stored_graph = graph.with_tensors(changed)
+    return replace(stored_graph, byte_bits=8 * parts, warnings=(*graph.warnings, *told))

@@ -69,22 +69,23 @@ _WATT: Mapping[str, Decimal] = {
 
 def _quantity(text: object, what: str, table: Mapping[str, Decimal]) -> Decimal:
     legal = ", ".join(table)
+    a = "an" if what[0] in "aeiou" else "a"
     if isinstance(text, int | float) and not isinstance(text, bool):
         text = str(text)
     match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise InputError(f"{text!r} is not a {what}; write a number and a unit, one of {legal}")
+        raise InputError(f"{text!r} is not {a} {what}; write a number and a unit, one of {legal}")
     number, unit = match.groups()
     if unit is None:
-        raise InputError(f"{text!r} has no unit; as a {what} write one of {legal} behind it")
+        raise InputError(f"{text!r} has no unit; as {a} {what} write one of {legal} behind it")
     if unit not in table:
         raise InputError(
-            f"{text!r} has the unknown unit {unit!r}; as a {what} write one of {legal}"
+            f"{text!r} has the unknown unit {unit!r}; as {a} {what} write one of {legal}"
         )
     value = Decimal(number) * table[unit]
     _check_magnitude(value, text, what)
     if value < 0:
-        raise InputError(f"{text!r} is negative; a {what} starts at zero")
+        raise InputError(f"{text!r} is negative; {a} {what} starts at zero")
     return value
 
 

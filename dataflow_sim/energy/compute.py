@@ -20,16 +20,18 @@ of 9 H W, for each pair of channels; its additions are not counted.  It applies 
 layers of stride and dilation 1.  (Lavin and Gray, arXiv:1509.09308.)
 
 Zero skipping leaves out the multiplications of zero weights, of zero activations, or both; where
-both are told, they are taken to be independent.  Assumed: lanes never wait for each other.
+both are told, they are taken to be independent.  Layers made by Winograd's convolution skip none.
+Assumed: lanes never wait for each other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, prod
 
-from dataflow_sim.graph.layer import Layer, LayerKind
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 
@@ -101,29 +103,66 @@ def winograd_part(layer: Layer, tile: int) -> Fraction:
     return Fraction(tiles * (tile + 2) ** 2, 9 * rows * columns)
 
 
-def _executed(hardware: HardwareFile, graph: NetworkGraph, layer: Layer) -> Fraction:
-    """Of a layer's MACs the part that is multiplied."""
-    compute = hardware.compute
-    found = Fraction(1)
-    if compute.winograd is not None and by_winograd(layer):
-        found *= winograd_part(layer, compute.winograd.tile)
-    if compute.zero_skipping.weights and layer.weight is not None:
-        found *= graph.tensors[layer.weight].density
-    if compute.zero_skipping.activations and layer.input.shape[1]:
-        segments = layer.input.segments
-        whole = sum(s.channels for s in segments)
-        found *= sum(s.channels * graph.tensors[s.tensor].density for s in segments) / Fraction(
-            whole
+def _density(graph: NetworkGraph, views: Sequence[View]) -> Fraction:
+    """The part of some views' elements that is not zero."""
+    parts = [
+        (
+            prod(view.shape) // view.shape[1] * segment.channels,
+            graph.tensors[segment.tensor].density,
         )
-    return found
+        for view in views
+        for segment in view.segments
+    ]
+    elements = sum(count for count, _ in parts)
+    return sum((count * part for count, part in parts), Fraction(0)) / elements
+
+
+def _operands(graph: NetworkGraph, layer: Layer) -> tuple[list[View], list[View]]:
+    """The views that a layer multiplies: constants among them, which are weights, and maps."""
+    views = layer.views if layer.kind is LayerKind.STREAMED else (layer.input,)
+    weights = [v for v in views if graph.tensors[v.segments[0].tensor].kind is TensorKind.WEIGHT]
+    maps = [view for view in views if view not in weights]
+    return weights, maps or list(views)
+
+
+def _executed(hardware: HardwareFile, graph: NetworkGraph, layer: Layer) -> Fraction:
+    """Of a layer's MACs the part that is multiplied: by Winograd's convolution, or without zeros.
+
+    Transforms of a tile and a kernel fill their zeros, so that one layer has the one or the other,
+    whichever leaves less.  Of products of two maps the first one's zeros are skipped.
+    """
+    skipping, weights = hardware.compute.zero_skipping, _operands(graph, layer)[0]
+    found = Fraction(1)
+    if skipping.weights and layer.weight is not None:
+        found *= graph.tensors[layer.weight].density
+    elif skipping.weights and weights:
+        found *= _density(graph, weights)
+    if skipping.activations:
+        found *= _density(graph, _operands(graph, layer)[1][:1])
+    return min(found, winograd_of(hardware, layer))
+
+
+def winograd_of(hardware: HardwareFile, layer: Layer) -> Fraction:
+    """Multiplications of Winograd's convolution over those of a plain one, 1 where it is not used.
+
+    It is used where it takes fewer: tiles that leave a small map are made whole.
+    """
+    winograd = hardware.compute.winograd
+    if winograd is None or not by_winograd(layer):
+        return Fraction(1)
+    return min(Fraction(1), winograd_part(layer, winograd.tile))
 
 
 def mac_widths(graph: NetworkGraph, layer: Layer) -> tuple[int, int]:
     """Widths of the operands that the array multiplies, weights first."""
-    activations = max(graph.tensors[s.tensor].mac_bits for s in layer.input.segments)
-    if layer.weight is None:
-        return activations, activations
-    return graph.tensors[layer.weight].mac_bits, activations
+    weights, maps = _operands(graph, layer)
+    widths = [max(graph.tensors[s.tensor].mac_bits for s in view.segments) for view in maps]
+    if layer.weight is not None:
+        return graph.tensors[layer.weight].mac_bits, widths[0]
+    if weights:
+        kernels = [s.tensor for view in weights for s in view.segments]
+        return max(graph.tensors[name].mac_bits for name in kernels), widths[0]
+    return max(widths[1:2] or widths), widths[0]
 
 
 def layer_compute(hardware: HardwareFile, graph: NetworkGraph, layer: Layer) -> LayerCompute:

@@ -4,7 +4,8 @@ Values are coded in c bits each, of plain ones of b bits:
 
     plain       at their width: b
     codebook    the number of one of k values, and these once: log2 k + k b / elements
-    entropy     a Huffman code of so many bits on average, and the lengths of its codes once
+    entropy     a Huffman code of so many bits on average, and the lengths of its codes once; of
+                the numbers of a codebook also that
     packed      a part of the width, by a code of which only that is known
 
 Of elements some are zero, a part d is not, and these have places:
@@ -38,6 +39,7 @@ PLAIN = "plain"
 RUN_BITS = 4
 # bits of the length of a code, of which a table has one for each value
 LENGTH_BITS = 8
+_DIGITS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Coding:
     """How values and places of elements are coded, and the part of them that is not zero.
 
     `parts` are N and M of `n_of_m`, `entries` the values of a codebook or the codes of `entropy`,
-    `code_bits` the mean length of a code, `ratio` that of a packed value to a plain one.
+    `code_bits` the mean length of a code and `shared` the values of the codebook whose numbers it
+    codes, 0 where it codes values; `ratio` is that of a packed value to a plain one.
     Raises ValueError for numbers that no tensor has.
     """
 
@@ -55,6 +58,7 @@ class Coding:
     parts: tuple[int, int] = (1, 1)
     entries: int = 0
     code_bits: Fraction = Fraction(0)
+    shared: int = 0
     ratio: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
@@ -75,40 +79,47 @@ def log2_up(number: int) -> int:
 def run_length_entries(density: Fraction) -> Fraction:
     """Entries for each element: those not zero, and one in every 16 zeros of a longer run."""
     longest = 1 << RUN_BITS
-    if density == 0:
-        return Fraction(1, longest)
     # to the places that matter: powers of exact fractions have hundreds of digits
-    zeros = Fraction(float((1 - density) ** longest)).limit_denominator(10**12)
-    return density / (1 - zeros)
+    zeros = Fraction(float((1 - density) ** longest)).limit_denominator(_DIGITS)
+    return density / (1 - zeros) if zeros < 1 else Fraction(1, longest)
 
 
-def value_bits(coding: Coding, elements: int, bits: Fraction) -> Fraction:
+def value_bits(coding: Coding, bits: Fraction) -> Fraction:
     """Bits of a coded value, of plain ones of so many bits."""
     if coding.values == "codebook":
-        return log2_up(coding.entries) + coding.entries * bits / elements
+        return Fraction(log2_up(coding.entries))
     if coding.values == "entropy":
-        return coding.code_bits + Fraction(coding.entries * LENGTH_BITS, elements)
+        return coding.code_bits
     if coding.values == "packed":
         return coding.ratio * bits
     assert coding.values == PLAIN, coding.values
     return bits
 
 
+def table_bits(coding: Coding, bits: Fraction) -> Fraction:
+    """Bits of what is needed once to decode the values."""
+    shared = coding.shared * bits
+    if coding.values == "codebook":
+        return coding.entries * bits
+    return coding.entries * LENGTH_BITS + shared if coding.values == "entropy" else Fraction(0)
+
+
 def coded_bits(coding: Coding, shape: Shape4, bits: Fraction) -> Fraction:
     """Bits that an element of a tensor takes on average, of plain ones of so many bits."""
-    rows, elements = shape[0], shape[0] * shape[1] * shape[2] * shape[3]
-    value, density = value_bits(coding, elements, bits), coding.density
+    elements = shape[0] * shape[1] * shape[2] * shape[3]
+    value, density = value_bits(coding, bits), coding.density
+    table = table_bits(coding, bits) / elements
     if coding.places in ("ideal", "structured"):
-        return density * value
+        return density * value + table
     if coding.places == "bitmap":
-        return 1 + density * value
+        return 1 + density * value + table
     if coding.places == "run_length":
-        return run_length_entries(density) * (value + RUN_BITS)
+        return run_length_entries(density) * (value + RUN_BITS) + table
     if coding.places == "csr":
-        pointers = Fraction((rows + 1) * log2_up(ceil(elements * density) + 1), elements)
-        return density * (value + log2_up(elements // rows)) + pointers
+        pointers = Fraction((shape[0] + 1) * log2_up(ceil(elements * density) + 1), elements)
+        return density * (value + log2_up(elements // shape[0])) + pointers + table
     if coding.places == "n_of_m":
         kept, of = coding.parts
-        return Fraction(kept, of) * (value + log2_up(of))
+        return Fraction(kept, of) * (value + log2_up(of)) + table
     assert coding.places == PLAIN, coding.places
-    return value
+    return value + table

@@ -58,7 +58,8 @@ class Tensor:
     stand for the numbers, where the file does: of maps one scale, of kernels one, or one for each
     output channel (axis 0).  Raises ValueError where an element is too narrow for them.
     `coding` says how elements are coded where the machine knows the format; `multiplied_bits` is
-    the width that the array takes them at, None where that is `bits`.
+    the width that the array takes them at, None where that is `bits`.  A width that was `asked` for
+    this tensor is replaced by no general option.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Tensor:
     quantisation: Quantisation | None = None
     coding: Coding = AS_IT_IS
     multiplied_bits: int | None = None
+    asked: bool = False
 
     def __post_init__(self) -> None:
         """Refuse integers that an element cannot hold."""

@@ -29,9 +29,9 @@ def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
 
     Before: widths are those of the file.  After: kernels have `weight_bits`, maps
     `activation_bits`, per-channel constants `accumulator_bits`, except tensors whose
-    width the file states by quantisation, unless forced.  In local memory every kernel has
-    at least `local_weight_bits`, where given.  A tensor forced to fewer bits than the file's
-    integers have no longer means these.  Nothing else changes.
+    width the file states by quantisation, unless forced, and those whose own was asked for.
+    In local memory every kernel has at least `local_weight_bits`, where given.  A tensor forced
+    to fewer bits than the file's integers have no longer means these.  Nothing else changes.
     """
     changed = []
     for tensor in graph.tensors.values():
@@ -41,7 +41,7 @@ def assign_precision(graph: NetworkGraph, precision: Precision) -> NetworkGraph:
             bits, forced = precision.weight_bits, precision.force_weights
         else:
             bits, forced = precision.activation_bits, precision.force_activations
-        if tensor.quantised and not forced:
+        if tensor.asked or (tensor.quantised and not forced):
             bits = tensor.bits
         unpacked = None
         if tensor.role is WeightRole.KERNEL and precision.local_weight_bits is not None:

@@ -10,13 +10,23 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
 
-from dataflow_sim.hardware.quantities import Bits, Bytes, Count, Hertz, Part, Switch
+from dataflow_sim.hardware.quantities import (
+    Bits,
+    Bytes,
+    Count,
+    Hertz,
+    Part,
+    Switch,
+    is_range,
+)
 
 _WIDTHS = frozenset(str(bits) for bits in range(1, 65))
+_MOST_MACS = 1 << 40
 _PAIR = "^([1-9]|[1-5][0-9]|6[0-4])x([1-9]|[1-5][0-9]|6[0-4])$"
 
 
@@ -62,8 +72,19 @@ class ArrayConfig(Strict):
     depthwise_channels: Count | None = Field(
         None,
         description="channels of a depthwise layer taken at a time, where the array has a way to "
-        "run them other than as groups of one channel",
+        "run them other than as groups of one channel; no more than it has lanes",
     )
+
+    @field_validator("depthwise_channels")
+    @classmethod
+    def _lanes(cls, value: int | None, info: ValidationInfo) -> int | None:
+        lanes = info.data.get("input_channels", 1) * info.data.get("output_channels", 1)
+        if value is not None and value > lanes:
+            raise ValueError(
+                f"{value} channels are more than the {lanes} lanes of input_channels x "
+                "output_channels; give fewer, or more of these"
+            )
+        return value
 
 
 class UtilisationConfig(Strict):
@@ -161,8 +182,12 @@ class ComputeConfig(Strict):
 
 
 def _rate(value: object) -> int:
+    if is_range(value):
+        raise ValueError("a number of MACs a cycle is no range; give one figure")
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("Input should be a valid integer")
     if value < 1:
         raise ValueError("Input should be greater than or equal to 1")
+    if value > _MOST_MACS:
+        raise ValueError(f"Input should be less than or equal to {_MOST_MACS:,}")
     return value

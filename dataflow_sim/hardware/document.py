@@ -50,6 +50,7 @@ class Document:
         for depth, key in enumerate(path[:-1], start=1):
             held = node.get(key)
             if not isinstance(held, dict):
+                self.places[path[:depth]] = place
                 one_for_all = path[:depth] == _SWITCHES and isinstance(held, bool)
                 node[key] = dict(switches(held)) if one_for_all else {}  # type: ignore[call-overload]
             node = node[key]
@@ -108,7 +109,7 @@ def parse_value(text: str) -> Any:
     try:
         if max(text.count("["), text.count("{")) > _DEEPEST_NESTING:
             raise ValueError("too many brackets")
-        return YAML(typ="safe").load(text)
+        return _plain(YAML(typ="safe").load(text))
     except (YAMLError, *BAD_SCALAR):
         raise ValueError("no YAML") from None
 
@@ -181,7 +182,10 @@ class _Reader:
     def _extended(self, name_or_path: str, beside: Path) -> Path:
         """A file that another one extends: beside it, or a shipped one."""
         near = beside.parent / name_or_path
-        return near if near.is_file() else hardware_path(name_or_path)
+        try:
+            return near if near.is_file() else hardware_path(name_or_path)
+        except (OSError, ValueError) as error:
+            raise HardwareError(f"'{name_or_path[:60]}': {error}"[:200]) from None
 
     def _base(self, parsed: CommentedMap, path: Path) -> Document:
         name = parsed.get("extends")
@@ -201,7 +205,10 @@ class _Reader:
 
     def _lay(self, found: Document, parsed: CommentedMap, label: str) -> None:
         """Lay a file over what it extends."""
-        values, positions = _plain(parsed), _positions(parsed, label)
+        try:
+            values, positions = _plain(parsed), _positions(parsed, label)
+        except RecursionError:
+            raise HardwareError(f"{label}: a key holds itself; write its values out") from None
         sources = _sources(values.pop("sources", {}), values, positions, found.problems)
         values.pop("extends", None)
         set_preset(found, values.get("dram"), positions.get(("dram", "preset"), label))
@@ -230,6 +237,12 @@ def set_preset(found: Document, dram: object, place: str) -> None:
     sources = preset.sources()
     for key, value in preset.keys().items():
         found.set(("dram", key), value, place, sources[key])
+    for key in ("energy_read", "energy_write"):  # of another technology
+        held = found.values["dram"]
+        if key in held:
+            del held[key]
+            found.places.pop(("dram", key), None)
+            found.sources.pop(("dram", key), None)
 
 
 def _sources(

@@ -60,8 +60,11 @@ def figure(
     if not is_range(value):
         return parse(value)
     parts = str(value).strip().split(_DOTS)
+    if parts[-1][:1] == ".":
+        raise InputError(f"{value!r} is no range; write two dots between its bounds")
     unit = parts[-1].lstrip("+-.0123456789eE ") if parts else ""
-    if not 2 <= len(parts) <= 3 or not all(part.strip() for part in parts):
+    whole = all(part.strip() and part.strip()[0] in "+-.0123456789" for part in parts)
+    if not 2 <= len(parts) <= 3 or not whole:
         raise InputError(f"{value!r} is no range; write LOW..HIGH or LOW..NOMINAL..HIGH")
     found = [parse(_with_unit(part.strip(), unit)) for part in parts]
     if found != sorted(found):
@@ -137,7 +140,7 @@ Watt = Annotated[
 Part = Annotated[
     float,
     _ranged(parse_part, less_is_better=False),
-    Field(gt=0, le=1),
+    Field(ge=1e-6, le=1),
     WithJsonSchema(
         {
             "type": ["string", "number"],
@@ -147,5 +150,5 @@ Part = Annotated[
     ),
 ]
 Bits = Annotated[int, Field(ge=1, le=64, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=1, le=1 << 24, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]

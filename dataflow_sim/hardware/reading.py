@@ -15,6 +15,8 @@ from dataflow_sim.hardware.machine import Confidence, Figure, Hardware, Hardware
 from dataflow_sim.hardware.quantities import End, is_range
 
 DEFAULT_HARDWARE = "vision_processor"
+_FIRST = ("dram", "dram.preset")
+_SHOWN = 60  # letters of an override
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
@@ -67,7 +69,8 @@ def _problems(
         given += [key for key in overridden if path.startswith(f"{key}.")]
         where = document.place(error["loc"])
         if given and (where is None or where.startswith("--set")):
-            where = f"--set {given[0]}={overridden[given[0]]}"
+            where = f"--set {given[0]}={overridden[given[0]][:_SHOWN]}"
+            where += "" if path == given[0] else f": {path}"
         elif where is None:
             where = f"{label}: {path}"
         else:
@@ -90,28 +93,29 @@ def _figures(document: Document) -> tuple[Figure, ...]:
 
 
 def _validated(document: Document, label: str, overridden: Mapping[str, str]) -> Hardware:
-    def machine(end: End) -> HardwareFile:
-        return HardwareFile.model_validate(document.values, context={"end": end})
-
-    try:
-        nominal = machine(End.NOMINAL)
-    except ValidationError as failure:
-        document.problems.extend(_problems(failure, document, label, overridden))
-    if document.problems:
-        raise HardwareError("\n".join(document.problems))
     ranged = any(is_range(value) for _, value in document.leaves())
+    found: dict[End, HardwareFile] = {}
+    for end in End if ranged else (End.NOMINAL,):
+        try:
+            found[end] = HardwareFile.model_validate(document.values, context={"end": end})
+        except ValidationError as failure:
+            document.problems.extend(_problems(failure, document, label, overridden))
+            break  # the other ends have the same problems, and more
+    if document.problems:
+        raise HardwareError("\n".join(dict.fromkeys(document.problems)))
+    nominal = found[End.NOMINAL]
     return Hardware(
         **{name: getattr(nominal, name) for name in HardwareFile.model_fields},
         overrides=tuple(sorted(overridden.items())),
         based_on=document.based_on,
         figures=_figures(document),
-        better=machine(End.BETTER) if ranged else None,
-        worse=machine(End.WORSE) if ranged else None,
+        better=found.get(End.BETTER),
+        worse=found.get(End.WORSE),
     )
 
 
 def _override(document: Document, key: str, text: str) -> None:
-    path, shown = tuple(key.split(".")), f"--set {key}={text[:60]}"
+    path, shown = tuple(key.split(".")), f"--set {key}={text[:_SHOWN]}"
     if not all(path):
         raise HardwareError(f"--set {key}={text}: '{key}' is no dotted path of keys")
     try:
@@ -120,6 +124,12 @@ def _override(document: Document, key: str, text: str) -> None:
         raise HardwareError(f"{shown}: the value is not YAML") from None
     if path == ("dram", "preset"):
         set_preset(document, {"preset": value}, shown)
+    elif path == ("dram",) and isinstance(value, dict):
+        document.set(path, {}, shown, "")
+        set_preset(document, value, shown)
+        for inner, each in value.items():
+            document.set((*path, str(inner)), each, shown, f"set: {shown}")
+        return
     document.set(path, value, shown, f"set: {shown}")
     for below, _ in leaves(value, path) if isinstance(value, dict) else ():
         document.places[below] = shown
@@ -133,6 +143,9 @@ def load_hardware(name_or_path: str, overrides: Mapping[str, str] | None = None)
     """
     document = read_document(name_or_path)
     # a preset stands for keys that other overrides may change, in whichever order they are given
-    for key, value in sorted((overrides or {}).items(), key=lambda item: item[0] != "dram.preset"):
+    for key, value in sorted(
+        (overrides or {}).items(),
+        key=lambda item: (item[0] not in _FIRST, item[0] == "dram.preset"),
+    ):
         _override(document, key, value)
     return _validated(document, str(name_or_path), overrides or {})

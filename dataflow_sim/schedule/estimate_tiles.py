@@ -1,7 +1,8 @@
 """The closed form of a merged group that runs by tiles of the plane, by tensor and reason.
 
-What tiles make of a map from DRAM is read, and counted where the first of its readers fires; a
-kernel that streams is fetched in every firing of its layer.  A firing is a step, or one for each
+What tiles make of a map from DRAM is read, and counted at the first of its readers, though another
+one of the group may need some of it before; a kernel that streams is fetched in every firing of
+its layer.  A firing is a step, or one for each
 tile of channels: it reads what it needs of its views once, and writes what it makes.
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import pairwise
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.network import Change, NetworkGraph
@@ -55,6 +56,11 @@ class Plan:
         """
         for each, asked in self.steps:
             effects: tuple[str, ...] = (each.after,)
+            replaced = next((p for p in graph.passes if p.name == asked.text), None)
+            if replaced is not None:
+                if not replaced.changed:
+                    raise asked.refused("the network has none of these")
+                effects = (f"{len(replaced.changed)} replaced",)
             if each.change is not None:
                 found = each.change(graph, replace(asked, measure=measure))
                 graph, effects = found.graph, found.effects
@@ -109,6 +115,38 @@ def _step(text: str, problems: list[str]) -> tuple[WhatIf, Asked] | None:
     return None if own or found is None else (each, Asked(text, found, options))
 
 
+# what-ifs that say the same thing of all tensors, so that one would undo the other
+_ALIKE = (
+    ("weight_bits", "mixed_precision", "binary"),
+    ("activation_bits", "binary"),
+    ("sparsity", "n_of_m"),
+    ("map_sparsity",),
+    ("codebook", "weight_compression"),
+    ("entropy", "weight_compression"),
+    ("map_compression",),
+)
+
+
+def _conflicts(steps: Sequence[tuple[WhatIf, Asked]]) -> list[str]:
+    """What is asked of all tensors twice, in one way or another; of some of them it may be."""
+    general = [
+        (each.name, asked)
+        for each, asked in steps
+        if asked.options.get("kind") is None and asked.options.get("layer") is None
+    ]
+    found: dict[str, None] = {}
+    for family in _ALIKE:
+        mine = [(name, asked) for name, asked in general if name in family]
+        if family == ("activation_bits", "binary"):
+            mine = [each for each in mine if each[0] != "binary" or each[1].value == "xnor"]
+        for (_, first), (_, second) in pairwise(mine):
+            found[
+                f"--what-if {second.text}: --what-if {first.text} says otherwise of the same "
+                "tensors; leave one out, or name a kind or a layer"
+            ] = None
+    return list(found)
+
+
 def parse(texts: Sequence[str]) -> Plan:
     """The what-ifs that texts ask for, by stage and then as they are given.
 
@@ -122,6 +160,7 @@ def parse(texts: Sequence[str]) -> Plan:
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
+    problems += _conflicts(steps)
     if problems:
         raise InputError("\n".join(problems))
     return Plan(tuple(sorted(steps, key=lambda step: step[0].stage)))

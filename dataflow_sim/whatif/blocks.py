@@ -27,6 +27,7 @@ from dataflow_sim.graph.layer import (
 )
 from dataflow_sim.graph.network import Constant, NetworkGraph
 from dataflow_sim.graph.pointwise import IDENTITY
+from dataflow_sim.graph.region import Shape4
 from dataflow_sim.whatif.contract import Asked, Changed, Stage, WhatIf, pair, word
 
 # a dense layer is taken for a fused bottleneck if it makes so many times its channels
@@ -40,7 +41,8 @@ class _Rebuilding:
         self.graph = graph
         self.tensors = dict(graph.tensors)
         self.constants = dict(graph.constants)
-        self.gained = 0
+        self.kernels: dict[tuple[str, str, Shape4], str] = {}
+        self.taken = {*graph.tensors, *graph.constants, *(each.name for each in graph.layers)}
         self.readers: dict[str, list[Layer]] = {}
         for layer in graph.layers:
             for name in dict.fromkeys(s.tensor for view in layer.views for s in view.segments):
@@ -58,23 +60,32 @@ class _Rebuilding:
             else None
         )
 
+    def unused(self, wanted: str) -> str:
+        """The name, numbered where a layer, a tensor or a constant has it already."""
+        name, number = wanted, 1
+        while name in self.taken:
+            number += 1
+            name = f"{wanted}#{number}"
+        self.taken.add(name)
+        return name
+
     def kernel(self, like: str, suffix: str, layer: Layer) -> tuple[str, tuple[str, ...]]:
-        """A new kernel for a layer: its name, and what the layer has learned with it."""
+        """A kernel for a layer in the place of another one: its name, and what is learned with it.
+
+        Layers that shared the one share the other, where it has the same shape.
+        """
         rows, columns = layer.window.kernel
         shape = (layer.body_shape[1], layer.input_channels_per_group, rows, columns)
-        name = f"{like}{suffix}"
+        known = self.kernels.get((like, suffix, shape))
+        if known is not None:
+            return known, (known,)
+        name = self.unused(f"{like}{suffix}")
+        self.kernels[like, suffix, shape] = name
         self.tensors[name] = replace(
             self.graph.tensors[like], name=name, shape=shape, quantisation=None
         )
         self.constants[name] = Constant(name, shape)
-        self.gained += prod(shape)
         return name, (name,)
-
-    def lost(self, *layers: Layer) -> None:
-        """Kernels that are no longer there."""
-        self.gained -= sum(
-            self.graph.tensors[each.weight].elements for each in layers if each.weight
-        )
 
     def map(self, name: str, like: Tensor, channels: int, layer: Layer) -> View:
         """A new map that a layer makes."""
@@ -95,8 +106,17 @@ class _Rebuilding:
             layers=found,
             tensors={n: t for n, t in self.tensors.items() if n in used},
             constants=self.constants,
-            parameters=self.graph.parameters + self.gained,
+            parameters=self._parameters(found),
         )
+
+    def _parameters(self, layers: Iterable[Layer]) -> int:
+        """Learned constants: those of the network without what no layer uses any longer, and new
+        kernels."""
+        before = {name for each in self.graph.layers for name in each.learned}
+        now = {name for each in layers for name in each.learned}
+        lost = sum(prod(self.graph.constants[name].shape) for name in before - now)
+        gained = sum(prod(self.constants[name].shape) for name in now - before)
+        return self.graph.parameters - lost + gained
 
 
 def _added(layer: Layer) -> set[str]:
@@ -107,15 +127,19 @@ def _is_dense(layer: Layer) -> bool:
     """A dense convolution with a kernel larger than a point."""
     window = layer.window
     plain = not window.transposed and window.plane is None and window.up == (1, 1)
-    whole = window.kernel == layer.source_shape[2:] and layer.body_shape[2:] == (1, 1)
     return (
         layer.kind is LayerKind.CONVOLUTION
         and layer.weight is not None
         and layer.groups == 1
         and min(window.kernel) > 1
         and plain
-        and not whole
+        and not _is_whole(layer)
     )
+
+
+def _is_whole(layer: Layer) -> bool:
+    """Whether a kernel covers the whole plane: a fully connected layer."""
+    return layer.window.kernel == layer.source_shape[2:] and layer.body_shape[2:] == (1, 1)
 
 
 def _is_point(layer: Layer) -> bool:
@@ -174,29 +198,30 @@ def _separable(graph: NetworkGraph, asked: Asked) -> Changed:
                 yield layer
                 continue
             count += 1
-            work.lost(layer)
             channels = layer.input.shape[1]
             body = (layer.body_shape[0], channels, *layer.body_shape[2:])
-            first = _alone(layer, f"{layer.name}.dw", f"{layer.output}.dw", body, channels)
+            first = _alone(work, layer, ".dw", body, channels)
             one, two = _two(work, layer, first.output, first)
             two = replace(two, window=POINT)
             deep, of_deep = work.kernel(layer.weight, ".dw", one)
             wide, of_wide = work.kernel(layer.weight, ".pw", two)
             rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(one, weight=deep, weight_constant=None, learned=of_deep)
-            yield replace(two, weight=wide, weight_constant=None, learned=(*of_wide, *rest))
+            yield replace(one, weight=deep, weight_constant=deep, learned=of_deep)
+            yield replace(two, weight=wide, weight_constant=wide, learned=(*of_wide, *rest))
 
     return _told(asked, graph, work.network(layers()), count)
 
 
-def _alone(layer: Layer, name: str, output: str, body: tuple[int, ...], groups: int) -> Layer:
+def _alone(
+    work: _Rebuilding, layer: Layer, suffix: str, body: tuple[int, ...], groups: int
+) -> Layer:
     """The first of two layers: the window of a layer, and nothing behind it."""
     n, channels, rows, columns = body
     shape = (n, channels, rows, columns)
     return replace(
         layer,
-        name=name,
-        output=output,
+        name=work.unused(f"{layer.name}{suffix}"),
+        output=work.unused(f"{layer.output}{suffix}"),
         body_shape=shape,
         output_shape=shape,
         groups=groups,
@@ -230,7 +255,6 @@ def _fused(graph: NetworkGraph, asked: Asked) -> Changed:
                 yield layer
                 continue
             count += 1
-            work.lost(point, layer)
             dense = replace(
                 layer,
                 input=point.input,
@@ -244,17 +268,9 @@ def _fused(graph: NetworkGraph, asked: Asked) -> Changed:
             )
             weight, of_weight = work.kernel(layer.weight, ".fused", dense)
             rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(dense, weight=weight, weight_constant=None, learned=(*of_weight, *rest))
+            yield replace(dense, weight=weight, weight_constant=weight, learned=(*of_weight, *rest))
 
-    found = work.network(layers())
-    lost = [name for layer in taken.values() for name in layer.learned]
-    kept = {name for layer in found.layers for name in layer.learned}
-    norms = sum(
-        prod(graph.constants[name].shape)
-        for name in dict.fromkeys(lost)
-        if name not in kept and name not in {layer.weight_constant for layer in taken.values()}
-    )
-    return _told(asked, graph, replace(found, parameters=found.parameters - norms), count)
+    return _told(asked, graph, work.network(layers()), count)
 
 
 def _inverted(graph: NetworkGraph, asked: Asked) -> Changed:
@@ -270,17 +286,16 @@ def _inverted(graph: NetworkGraph, asked: Asked) -> Changed:
                 yield layer
                 continue
             count += 1
-            work.lost(layer)
             channels = layer.body_shape[1]
             body = (layer.body_shape[0], channels, *layer.source_shape[2:])
-            first = _alone(layer, f"{layer.name}.expand", f"{layer.output}.expand", body, 1)
+            first = _alone(work, layer, ".expand", body, 1)
             one, two = _two(work, layer, first.output, replace(first, window=POINT))
             two = replace(two, groups=channels)
             point, of_point = work.kernel(layer.weight, ".expand", one)
             deep, of_deep = work.kernel(layer.weight, ".dw", two)
             rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(one, weight=point, weight_constant=None, learned=of_point)
-            yield replace(two, weight=deep, weight_constant=None, learned=(*of_deep, *rest))
+            yield replace(one, weight=point, weight_constant=point, learned=of_point)
+            yield replace(two, weight=deep, weight_constant=deep, learned=(*of_deep, *rest))
 
     return _told(asked, graph, work.network(layers()), count)
 
@@ -295,8 +310,8 @@ def _bottleneck(graph: NetworkGraph, asked: Asked) -> Changed:
 def _kernel(graph: NetworkGraph, asked: Asked) -> Changed:
     assert isinstance(asked.value, tuple)
     old, new = asked.value
-    if old % 2 != new % 2:
-        raise asked.refused("an odd kernel keeps its result's size only as another odd one")
+    if old % 2 != new % 2 or old == new:
+        raise asked.refused("write two odd sizes, or two even ones, that are not the same: 5to3")
     work, count = _Rebuilding(graph), 0
 
     def layers() -> Iterator[Layer]:
@@ -306,16 +321,15 @@ def _kernel(graph: NetworkGraph, asked: Asked) -> Changed:
             less = (old - new) // 2 * window.dilation[0], (old - new) // 2 * window.dilation[1]
             pad = window.pad[0] - less[0], window.pad[1] - less[1]
             plain = not window.transposed and window.plane is None and window.up == (1, 1)
-            convolves = layer.kind is LayerKind.CONVOLUTION and layer.weight is not None and plain
+            convolves = layer.kind is LayerKind.CONVOLUTION and plain and not _is_whole(layer)
             if not convolves or window.kernel != (old, old) or min(pad) < 0 or layer.weight is None:
                 yield layer
                 continue
             count += 1
-            work.lost(layer)
             other = replace(layer, window=replace(window, kernel=(new, new), pad=pad))
             weight, of_weight = work.kernel(layer.weight, f".{new}x{new}", other)
             rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(other, weight=weight, weight_constant=None, learned=(*of_weight, *rest))
+            yield replace(other, weight=weight, weight_constant=weight, learned=(*of_weight, *rest))
 
     return _told(asked, graph, work.network(layers()), count)
 

@@ -30,6 +30,7 @@ from dataflow_sim.graph.layer import (
     View,
 )
 from dataflow_sim.graph.network import Constant, NetworkGraph
+from dataflow_sim.graph.pointwise import ConstantArg, PointProgram
 from dataflow_sim.graph.region import Shape4
 
 # operators of one pass over pixels whose result has the channels of their input
@@ -63,6 +64,18 @@ class ChannelClasses:
         for tensor in self.graph.tensors.values():
             if tensor.kind is TensorKind.OUTPUT:
                 self._fix(self.blocks[tensor.name])
+        self._join_shared()
+
+    def _join_shared(self) -> None:
+        """Layers that use the same kernel have the same channels on either side."""
+        users: dict[str, Layer] = {}
+        for layer in self.graph.layers:
+            if layer.weight is None:
+                continue
+            first = users.setdefault(layer.weight, layer)
+            if first is not layer:
+                self._join(self.blocks[first.output], self.blocks[layer.output])
+                self._join(self.of_view(first.input), self.of_view(layer.input))
 
     # ------------------------------------------------------------ classes
 
@@ -235,18 +248,12 @@ def _with(shape: Shape4, channels: int) -> Shape4:
     return (shape[0], channels, shape[2], shape[3])
 
 
-def _constant(found: Constant, before: Layer, after: Layer) -> Constant:
-    """A per-channel constant of a layer with as many values as that has channels."""
-    values = prod(found.shape)
-    pairs = [
-        (before.body_shape[1], after.body_shape[1]),
-        (before.input.shape[1], after.input.shape[1]),
-    ]
-    for old, new in pairs:
-        if values == old and old > 1:
-            shape = tuple(new if extent == old else extent for extent in found.shape)
-            return found if new == old else replace(found, shape=shape, value=None)
-    return found
+def _constant(found: Constant, old: int, new: int) -> Constant:
+    """A constant that has a value for each of so many channels, with as many as there are now."""
+    if prod(found.shape) != old or new == old:
+        return found
+    shape = tuple(new if extent == old else extent for extent in found.shape)
+    return replace(found, shape=shape, value=None)
 
 
 def resized(classes: ChannelClasses, sizes: Mapping[int, int]) -> NetworkGraph:
@@ -276,20 +283,24 @@ def resized(classes: ChannelClasses, sizes: Mapping[int, int]) -> NetworkGraph:
             if old.shape != kernel:
                 changed[before.weight] = replace(old, shape=kernel, quantisation=None)
             if before.weight_constant is not None and old.shape != kernel:
-                found = constants[before.weight_constant]
-                constants[before.weight_constant] = replace(found, shape=kernel, value=None)
+                constants[before.weight_constant] = replace(
+                    constants[before.weight_constant], shape=kernel, value=None
+                )
         for vectors, channels in (
             (before.input_vectors, after.input.shape[1]),
             (before.output_vectors, after.body_shape[1]),
         ):
             if vectors is not None:
-                changed[vectors] = replace(
-                    tensors[vectors], shape=_with(tensors[vectors].shape, channels)
-                )
+                found = tensors[vectors]
+                changed[vectors] = replace(found, shape=_with(found.shape, channels))
         tensors.update(changed)
-        for name in _per_channel(before):
-            if name in constants:
-                constants[name] = _constant(graph.constants[name], before, after)
+        for names, was, now in (
+            (_named(before.pre), before.input.shape[1], after.input.shape[1]),
+            (_behind(before), before.body_shape[1], after.body_shape[1]),
+        ):
+            for name in names:
+                if name in constants:
+                    constants[name] = _constant(graph.constants[name], was, now)
     for layer in graph.layers:
         for name in layer.learned:
             learned[name] = prod(constants[name].shape) - prod(graph.constants[name].shape)
@@ -302,10 +313,14 @@ def resized(classes: ChannelClasses, sizes: Mapping[int, int]) -> NetworkGraph:
     )
 
 
-def _per_channel(layer: Layer) -> tuple[str, ...]:
-    """Constants that a layer may have a value for each channel of."""
-    args = [arg for program in (layer.pre, layer.post) for s in program.steps for arg in s.args]
-    names = [name for arg in args if (name := getattr(arg, "name", None)) is not None]
-    names += [layer.bias_constant] if layer.bias_constant is not None else []
-    names += [name for name in layer.learned if name != layer.weight_constant]
-    return tuple(dict.fromkeys(names))
+def _named(program: PointProgram) -> tuple[str, ...]:
+    """The constants of a program."""
+    args = (arg for step in program.steps for arg in step.args)
+    return tuple(dict.fromkeys(arg.name for arg in args if isinstance(arg, ConstantArg)))
+
+
+def _behind(layer: Layer) -> tuple[str, ...]:
+    """The constants that a layer may have a value of for each channel that it makes."""
+    before = {layer.weight_constant, *_named(layer.pre)}
+    names = (*_named(layer.post), layer.bias_constant, *layer.learned)
+    return tuple(dict.fromkeys(n for n in names if n is not None and n not in before))

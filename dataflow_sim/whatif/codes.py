@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from dataflow_sim.graph.coding import PLAIN
+from dataflow_sim.graph.coding import PLAIN, log2_up
 from dataflow_sim.graph.histogram import Histogram
 from dataflow_sim.graph.layer import Tensor
 from dataflow_sim.graph.network import NetworkGraph
@@ -58,12 +58,21 @@ def _entropy(graph: NetworkGraph, asked: Asked) -> Changed:
     for each in found:
         tensor = each.tensor
         bits = min(tensor.bits if tensor.quantised else 8, WIDEST_BITS)
+        shared = tensor.coding.entries if tensor.coding.values == "codebook" else 0
+        if shared:
+            bits = min(bits, max(1, log2_up(shared)))
         histogram, is_measured = _histogram(asked, each, bits)
         known += is_measured
         zeros = [histogram.zeros] if tensor.coding.places == PLAIN else []
         weights = [float(count) for count in (*zeros, *histogram.others) if count]
         length = Fraction(huffman_bits(weights)).limit_denominator(_ENDS)
-        coding = replace(tensor.coding, values="entropy", code_bits=length, entries=len(weights))
+        coding = replace(
+            tensor.coding,
+            values="entropy",
+            code_bits=length,
+            entries=len(weights),
+            shared=shared,
+        )
         changed.append(replace(tensor, coding=coding))
     elements = sum(tensor.elements for tensor in changed)
     mean = sum(tensor.elements * tensor.coding.code_bits for tensor in changed) / elements
@@ -132,9 +141,9 @@ WHAT_IFS = (
     ),
     WhatIf(
         "entropy",
-        Stage.CODES,
+        Stage.LAST,
         word("huffman"),
-        "a Huffman code for each kernel, by its values where the file has them",
+        "a Huffman code for each kernel's values, or for the numbers of its codebook",
         "kernels, and constants that are read like maps",
         "each element is a code of the mean length that its kernel's values have",
         change=_entropy,

@@ -7,6 +7,7 @@ What-ifs run in the order of their stages, and within a stage as they are given:
     WIDTHS      bits of weights and feature maps
     SPARSITY    which elements are zero, and how their places are coded
     CODES       how values are coded
+    LAST        Huffman codes, of values or of the numbers that stand for them
 
 A later stage sees what an earlier one made: layers that are split have the bits that their kind is
 given, a Huffman code is that of the widths and zeros that there are.
@@ -35,6 +36,7 @@ class Stage(IntEnum):
     WIDTHS = 2
     SPARSITY = 3
     CODES = 4
+    LAST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def number(least: Fraction, most: Fraction, *, below: bool = False) -> Kind:
         return found if least <= found <= most and not (below and found == most) else None
 
     low, high = (str(float(each)).removesuffix(".0") for each in (least, most))
-    return Kind(f"{low}..{high}", read)
+    return Kind(f"{low}..<{high}" if below else f"{low}..{high}", read)
 
 
 def word(*words: str) -> Kind:

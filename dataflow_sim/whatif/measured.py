@@ -23,6 +23,7 @@ from dataflow_sim.graph.histogram import Histogram
 # ends of the range, in standard deviations of a normal and in scales of Laplace's distribution
 _NORMAL_RANGE = 4.0
 _LAPLACE_RANGE = 8.0
+_FAR = 1e9
 DISTRIBUTIONS = ("normal", "laplace")
 # widest values that a histogram is kept of
 WIDEST_BITS = 16
@@ -55,9 +56,11 @@ def entropy_bits(weights: Sequence[float]) -> float:
 def weights_of(distribution: str, bits: int) -> list[float]:
     """How likely each of the values of so many bits is, from the lowest on; zero is the middle one.
 
-    There are 2^bits - 1 values, symmetrical about zero.
+    There are 2^bits - 1 values, symmetrical about zero; of one bit there are two, and no zero.
     """
-    most = (1 << (bits - 1)) - 1 or 1
+    if bits == 1:
+        return [0.5, 0.5]
+    most = (1 << (bits - 1)) - 1
     reach = _NORMAL_RANGE if distribution == "normal" else _LAPLACE_RANGE
 
     def below(x: float) -> float:
@@ -66,21 +69,29 @@ def weights_of(distribution: str, bits: int) -> list[float]:
         return 0.5 * exp(x) if x < 0 else 1 - 0.5 * exp(-x)
 
     edges = [reach * (value + 0.5) / most for value in range(-most - 1, most + 1)]
-    edges[0], edges[-1] = -1e9, 1e9
-    return [
-        below(high) - below(low) if high < 1e8 or low > -1e8 else 1.0
-        for low, high in pairwise(edges)
-    ]
+    edges[0], edges[-1] = -_FAR, _FAR
+    # both halves from the tail that is exact, the upper one mirrored
+    lower = [below(high) - below(low) for low, high in pairwise(edges[: most + 2])]
+    return [*lower, *reversed(lower[:-1])]
+
+
+def apportioned(shares: Sequence[float], count: int) -> list[int]:
+    """A count in shares, by the largest remainders; of equal ones the first."""
+    total = sum(shares)
+    exact = [count * share / total for share in shares]
+    found = [int(each) for each in exact]
+    order = sorted(range(len(shares)), key=lambda place: (found[place] - exact[place], place))
+    for place in order[: count - sum(found)]:
+        found[place] += 1
+    return found
 
 
 def stated_histogram(distribution: str, bits: int, density: Fraction, elements: int) -> Histogram:
     """The values that a distribution would give: those of the part that is not zero, and zeros."""
     likely = weights_of(distribution, bits)
-    middle = len(likely) // 2
-    share = float(density) * elements
-    zeros = round(elements - share + share * likely[middle])
-    others = [round(share * each) for place, each in enumerate(likely) if place != middle]
-    kept = tuple(each for each in others if each)
-    return Histogram(
-        max(0, elements - sum(kept)) if zeros else 0, kept, elements - round(share), None
-    )
+    others = round(density * elements)
+    counts = apportioned(likely, others)
+    zeros = elements - others
+    if bits > 1:
+        zeros += counts.pop(len(likely) // 2)
+    return Histogram(zeros, tuple(each for each in counts if each), elements - others, None)

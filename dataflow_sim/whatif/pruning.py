@@ -73,6 +73,7 @@ def _changed(
         root: wanted(channels, part)
         for (root, (channels, _)), part in zip(free.items(), taken, strict=True)
     }
+    moved = sum(new[root] != channels for root, (channels, _) in free.items())
     found = resized(classes, new)
     fixed = {
         classes.root(block.number)
@@ -83,7 +84,8 @@ def _changed(
     return Changed(
         found,
         (
-            f"{len(free)} groups of channels changed, {len(fixed)} are fixed; parameters "
+            f"{moved} of {len(free) + len(fixed)} groups of channels changed, {len(fixed)} are "
+            f"fixed; parameters "
             f"{graph.parameters:,} to {found.parameters:,}",
         ),
     )

@@ -73,7 +73,7 @@ WHAT_IFS = (
         word("on", "off"),
         "elementwise chains, additions and poolings fold into the layers before them, or do not",
         "layers may be followed by normalisation, activation, additions and poolings",
-        "off: each of these is a layer of its own, whose map passes through memory",
+        "with off each of these is a layer of its own, whose map passes through memory",
         read=_folding,
     ),
 )

@@ -103,8 +103,10 @@ def with_coding(
 
 
 def at_width(tensor: Tensor, bits: int) -> Tensor:
-    """A tensor of another width, which the machine's precision does not replace."""
+    """A tensor of another width, which neither the machine nor a general option replaces."""
     meaning = tensor.quantisation
     if meaning is not None and meaning.bits > bits:
         meaning = None
-    return replace(tensor, bits=bits, quantised=True, unpacked_bits=None, quantisation=meaning)
+    return replace(
+        tensor, bits=bits, quantised=True, asked=True, unpacked_bits=None, quantisation=meaning
+    )

@@ -53,7 +53,8 @@ def _measured(asked: Asked, found: list[Kernel]) -> list[Fraction]:
         histogram = measured(asked, each, _FULL_BITS)
         if histogram is None:
             raise asked.refused(
-                f"the values of '{each.tensor.name}' are not in the file; give a part, as in 0.8"
+                f"the values of '{each.layer.weight_constant or each.tensor.name}' (layer "
+                f"'{each.layer.name}') are not in the file, nor beside it; give a part, as in 0.8"
             )
         zeros.append(Fraction(histogram.exact_zeros, histogram.elements))
     return zeros
@@ -76,8 +77,7 @@ def _sparsity(graph: NetworkGraph, asked: Asked) -> Changed:
             coding=replace(
                 each.tensor.coding,
                 places=places,
-                # whole elements of each kernel
-                density=1 - Fraction(round(part * each.tensor.elements), each.tensor.elements),
+                density=1 - part,
             ),
         )
         for each, part in zip(found, parts, strict=True)

@@ -137,7 +137,12 @@ WHAT_IFS = (
         "each has one of the levels, and all together no more on average",
         change=_mixed_precision,
         options=(
-            Option("levels", Kind("B/B/..", _levels), (8, 4, 2), "bits to choose from, descending"),
+            Option(
+                "levels",
+                Kind("8/4/2, descending", _levels),
+                (8, 4, 2),
+                "bits to choose from, descending",
+            ),
             *SELECTION,
         ),
     ),

@@ -149,7 +149,7 @@ CAPACITIES = st.integers(0, 150)
 
 
 @given(traffic(), CAPACITIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_what_is_held_never_exceeds_the_capacity(drawn: Traffic, capacity: int) -> None:
     found = drawn.held(capacity)
     content = drawn.content(found.tensors)
@@ -157,13 +157,13 @@ def test_what_is_held_never_exceeds_the_capacity(drawn: Traffic, capacity: int) 
 
 
 @given(traffic(), CAPACITIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_nothing_spares_more_than_the_best_choice(drawn: Traffic, capacity: int) -> None:
     assert drawn.spared(drawn.held(capacity).tensors) <= drawn.best(capacity)
 
 
 @given(traffic())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_a_cache_of_any_size_spares_all_that_can_be_spared(drawn: Traffic) -> None:
     everything = frozenset(drawn.worthwhile)
     enough = sum(map(drawn.size, everything))
@@ -174,14 +174,14 @@ def test_a_cache_of_any_size_spares_all_that_can_be_spared(drawn: Traffic) -> No
 
 
 @given(traffic())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_a_cache_that_no_tensor_fits_spares_nothing(drawn: Traffic) -> None:
     least = min(map(drawn.size, drawn.worthwhile), default=1)
     assert drawn.held(0) == drawn.held(least - 1) == NOTHING_HELD
 
 
 @given(traffic(), CAPACITIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_what_is_left_out_does_not_fit_beside_what_stays(drawn: Traffic, capacity: int) -> None:
     found = drawn.held(capacity).tensors
     assert found <= frozenset(drawn.worthwhile)
@@ -190,7 +190,7 @@ def test_what_is_left_out_does_not_fit_beside_what_stays(drawn: Traffic, capacit
 
 
 @given(traffic(), CAPACITIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_what_spares_most_for_its_room_and_time_is_held_if_it_fits(
     drawn: Traffic, capacity: int
 ) -> None:
@@ -205,7 +205,7 @@ def test_what_spares_most_for_its_room_and_time_is_held_if_it_fits(
 
 
 @given(traffic(), CAPACITIES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_outputs_and_partial_sums_pass_it_by(drawn: Traffic, capacity: int) -> None:
     found = drawn.held(capacity)
     for layer in drawn.layers:

@@ -199,7 +199,11 @@ def test_a_range_has_two_ends_and_a_middle(
         ("dram.energy", "..8pJ/bit", "no range"),
         ("dram.energy", "1..8", "no unit"),
         ("local_memory.capacity", "1..2KiB", "no range; give one figure"),
-        ("compute.macs_per_cycle", "1..2", "valid integer"),
+        ("compute.macs_per_cycle", "1..2", "is no range; give one figure"),
+        ("dram.energy", "8..pJ/bit", "no range"),
+        ("dram.energy", "8...9pJ/bit", "two dots"),
+        ("dram.share", "0..50%", "greater than or equal to 0.000001"),
+        ("dram.share", "50..150%", "less than or equal to 1"),
     ],
 )
 def test_ranges_that_are_none(key: str, text: str, expected: str) -> None:

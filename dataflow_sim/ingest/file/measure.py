@@ -34,9 +34,10 @@ _DELIMITED, _VARINT = 2, 0
 _PIECE_ELEMENTS = 1 << 20
 # more distinct values than a codebook could hold are not counted
 _MOST_DISTINCT = 1 << 16
+_FLOATING = (*(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16),)
 _TYPES = (
-    *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8),
-    *(TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.BFLOAT16),
+    *_FLOATING,
+    *(TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16),
 )
 
 
@@ -119,11 +120,12 @@ def _note(found: dict[str, _Place], path: Path, data: mmap, start: int, stop: in
     size = elements * _dtype(kind).itemsize
     if own is not None and own[1] - own[0] == size:
         found[name] = _Place(path, *own, kind, elements)
-    elif "location" in outside and outside.get("offset", "0").isdigit():
-        begin = int(outside.get("offset", "0"))
-        beside = path.parent / outside["location"]
+    elif "location" in outside:
+        offset, location = outside.get("offset", "0"), outside["location"]
+        legal = offset.isascii() and offset.isdigit() and "\0" not in location
+        beside = path.parent / location if legal else path.parent
         if beside.resolve().is_relative_to(path.parent.resolve()) and beside.is_file():
-            found[name] = _Place(beside, begin, begin + size, kind, elements)
+            found[name] = _Place(beside, int(offset), int(offset) + size, kind, elements)
 
 
 def _dtype(kind: int) -> np.dtype[np.generic]:
@@ -143,28 +145,30 @@ def _pieces(place: _Place, name: str) -> Iterator[npt.NDArray[np.float64]]:
 
 
 def _measured(place: _Place, name: str, bits: int) -> Histogram:
-    largest, zeros = 0.0, 0
+    lowest, highest, zeros = 0.0, 0.0, 0
     distinct: npt.NDArray[np.float64] | None = np.zeros(0)
     for piece in _pieces(place, name):
         if not np.isfinite(piece).all():
             raise NetworkError(f"'{name}' holds values that are not finite")
-        largest = max(largest, float(np.abs(piece).max(initial=0.0)))
+        lowest = min(lowest, float(piece.min(initial=0.0)))
+        highest = max(highest, float(piece.max(initial=0.0)))
         zeros += int((piece == 0).sum())
         if distinct is not None:
             distinct = np.union1d(distinct, piece)
             distinct = distinct if len(distinct) <= _MOST_DISTINCT else None
-    integers = place.kind not in (
-        *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16),
-    )
-    most = (1 << (bits - 1)) - 1 or 1
-    step = 1.0 if integers and largest <= most else largest / most or 1.0
-    counts = np.zeros(2 * most + 1, np.int64)
+    integers = place.kind not in _FLOATING
+    if integers and highest - lowest < 1 << bits:  # as they are
+        step, low, high = 1.0, int(lowest), int(highest)
+    else:
+        most = (1 << (bits - 1)) - 1 or 1
+        step, low, high = max(-lowest, highest) / most or 1.0, -most, most
+    counts = np.zeros(high - low + 1, np.int64)
     for piece in _pieces(place, name):
-        places = np.clip(np.rint(piece / step), -most, most).astype(np.int64) + most
+        places = np.clip(np.rint(piece / step), low, high).astype(np.int64) - low
         counts += np.bincount(places, minlength=len(counts))
-    others = np.delete(counts, most)
+    others = np.delete(counts, -low)
     return Histogram(
-        zeros=int(counts[most]),
+        zeros=int(counts[-low]),
         others=tuple(others[others > 0].tolist()),
         exact_zeros=zeros,
         distinct=None if distinct is None else len(distinct),
