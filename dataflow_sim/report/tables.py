@@ -283,6 +283,7 @@ def layer_frame(result: RunResult) -> pd.DataFrame:
             "columns": columns,
             "macs": layer.macs,
             "macs_executed": layer.macs_executed,
+            "utilisation": layer.utilisation,
             "dram_bytes": layer.traffic.total_bytes,
         }
         record.update((f"{r.value}_bytes", layer.traffic.by_reason[r]) for r in Reason)

@@ -23,13 +23,16 @@ __all__ = ["NOTHING", "WHAT_IFS", "Plan", "Stage", "WhatIf", "described", "parse
 
 WHAT_IFS: Mapping[str, WhatIf] = {
     each.name: each
-    for each in (
-        *reading.WHAT_IFS,
-        *pruning.WHAT_IFS,
-        *blocks.WHAT_IFS,
-        *widths.WHAT_IFS,
-        *sparsity.WHAT_IFS,
-        *codes.WHAT_IFS,
+    for each in sorted(
+        (
+            *reading.WHAT_IFS,
+            *pruning.WHAT_IFS,
+            *blocks.WHAT_IFS,
+            *widths.WHAT_IFS,
+            *sparsity.WHAT_IFS,
+            *codes.WHAT_IFS,
+        ),
+        key=lambda what_if: what_if.stage,
     )
 }
 _SHOWN = 80
