@@ -88,8 +88,7 @@ class EnergyBreakdown:
         return on_chip + self.flash_pj + self.system_cache_pj
 
     def to_json(self) -> dict[str, float]:
-        """The `energy_pj` object of the JSON result: `total` is the sum of what follows it, but
-        for the two parts of `dram`."""
+        """The `energy_pj` object: `total` is the sum of what follows, but for the parts of `dram`."""
         return {
             "total": self.total_pj,
             "mac": self.mac_pj,
@@ -338,8 +337,9 @@ class RunResult:
 
     @property
     def gap(self) -> float:
-        """DRAM bytes over the lower bound."""
-        return self.traffic.total_bytes / self.lower_bound_bytes
+        """Bytes that leave and enter local memory, to DRAM or a cache, over the lower bound."""
+        cached = 0 if self.system_cache is None else self.system_cache.traffic.total_bytes
+        return (self.traffic.total_bytes + cached) / self.lower_bound_bytes
 
     @property
     def fragmentation(self) -> float | None:

@@ -197,3 +197,10 @@ def test_two_readers_of_one_map_in_a_tiled_group_are_proved(capacity: str) -> No
     hardware = load_hardware("bare", {"local_memory.capacity": capacity})
     found = run(load_network("squeezenet1_1@64"), hardware, RunOptions(policy="merged"))
     assert found.counted
+
+
+def test_what_a_cache_takes_off_dram_does_not_beat_the_bound() -> None:
+    plain = result(None)
+    cached = result(None, system_cache="{capacity: 8MiB}")
+    assert cached.traffic.total_bytes < plain.traffic.total_bytes
+    assert cached.gap == plain.gap >= 1
