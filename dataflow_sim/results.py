@@ -88,7 +88,7 @@ class EnergyBreakdown:
         return on_chip + self.flash_pj + self.system_cache_pj
 
     def to_json(self) -> dict[str, float]:
-        """The `energy_pj` object: `total` is the sum of what follows, but for the parts of `dram`."""
+        """The `energy_pj` object: `total` is the sum of the rest, but for the parts of `dram`."""
         return {
             "total": self.total_pj,
             "mac": self.mac_pj,
