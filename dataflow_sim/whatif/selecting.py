@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dataflow_sim.energy.compute import kind_of
@@ -93,13 +93,6 @@ def maps(graph: NetworkGraph, layers: Iterable[Layer]) -> list[Tensor]:
         for name in (*inputs, *layer.outputs):
             found[name] = graph.tensors[name]
     return list(found.values())
-
-
-def with_coding(
-    graph: NetworkGraph, tensors: Iterable[Tensor], coded: Callable[[Tensor], Tensor]
-) -> NetworkGraph:
-    """The network with some tensors changed."""
-    return graph.with_tensors([coded(tensor) for tensor in tensors])
 
 
 def at_width(tensor: Tensor, bits: int) -> Tensor:
