@@ -391,3 +391,53 @@ def test_the_command_prints_schema_machine_and_list() -> None:
     assert [machine["name"] for machine in listed] == CONFIGS
     for wrong in (["hardware", "bare", "--schema"], ["hardware", "--set", "dram.energy=1pJ/bit"]):
         assert isinstance(runner.invoke(cli, wrong).exception, HardwareError | Exception)
+
+
+MANY = """\
+name: many
+extends: bare
+sources:
+  compute.clock: "a guess"
+  dram.nothing: "published: x"
+precision: {weights: 0, activation: 8}
+compute:
+  macs_per_cycle: {8by8: 3}
+  clock: 500
+  array: {input_channels: 0, lanes: 3}
+  winograd: {tile: 3}
+local_memory: {capacity: -1KiB, alignment: 3B, bandwidth: 5}
+dram: {preset: lpddr9, share: 120%, energy: 9..8pJ/bit, burst: 48B}
+formats: {weights: {bitmap: maybe}, maps: {csr: dma}}
+energy: {table: 9nm, mac: 1J}
+flash: {bandwidth: 1GB/s}
+"""
+
+
+def test_unknown_missing_out_of_range_and_unit_less_values_all_at_once(tmp_path: Path) -> None:
+    """Each with file, line, key, value and the legal form."""
+    found = "\n".join(problems(tmp_path, MANY))
+    for line, expected in (
+        (4, "sources.compute.clock: 'a guess' begins with none of published:, derived:, assumed:"),
+        (5, "sources.dram.nothing: this file gives no such key; did you mean 'dram.energy'?"),
+        (6, "precision.weights: Input should be greater than or equal to 1 (found 0)"),
+        (6, "precision.activation: unknown key; did you mean 'activations'? legal here are"),
+        (8, "compute.macs_per_cycle: '8by8' is not a pair of widths such as 8x8"),
+        (9, "compute.clock: '500' has no unit; as a frequency write one of Hz, kHz, MHz, GHz"),
+        (10, "compute.array.input_channels: Input should be greater than or equal to 1 (found 0)"),
+        (10, "compute.array.lanes: unknown key; legal here are input_channels, output_channels"),
+        (11, "compute.winograd.tile: Input should be 2 or 4 (found 3)"),
+        (12, "local_memory.capacity: '-1KiB' is negative; a size starts at zero"),
+        (12, "local_memory.alignment: 3 bytes are no alignment; give a power of two from 1B"),
+        (12, "local_memory.bandwidth: '5' has no unit; as a bandwidth write one of B/s"),
+        (13, "dram.preset: 'lpddr9' is no technology; one of lpddr4-3200"),
+        (13, "dram.share: Input should be less than or equal to 1 (found '120%')"),
+        (13, "dram.energy: '9..8pJ/bit': the bounds of a range ascend"),
+        (13, "dram.burst: 48 bytes are no burst; give a power of two from 1B (none) to 4KiB"),
+        (14, "formats.weights.bitmap: Input should be 'none', 'dma', 'array' or 'computed'"),
+        (14, "formats.maps.csr: unknown key; legal here are low_bits, bitmap, run_length, packed"),
+        (15, "energy.table: '9nm' is no table of energies; one of 45nm, 7nm, 32bit"),
+        (15, "energy.mac: '1J' has the unknown unit 'J'; as an energy per MAC write one of fJ"),
+        (16, "flash.energy: required key is missing"),
+    ):
+        assert f"machine.yaml:{line}: {expected}" in found
+    assert found.count("machine.yaml:") == 21
