@@ -42,7 +42,7 @@ def test_mobilenet_v1_with_whole_maps_needs_its_largest_pair() -> None:
     [
         ("mobilenet_v1", 128, 6.3),
         ("mobilenet_v1", 256, 4.6),
-        ("mobilenet_v2", 128, 4.3),
+        pytest.param("mobilenet_v2", 128, 4.3, marks=pytest.mark.slow),
         ("mobilenet_v2", 256, 3.621288),
         pytest.param("resnet50", 256, 37.37, marks=pytest.mark.slow),
     ],
@@ -79,7 +79,10 @@ def merged_layers(graph: NetworkGraph, schedule: Schedule) -> list[Layer]:
 
 @pytest.mark.parametrize("kib", [64, 256, 1024])
 @pytest.mark.parametrize("policy", ["resident", "merged"])
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v1", "mobilenet_v2", pytest.param("resnet50", marks=pytest.mark.slow)],
+)
 def test_what_is_estimated_is_counted(name: str, policy: str, kib: int) -> None:
     graph = built_in(name)
     found = curve(graph, policy)
@@ -89,6 +92,7 @@ def test_what_is_estimated_is_counted(name: str, policy: str, kib: int) -> None:
     assert sum(schedule.traffic_bytes().values()) == moved_bytes(found, kib * KIB)
 
 
+@pytest.mark.slow
 def test_resnet50_merges_across_adds() -> None:
     graph = built_in("resnet50")
     schedule = curve(graph, "merged").schedule(256 * KIB)

@@ -21,10 +21,9 @@ from tests.support.runs import CLASSIC, built_in
 
 LARGE = 64 << 20
 QUICK = (
-    *("lstm_bidir_dynamo", "torch_cond_if", "timm_mobilenetv1_100", "hf_bert_mini_dynseq"),
-    "hf_llama_tiny_decode_kv63",
+    *("lstm_bidir_dynamo", "torch_cond_if", "hf_bert_mini_dynseq", "hf_llama_tiny_decode_kv63"),
 )
-LIGHT_QUICK = ("bvlc_alexnet", "squeezenet", "zfnet512")
+LIGHT_QUICK = ("bvlc_alexnet", "zfnet512")
 # whose largest maps and heads want more than a mebibyte
 LARGEST = ("hf_rtdetr_r18_640", "hf_segformer_b0_512", "hf_whisper_tiny_encoder")
 SLOW_UNLESS_QUICK = [

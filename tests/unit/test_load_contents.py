@@ -225,6 +225,7 @@ print(int(status["VmHWM"].split()[0]) * 1024)
 """
 
 
+@pytest.mark.slow
 def test_the_heaviest_files_stay_below_a_gigabyte(tmp_path: Path) -> None:
     (tmp_path / "empty_nodes.onnx").write_bytes(file_of_graph(field(FIELD_NODE, b"") * 10**6))
     attributes = field(FIELD_NODE, field(5, b"") * 1_999_990)
