@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Memory, Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import BufferStay, DramTraffic
-from dataflow_sim.schedule.types import Schedule
+from dataflow_sim.schedule.types import Group, LayerSchedule, Schedule
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.ledger_counts import Ledger
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
@@ -145,15 +145,27 @@ def _check(schedule: Schedule, ledger: Ledger) -> None:
         for index, chosen in zip(group.members, group.layers, strict=True):
             macs = (chosen.macs_executed, ledger.macs_executed[index])
             _check_same(f"layer '{chosen.layer}'", "MACs", *macs)
-        # of two layers of a group that read one map the closed form does not say who reads what
-        # of it first, and is charged with its load
-        written = sum(ledger.local_write_bits[index] for index in group.members)
-        read = sum(ledger.local_read_bits[index] for index in group.members)
-        into = sum(layer.local_write_bits for layer in group.layers)
-        out = sum(layer.local_bits for layer in group.layers) - into
-        where = f"the group of '{group.layers[0].layer}'"
-        _check_same(where, "bits into local memory", into, written)
-        _check_same(where, "bits out of local memory", out, read)
+        for members, layers in _charged(group):
+            into = sum(layer.local_write_bits for layer in layers)
+            out = sum(layer.local_bits for layer in layers) - into
+            written = sum(ledger.local_write_bits[index] for index in members)
+            read = sum(ledger.local_read_bits[index] for index in members)
+            where = " and ".join(f"'{layer.layer}'" for layer in layers)
+            _check_same(where, "bits into local memory", into, written)
+            _check_same(where, "bits out of local memory", out, read)
+
+
+def _charged(group: Group) -> Iterator[tuple[tuple[int, ...], tuple[LayerSchedule, ...]]]:
+    """The layers whose bits in and out of local memory closed form and ledger must agree on.
+
+    Of a group that runs by tiles all together: of two layers that read one map the closed form does
+    not say who reads what of it first, and is charged with its load.
+    """
+    if group.tile is not None:
+        yield group.members, group.layers
+    else:
+        for index, layer in zip(group.members, group.layers, strict=True):
+            yield (index,), (layer,)
 
 
 def _check_same(where: str, what: str, said: int, counted: int) -> None:

@@ -69,23 +69,23 @@ class _Rebuilding:
         self.taken.add(name)
         return name
 
-    def kernel(self, like: str, suffix: str, layer: Layer) -> tuple[str, tuple[str, ...]]:
-        """A kernel for a layer in the place of another one: its name, and what is learned with it.
+    def with_kernel(self, layer: Layer, like: str, suffix: str) -> Layer:
+        """A layer with a new kernel in the place of the one that it had, which had that name.
 
         Layers that shared the one share the other, where it has the same shape.
         """
         rows, columns = layer.window.kernel
         shape = (layer.body_shape[1], layer.input_channels_per_group, rows, columns)
-        known = self.kernels.get((like, suffix, shape))
-        if known is not None:
-            return known, (known,)
-        name = self.unused(f"{like}{suffix}")
-        self.kernels[like, suffix, shape] = name
-        self.tensors[name] = replace(
-            self.graph.tensors[like], name=name, shape=shape, quantisation=None
-        )
-        self.constants[name] = Constant(name, shape)
-        return name, (name,)
+        name = self.kernels.get((like, suffix, shape))
+        if name is None:
+            name = self.unused(f"{like}{suffix}")
+            self.kernels[like, suffix, shape] = name
+            self.tensors[name] = replace(
+                self.graph.tensors[like], name=name, shape=shape, quantisation=None
+            )
+            self.constants[name] = Constant(name, shape)
+        rest = (each for each in layer.learned if each != layer.weight_constant)
+        return replace(layer, weight=name, weight_constant=name, learned=(name, *rest))
 
     def map(self, name: str, like: Tensor, channels: int, layer: Layer) -> View:
         """A new map that a layer makes."""
@@ -203,11 +203,8 @@ def _separable(graph: NetworkGraph, asked: Asked) -> Changed:
             first = _alone(work, layer, ".dw", body, channels)
             one, two = _two(work, layer, first.output, first)
             two = replace(two, window=POINT)
-            deep, of_deep = work.kernel(layer.weight, ".dw", one)
-            wide, of_wide = work.kernel(layer.weight, ".pw", two)
-            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(one, weight=deep, weight_constant=deep, learned=of_deep)
-            yield replace(two, weight=wide, weight_constant=wide, learned=(*of_wide, *rest))
+            yield work.with_kernel(replace(one, learned=()), layer.weight, ".dw")
+            yield work.with_kernel(two, layer.weight, ".pw")
 
     return _told(asked, graph, work.network(layers()), count)
 
@@ -266,9 +263,7 @@ def _fused(graph: NetworkGraph, asked: Asked) -> Changed:
                 rounded=None,
                 groups=1,
             )
-            weight, of_weight = work.kernel(layer.weight, ".fused", dense)
-            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(dense, weight=weight, weight_constant=weight, learned=(*of_weight, *rest))
+            yield work.with_kernel(dense, layer.weight, ".fused")
 
     return _told(asked, graph, work.network(layers()), count)
 
@@ -291,11 +286,8 @@ def _inverted(graph: NetworkGraph, asked: Asked) -> Changed:
             first = _alone(work, layer, ".expand", body, 1)
             one, two = _two(work, layer, first.output, replace(first, window=POINT))
             two = replace(two, groups=channels)
-            point, of_point = work.kernel(layer.weight, ".expand", one)
-            deep, of_deep = work.kernel(layer.weight, ".dw", two)
-            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(one, weight=point, weight_constant=point, learned=of_point)
-            yield replace(two, weight=deep, weight_constant=deep, learned=(*of_deep, *rest))
+            yield work.with_kernel(replace(one, learned=()), layer.weight, ".expand")
+            yield work.with_kernel(two, layer.weight, ".dw")
 
     return _told(asked, graph, work.network(layers()), count)
 
@@ -327,9 +319,7 @@ def _kernel(graph: NetworkGraph, asked: Asked) -> Changed:
                 continue
             count += 1
             other = replace(layer, window=replace(window, kernel=(new, new), pad=pad))
-            weight, of_weight = work.kernel(layer.weight, f".{new}x{new}", other)
-            rest = tuple(name for name in layer.learned if name != layer.weight_constant)
-            yield replace(other, weight=weight, weight_constant=weight, learned=(*of_weight, *rest))
+            yield work.with_kernel(other, layer.weight, f".{new}x{new}")
 
     return _told(asked, graph, work.network(layers()), count)
 

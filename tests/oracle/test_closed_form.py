@@ -405,7 +405,7 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
     return points
 
 
-@settings(max_examples=16)
+@settings(max_examples=24)
 @given(st.one_of(tiny_problems(False), tiny_problems(True), tiny_problems(False, volume=True)))
 def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
     if problem.groups > 1:

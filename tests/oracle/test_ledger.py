@@ -122,6 +122,7 @@ def test_double_buffers_of_some_tensors(name: str, doubled: Buffering) -> None:
         pytest.param("vgg16", "layerwise", marks=pytest.mark.slow),
         pytest.param("resnet50", "layerwise", marks=pytest.mark.slow),
         pytest.param("mobilenet_v1@0.25", "merged", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v1@0.25-64", "merged", marks=pytest.mark.slow),
         ("mobilenet_v1@0.25-32", "merged"),
     ],
 )
@@ -143,6 +144,7 @@ def test_partial_sums_in_a_memory_of_their_own(name: str, policy: str) -> None:
     [
         ("mobilenet_v1@0.25", "layerwise", 4, 8),
         ("mobilenet_v1@0.25-32", "merged", 4, 16),
+        pytest.param("mobilenet_v1@0.25-64", "merged", 4, 16, marks=pytest.mark.slow),
         pytest.param("mobilenet_v1@0.25", "merged", 4, 16, marks=pytest.mark.slow),
         pytest.param("resnet50", "layerwise", 3, 7, marks=pytest.mark.slow),
         pytest.param("mobilenet_v1@0.25", "merged", 8, 8, marks=pytest.mark.slow),
