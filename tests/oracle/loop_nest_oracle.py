@@ -70,11 +70,9 @@ local memory, and written to it and read from it at that width.
 from dataclasses import dataclass
 from itertools import product
 
+from tests.oracle.loop_nest_buffers import Axes, Buffer, Element, Role, RollingRole, whole_units
 from tests.oracle.loop_nest_regions import body_axis, input_axis, multiplications, taps_of, window
 from tests.oracle.loop_nest_spec import LayerSpec, NestCounts, NestTiling
-
-Element = tuple[int, ...]
-Axes = tuple[tuple[int, ...], ...]
 
 ORDERS = ("PMK", "MPK", "PKM", "MKP", "KPM", "KMP")
 SUMS = ("none", "kept", "spilled")
@@ -90,105 +88,6 @@ class _SpatialTile:
     ns: tuple[int, ...]
     rows: tuple[int, ...]
     cols: tuple[int, ...]
-
-
-def _whole_units(bits: int, unit: int) -> int:
-    """Whole bytes, and as many more as end at a multiple of the unit."""
-    whole = (bits + 7) // 8
-    return whole + -whole % unit
-
-
-class _Buffer:
-    """The identities and the per-axis maximum extents of the tiles a buffer is used for."""
-
-    def __init__(self) -> None:
-        self.identities: set[Element] = set()
-        self.extents: list[int] = []
-
-    def note(self, identity: Element, axes: Axes) -> None:
-        self.identities.add(identity)
-        if not self.extents:
-            self.extents = [0] * len(axes)
-        for axis, coordinates in enumerate(axes):
-            self.extents[axis] = max(self.extents[axis], len(coordinates))
-
-    def local_bytes(self, bits: int, double_buffer: bool, unit: int) -> int:
-        if not self.extents:
-            return 0
-        elements = 1
-        for extent in self.extents:
-            elements *= extent
-        one_slot = _whole_units(elements * bits, unit)
-        streamed = len(self.identities) > 1
-        return one_slot * (2 if double_buffer and streamed else 1)
-
-
-class _Role(_Buffer):
-    """A buffer that holds one tile read from DRAM, and counts the element reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.identity: Element | None = None
-        self.held: set[Element] = set()
-        self.ever_read: set[Element] = set()
-        self.first_reads = 0
-        self.repeated_reads = 0
-
-    @property
-    def reads(self) -> int:
-        return self.first_reads + self.repeated_reads
-
-    def use(self, identity: Element, axes: Axes) -> None:
-        """Have the tile with these coordinates, loading it if another identity is held."""
-        self.note(identity, axes)
-        tile = set(product(*axes))
-        if identity != self.identity:
-            self.identity = identity
-            self.held = tile
-            for element in tile:
-                if element in self.ever_read:
-                    self.repeated_reads += 1
-                else:
-                    self.first_reads += 1
-                    self.ever_read.add(element)
-        assert self.held == tile, f"the tile held as {identity} is not the one the step needs"
-
-
-class _RollingRole(_Role):
-    """The input's buffer: rows that the tile above left are not read again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rolled = False
-        self.most_rows = 0
-        self.rows_held: set[int] = set()
-
-    def roll(self, identity: Element, axes: Axes) -> None:
-        """As `use`, for an identity (group, k, batch tile, column tile, row tile)."""
-        if identity == self.identity:
-            return self.use(identity, axes)
-        above = self.identity is not None and self.identity == (*identity[:-1], identity[-1] - 1)
-        tile = set(product(*axes))
-        kept = tile & self.held if above else set()
-        self.rolled |= bool(kept)
-        new_rows = len(set(axes[2]) - self.rows_held) if above else len(axes[2])
-        self.most_rows = max(self.most_rows, len(self.rows_held) + new_rows, len(axes[2]))
-        self.rows_held = set(axes[2])
-        self.note(identity, axes)
-        self.identity, self.held = identity, tile
-        for element in tile - kept:
-            if element in self.ever_read:
-                self.repeated_reads += 1
-            else:
-                self.first_reads += 1
-                self.ever_read.add(element)
-        return None
-
-    def local_bytes(self, bits: int, double_buffer: bool, unit: int) -> int:
-        if not (self.rolled and double_buffer):
-            return super().local_bytes(bits, double_buffer, unit)
-        images, channels, _, columns = self.extents
-        return _whole_units(images * channels * self.most_rows * columns * bits, unit)
 
 
 def _tiles(size: int, tile: int) -> list[tuple[int, ...]]:
@@ -289,13 +188,13 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
     trips = {"M": len(m_tiles), "K": len(k_tiles), "P": len(p_tiles)}
     inside_k = tiling.order[tiling.order.index("K") + 1 :]
 
-    input_role = _RollingRole()
-    kernel_role = _Role()
-    input_vector_role = _Role()
-    output_vector_role = _Role()
-    operand_roles = [_Role() for _ in spec.operands]
-    sums_buffer = _Buffer()
-    output_buffer = _Buffer()
+    input_role = RollingRole()
+    kernel_role = Role()
+    input_vector_role = Role()
+    output_vector_role = Role()
+    operand_roles = [Role() for _ in spec.operands]
+    sums_buffer = Buffer()
+    output_buffer = Buffer()
 
     row_products, column_products = multiplications(spec, 0), multiplications(spec, 1)
     k_tiles_added: dict[Element, int] = {}  # of every body element whose sum is unfinished
@@ -462,8 +361,8 @@ def simulate(spec: LayerSpec, tiling: NestTiling) -> NestCounts:
         local_bytes, sums_bytes = local_bytes + sums_bytes, 0
 
     # What is pinned: read once, in buffers of its own.
-    local_bytes += _whole_units(len(pinned_input) * spec.input_bits, unit)
-    local_bytes += _whole_units(pinned_kernel * spec.kernel_local_bits, unit)
+    local_bytes += whole_units(len(pinned_input) * spec.input_bits, unit)
+    local_bytes += whole_units(pinned_kernel * spec.kernel_local_bits, unit)
 
     # Traffic in bits.
     dram_bits = (input_role.reads + len(pinned_input)) * spec.input_bits

@@ -1,17 +1,13 @@
 """The closed forms of coded elements, against encoders that write the bits and decoders that read
-them back; Huffman codes against all prefix codes.
+them back.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
-from heapq import heapify, heappop, heappush
-from itertools import count, product
-from math import log2, sqrt
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -22,206 +18,29 @@ from hypothesis import strategies as st
 from dataflow_sim.graph.coding import AS_IT_IS, Coding, coded_bits, run_length_entries
 from dataflow_sim.graph.region import Shape4
 from dataflow_sim.whatif.measured import (
-    DISTRIBUTIONS,
     entropy_bits,
-    huffman_bits,
-    stated_histogram,
-    weights_of,
+)
+from tests.oracle.coders import (
+    Reader,
+    Values,
+    bitmap,
+    canonical,
+    codebook,
+    csr,
+    dense,
+    entries,
+    from_bitmap,
+    from_csr,
+    from_dense,
+    from_n_of_m,
+    from_run_length,
+    known_places,
+    n_of_m,
+    plain,
+    run_length,
 )
 
 Ints = npt.NDArray[np.int64]
-
-# ------------------------------------------------------------ bits
-
-
-def width(number: int) -> int:
-    """The least bits that so many numbers fit in."""
-    return next(bits for bits in count() if 2**bits >= number)
-
-
-def written(number: int, bits: int) -> str:
-    assert 0 <= number < 2**bits
-    return f"{number:0{bits}b}" if bits else ""
-
-
-class Reader:
-    """Bits, read from the first on."""
-
-    def __init__(self, bits: str) -> None:
-        self.bits, self.at = bits, 0
-
-    def number(self, bits: int) -> int:
-        self.at += bits
-        assert self.at <= len(self.bits)
-        return int(self.bits[self.at - bits : self.at] or "0", 2)
-
-    @property
-    def empty(self) -> bool:
-        return self.at == len(self.bits)
-
-
-# ------------------------------------------------------------ values
-
-
-@dataclass(frozen=True)
-class Values:
-    """A code of values: each value's bits, and what is stored once for all."""
-
-    codes: dict[int, str]
-    once: str
-
-    @cached_property
-    def meant(self) -> dict[str, int]:
-        return {code: value for value, code in self.codes.items()}
-
-    def read(self, reader: Reader) -> int:
-        code = ""
-        while code not in self.meant:
-            code += written(reader.number(1), 1)
-        return self.meant[code]
-
-
-def plain(bits: int) -> Values:
-    return Values({value: written(value, bits) for value in range(2**bits)}, "")
-
-
-def codebook(table: Sequence[int], bits: int) -> Values:
-    places = width(len(table))
-    once = "".join(written(value, bits) for value in table)
-    return Values({value: written(place, places) for place, value in enumerate(table)}, once)
-
-
-def canonical(values: Sequence[int]) -> Values:
-    """A Huffman code; the lengths of its codes, a byte each, tell the codes again."""
-    counts = Counter(values)
-    lengths = dict.fromkeys(counts, 0 if len(counts) > 1 else 1)
-    heap: list[tuple[int, int, tuple[int, ...]]] = [
-        (number, value, (value,)) for value, number in sorted(counts.items())
-    ]
-    heapify(heap)
-    while len(heap) > 1:
-        one, other = heappop(heap), heappop(heap)
-        both = (*one[2], *other[2])
-        for value in both:
-            lengths[value] += 1
-        heappush(heap, (one[0] + other[0], min(both), both))
-    codes, code, before = {}, 0, 0
-    for value in sorted(lengths, key=lambda each: (lengths[each], each)):
-        code <<= lengths[value] - before
-        before = lengths[value]
-        codes[value] = written(code, before)
-        code += 1
-    return Values(codes, "".join(written(lengths[value], 8) for value in sorted(lengths)))
-
-
-# ------------------------------------------------------------ places
-
-
-def dense(array: Ints, values: Values) -> str:
-    return "".join(values.codes[int(value)] for value in array.flat)
-
-
-def from_dense(bits: str, rows: int, columns: int, values: Values) -> Ints:
-    reader = Reader(bits)
-    found = np.array([values.read(reader) for _ in range(rows * columns)], np.int64)
-    assert reader.empty
-    return found.reshape(rows, columns)
-
-
-def bitmap(array: Ints, values: Values) -> str:
-    return "".join("1" + values.codes[int(value)] if value else "0" for value in array.flat)
-
-
-def from_bitmap(bits: str, rows: int, columns: int, values: Values) -> Ints:
-    reader = Reader(bits)
-    found = np.zeros(rows * columns, np.int64)
-    for place in range(len(found)):
-        if reader.number(1):
-            found[place] = values.read(reader)
-    assert reader.empty
-    return found.reshape(rows, columns)
-
-
-def known_places(array: Ints, values: Values) -> str:
-    """Those that are not zero; who reads them has their places from elsewhere."""
-    return "".join(values.codes[int(value)] for value in array.flat if value)
-
-
-def csr(array: Ints, values: Values) -> str:
-    """Where each row begins and the last one ends; then each element with its column."""
-    rows, columns = array.shape
-    starts = [0, *np.cumsum((array != 0).sum(axis=1)).tolist()]
-    pointers = "".join(written(start, width(starts[-1] + 1)) for start in starts)
-    return pointers + "".join(
-        written(int(column), width(columns)) + values.codes[int(array[row, column])]
-        for row in range(rows)
-        for column in np.flatnonzero(array[row])
-    )
-
-
-def from_csr(bits: str, rows: int, columns: int, elements: int, values: Values) -> Ints:
-    reader = Reader(bits)
-    starts = [reader.number(width(elements + 1)) for _ in range(rows + 1)]
-    found = np.zeros((rows, columns), np.int64)
-    for row in range(rows):
-        for _ in range(starts[row + 1] - starts[row]):
-            column = reader.number(width(columns))
-            found[row, column] = values.read(reader)
-    assert reader.empty
-    return found
-
-
-def n_of_m(array: Ints, kept: int, of: int, values: Values) -> str:
-    """Of every M those that are not zero, each with its place among them."""
-    found = []
-    for part in array.reshape(-1, of):
-        places = np.flatnonzero(part)
-        assert len(places) == kept
-        found += [
-            written(int(place), width(of)) + values.codes[int(part[place])] for place in places
-        ]
-    return "".join(found)
-
-
-def from_n_of_m(bits: str, parts: int, kept: int, of: int, values: Values) -> Ints:
-    reader = Reader(bits)
-    found = np.zeros((parts, of), np.int64)
-    for part in found:
-        for _ in range(kept):
-            place = reader.number(width(of))
-            part[place] = values.read(reader)
-    assert reader.empty
-    return found
-
-
-def entries(flat: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Up to 15 zeros and then a value, which is zero where a run is longer; to the last element
-    that is not zero, or to the end of a full entry."""
-    zeros = 0
-    for value in flat:
-        if value or zeros == 15:
-            yield zeros, value
-            zeros = 0
-        else:
-            zeros += 1
-
-
-def run_length(array: Ints, values: Values) -> str:
-    return "".join(
-        written(zeros, 4) + values.codes[value] for zeros, value in entries(array.ravel().tolist())
-    )
-
-
-def from_run_length(bits: str, rows: int, columns: int, values: Values) -> Ints:
-    reader = Reader(bits)
-    found: list[int] = []
-    while not reader.empty:
-        found += [0] * reader.number(4)
-        found.append(values.read(reader))
-    rest = rows * columns - len(found)
-    assert 0 <= rest < 16
-    return np.array(found + [0] * rest, np.int64).reshape(rows, columns)
-
 
 # ------------------------------------------------------------ arrays
 
@@ -568,115 +387,3 @@ def test_no_places_take_less_than_their_entropy(places: str, part: int) -> None:
 def test_numbers_that_no_tensor_has_are_refused(wrong: Callable[[], Coding]) -> None:
     with pytest.raises(ValueError, match="codes no tensor"):
         wrong()
-
-
-# ------------------------------------------------------------ Huffman codes
-
-
-def least_mean_length(weights: Sequence[int]) -> Fraction:
-    """The least of all prefix codes: there is one of every lengths that satisfy Kraft."""
-    longest = max(1, len(weights) - 1)
-    return min(
-        Fraction(sum(w * each for w, each in zip(weights, lengths, strict=True)), sum(weights))
-        for lengths in product(range(1, longest + 1), repeat=len(weights))
-        if sum(Fraction(1, 2**each) for each in lengths) <= 1
-    )
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
-def test_a_huffman_code_is_the_best_prefix_code(weights: list[int]) -> None:
-    assert huffman_bits(weights) == pytest.approx(float(least_mean_length(weights)), rel=1e-12)
-
-
-@given(st.lists(st.integers(1, 1000), min_size=2, max_size=300))
-@settings(max_examples=60, deadline=None)
-def test_a_huffman_code_is_the_one_that_an_encoder_makes(weights: list[int]) -> None:
-    drawn = [value for value, number in enumerate(weights) for _ in range(number)]
-    codes = canonical(drawn).codes
-    length = sum(number * len(codes[value]) for value, number in enumerate(weights))
-    assert huffman_bits(weights) == pytest.approx(length / len(drawn), rel=1e-12)
-
-
-@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=300))
-@settings(max_examples=100, deadline=None)
-def test_a_huffman_code_is_less_than_a_bit_above_the_entropy(weights: list[int]) -> None:
-    assume(sum(weight > 0 for weight in weights) > 1)
-    least = entropy_bits(weights)
-    assert least - 1e-12 <= huffman_bits(weights) < least + 1
-
-
-@pytest.mark.parametrize("values", [2**bits for bits in range(1, 9)])
-def test_equally_likely_values_take_whole_bits(values: int) -> None:
-    assert huffman_bits([3] * values) == entropy_bits([3] * values) == log2(values)
-
-
-def test_a_single_value_takes_one_bit_and_has_no_entropy() -> None:
-    assert huffman_bits([5]) == huffman_bits([0, 5, 0]) == 1
-    assert entropy_bits([0, 5, 0]) == 0
-
-
-# ------------------------------------------------------------ stated distributions
-
-
-@pytest.mark.parametrize("bits", range(2, 17))
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_distribution_is_symmetrical_and_whole(distribution: str, bits: int) -> None:
-    found = weights_of(distribution, bits)
-    assert len(found) == 2**bits - 1
-    assert sum(found) == pytest.approx(1, abs=1e-12)
-    np.testing.assert_allclose(found, found[::-1], rtol=1e-9, atol=1e-15)
-    assert min(found) > 0
-    middle = 2 ** (bits - 1) - 1
-    # the ends hold the tails as well
-    assert found[1 : middle + 1] == sorted(found[1 : middle + 1])
-
-
-@pytest.mark.parametrize("bits", range(1, 9))
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_no_values_take_more_bits_than_they_have(distribution: str, bits: int) -> None:
-    found = weights_of(distribution, bits)
-    assert len(found) <= 2**bits
-    assert huffman_bits(found) <= bits
-
-
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_distribution_is_the_share_of_drawn_values(distribution: str) -> None:
-    """Drawn, quantised and counted: within five standard deviations of every share."""
-    draws, bits = 400_000, 4
-    rng = np.random.default_rng(7)
-    normal = distribution == "normal"
-    numbers = rng.standard_normal(draws) if normal else rng.laplace(size=draws)
-    step = (4.0 if normal else 8.0) / 7
-    places = np.clip(np.rint(numbers / step), -7, 7).astype(np.int64) + 7
-    shares = np.array(weights_of(distribution, bits))
-    counts = np.bincount(places, minlength=15)
-    assert (np.abs(counts - draws * shares) <= 5 * np.sqrt(draws * shares) + 1).all()
-
-
-@pytest.mark.parametrize("density", [Fraction(1), Fraction(1, 2), Fraction(1, 10)])
-@pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_stated_kernel_has_all_its_elements(
-    distribution: str, bits: int, density: Fraction
-) -> None:
-    for elements in (1, 9, 27, 64, 100, 1000, 100_000):
-        found = stated_histogram(distribution, bits, density, elements)
-        assert found.elements == elements
-        assert found.exact_zeros == elements - round(float(density) * elements)
-
-
-@pytest.mark.parametrize(
-    ("bits", "elements"), [(4, 10_000), (8, 100_000), (8, 4096), (8, 12), (16, 4096)]
-)
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_stated_kernel_takes_the_bits_of_drawn_ones(
-    distribution: str, bits: int, elements: int
-) -> None:
-    """Few elements have few values, but hardly two of them the same one of many."""
-    stated = stated_histogram(distribution, bits, Fraction(1), elements)
-    shares = np.array(weights_of(distribution, bits))
-    rng = np.random.default_rng(elements)
-    drawn = [rng.multinomial(elements, shares / shares.sum()).tolist() for _ in range(5)]
-    mean = sum(map(huffman_bits, drawn)) / len(drawn)
-    assert huffman_bits((stated.zeros, *stated.others)) == pytest.approx(mean, rel=0.15)

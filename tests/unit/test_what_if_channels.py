@@ -1,29 +1,22 @@
-"""Networks with other numbers of channels and other blocks: consistent, recounted, built otherwise,
-and executed.
-"""
+"""Networks with other numbers of channels and other blocks: consistent, and recounted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import floor, prod
-from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.hardware import load_hardware
-from dataflow_sim.ingest import ReadRequest, graph_from_model
-from dataflow_sim.pipeline import RunOptions, load_network
-from dataflow_sim.replaying import ReplayOptions, replay_network
+from dataflow_sim.ingest import graph_from_model
+from dataflow_sim.pipeline import load_network
 from dataflow_sim.whatif import parse
+from tests.support.by_hand import NAMED_ALIKE, NORMALISED_BEFORE, SHARED, SHARED_WITH_THE_OUTPUT
 from tests.support.small import SMALL
 from tests.support.tokens import TOKENS
 
@@ -392,92 +385,6 @@ def test_fully_connected_layers_are_no_convolutions_of_another_kernel() -> None:
 # ------------------------------------------------------------ networks by hand
 
 
-def convolution(value: str, kernel: str, result: str, size: int = 3, groups: int = 1) -> str:
-    """A convolution that keeps the plane, as words: see `by_hand`."""
-    return f"Conv {value},{kernel} {result} {size} {groups}"
-
-
-def by_hand(kernels: dict[str, tuple[int, ...]], lines: Sequence[str]) -> onnx.ModelProto:
-    """A network of 3 x 8 x 8 numbers: a line is an operator, what it reads, what it makes, and of
-    a convolution its size and groups.  Its output is `y`."""
-    nodes = []
-    for line in lines:
-        op, reads, result, *rest = line.split(" ")
-        node = helper.make_node(op, reads.split(","), [result], name=result)
-        if op == "Conv":
-            size, groups = map(int, rest)
-            node.attribute.append(helper.make_attribute("pads", [size // 2] * 4))
-            node.attribute.append(helper.make_attribute("group", groups))
-        elif op == "Concat":
-            node.attribute.append(helper.make_attribute("axis", 1))
-        nodes.append(node)
-    rng = np.random.default_rng(1)
-    initializers = [
-        numpy_helper.from_array(rng.uniform(0.5, 1, shape).astype(np.float32), name)
-        for name, shape in kernels.items()
-    ]
-    made = kernels["last"][0]
-    graph = helper.make_graph(
-        nodes,
-        "by_hand",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, made, 8, 8])],
-        initializers,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-SHARED = by_hand(
-    {"first": (8, 3, 3, 3), "shared": (8, 8, 3, 3), "last": (5, 8, 1, 1)},
-    [
-        convolution("x", "first", "a"),
-        convolution("a", "shared", "b"),
-        "Relu b br",
-        convolution("br", "shared", "c"),
-        convolution("c", "last", "y", 1),
-    ],
-)
-SHARED_WITH_THE_OUTPUT = by_hand(
-    {"first": (8, 3, 3, 3), "last": (8, 8, 3, 3)},
-    [
-        convolution("x", "first", "a"),
-        convolution("a", "last", "b"),
-        "Relu b br",
-        convolution("br", "last", "y"),
-    ],
-)
-NORMALISED_BEFORE = by_hand(
-    {
-        "first": (8, 3, 1, 1),
-        **dict.fromkeys(("scale", "shift", "mean", "variance"), (8,)),
-        "second": (8, 8, 3, 3),
-        "last": (5, 16, 1, 1),
-    },
-    [
-        convolution("x", "first", "a", 1),
-        "BatchNormalization a,scale,shift,mean,variance n",
-        "Relu n r",
-        convolution("r", "second", "b"),
-        "Concat a,b c",
-        convolution("c", "last", "y", 1),
-    ],
-)
-NAMED_ALIKE = by_hand(
-    {
-        "first": (8, 3, 3, 3),
-        "second": (8, 8, 3, 3),
-        "third": (8, 1, 3, 3),
-        "last": (5, 8, 1, 1),
-    },
-    [
-        convolution("x", "first", "a"),
-        convolution("a", "second", "b"),
-        convolution("b", "third", "b.dw", 3, 8),
-        convolution("b.dw", "last", "y", 1),
-    ],
-)
-
-
 def after_texts(model: onnx.ModelProto, *texts: str) -> tuple[NetworkGraph, NetworkGraph]:
     before = graph_from_model(model, "by_hand")
     return before, parse(texts).apply(before)
@@ -514,99 +421,3 @@ def test_normalisation_before_a_layer_has_the_channels_of_its_input(text: str) -
 def test_new_layers_have_names_of_their_own() -> None:
     _, after = after_texts(NAMED_ALIKE, "separable=on")
     assert_consistent(after)
-
-
-# ------------------------------------------------------------ integer replay
-
-
-def assert_executed(name: str, policy: str, texts: Sequence[str], memory: str = "256KiB") -> None:
-    """Every program runs to its end, to the very integers of whole layers."""
-    found = replay_network(
-        name,
-        ReadRequest(),
-        load_hardware("bare", {"local_memory.capacity": memory}),
-        RunOptions(policy=policy),
-        ReplayOptions(numbers=("integers",)),
-        what_ifs=parse(texts),
-    )
-    assert found.passed
-    assert [each.text for each in found.what_ifs] == list(texts)
-    for each in found.executions:
-        assert each.passed, each.fault
-        assert each.complete
-        assert each.elements > 0
-        assert each.different == 0
-        assert each.moved_bits == each.ledger_bits > 0
-
-
-CONVOLUTIONAL = (
-    "prune=0.5",
-    "prune=0.4:by=size",
-    "width=1.3",
-    "folding=off",
-    "weight_bits=4",
-    "activation_bits=5",
-)
-REPLAYED = [
-    ("ds_cnn_s", (*CONVOLUTIONAL, "bottleneck=fused", "kernel=3to5")),
-    ("mobilenet_v1@0.1-32", ("width=1.3", "bottleneck=fused")),
-    ("mobilenet_v3_small@0.1-32", ("kernel=5to3",)),
-    ("efficientnet_edgetpu_s@32-0.1", ("separable=on", "bottleneck=inverted")),
-    ("squeezenet1_1@32", ("prune=0.5:multiple=8", "separable=on")),
-    ("unet_padded@16-2", ("prune=0.5", "separable=on", "folding=off")),
-    ("fsrcnn_s@8", (*CONVOLUTIONAL, "separable=on", "kernel=5to3", "kernel=3to5")),
-    ("bert_tiny@4-1", ("gelu=relu", "layer_norm=no_norm", "prune=0.5")),
-    ("mobilebert_tiny_layernorm_gelu@4-1", ("gelu=relu", "layer_norm=no_norm")),
-    (
-        "deit_tiny@32-1",
-        (*("gelu=relu", "layer_norm=no_norm", "width=1.3"), *CONVOLUTIONAL[3:]),
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [pytest.param(name, text, id=f"{name}-{text}") for name, texts in REPLAYED for text in texts],
-)
-def test_changed_networks_compute_what_their_layers_do(name: str, text: str) -> None:
-    assert_executed(name, "layerwise", [text])
-
-
-@pytest.mark.parametrize(
-    ("name", "policy", "memory", "texts"),
-    [
-        ("padded_chain", "merged", "1KiB", ("prune=0.5", "separable=on")),
-        ("residual", "merged", "2KiB", ("width=1.7", "kernel=3to5")),
-        ("depthwise", "merged", "2KiB", ("folding=off", "weight_bits=4", "activation_bits=5")),
-        ("pooled_classifier", "resident", "1KiB", ("prune=0.3:by=size", "weight_bits=3")),
-        ("squeeze_excite", "resident", "1KiB", ("folding=off", "width=2")),
-        ("decoder", "resident", "2KiB", ("prune=0.5", "separable=on", "activation_bits=5")),
-        ("volumes", "layerwise", "1KiB", ("width=1.7", "weight_bits=4")),
-        ("mixer", "resident", "1KiB", ("layer_norm=no_norm", "gelu=relu", "prune=0.5")),
-        ("tiny_mobilenet_v1", "resident", "4KiB", ("width=0.5:multiple=3", "bottleneck=fused")),
-    ],
-)
-def test_several_changes_in_little_memory(
-    tmp_path: Path, name: str, policy: str, memory: str, texts: tuple[str, ...]
-) -> None:
-    """Written to a file, read again, and executed where tiles are small."""
-    path = tmp_path / f"{name}.onnx"
-    path.write_bytes({**SMALL, **TOKENS}[name]().SerializeToString())
-    assert_executed(str(path), policy, [step[1].text for step in parse(texts).steps], memory)
-
-
-@pytest.mark.parametrize(
-    ("model", "text"),
-    [
-        (SHARED, "prune=0.5"),
-        (SHARED, "prune=0.5:by=size"),
-        (SHARED, "separable=on"),
-        (SHARED_WITH_THE_OUTPUT, "separable=on"),
-    ],
-)
-def test_networks_that_share_a_kernel_are_executed(
-    tmp_path: Path, model: onnx.ModelProto, text: str
-) -> None:
-    path = tmp_path / "shared.onnx"
-    path.write_bytes(model.SerializeToString())
-    assert_executed(str(path), "layerwise", [text])
