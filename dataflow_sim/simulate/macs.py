@@ -13,17 +13,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 from dataflow_sim.graph.layer import Layer, Window
+from dataflow_sim.graph.region import Span
 from dataflow_sim.program.instructions import Compute
 
 
-def macs_of(layer: Layer, step: Compute) -> int:
-    """MACs that a step of the layer executes, padding included; 0 where it has no kernel."""
-    if not step.kernel:
-        return 0
+def body_of(layer: Layer, step: Compute) -> tuple[int, Span, Span]:
+    """Images, rows and columns of the layer's body that a step computes."""
     box = step.sums.box if step.sums is not None else step.made
     pooled = layer.pool if step.sums is None or step.body_rows is not None else None
-    boxes = [part.box for part in step.kernel]
-    macs = box.batch.length * sum(b.batch.length * b.channel.length for b in boxes)
+    spans = []
     for axis, span in enumerate((box.row, box.column)):
         low, high = span.start, span.stop
         if axis == 0 and step.body_rows is not None:
@@ -33,6 +31,18 @@ def macs_of(layer: Layer, step: Compute) -> int:
             low = max(0, span.start * window.stride[axis] - window.pad[axis])
             last = (span.stop - 1) * window.stride[axis] - window.pad[axis]
             high = min(last + window.extent(axis), layer.body_shape[2 + axis])
+        spans.append(Span(low, high))
+    return box.batch.length, spans[0], spans[1]
+
+
+def macs_of(layer: Layer, step: Compute) -> int:
+    """MACs that a step of the layer executes, padding included; 0 where it has no kernel."""
+    if not step.kernel:
+        return 0
+    images, *spans = body_of(layer, step)
+    boxes = [part.box for part in step.kernel]
+    macs = images * sum(b.batch.length * b.channel.length for b in boxes)
+    for axis, (low, high, _) in enumerate(spans):
         sizes = (layer.source_shape[2 + axis], layer.body_shape[2 + axis])
         macs *= _multiplications(layer.window, axis, sizes, low, high)
     return macs
