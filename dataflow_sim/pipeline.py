@@ -29,15 +29,19 @@ from dataflow_sim.preparation import (
 from dataflow_sim.priced import Frame, frame_of, system_cache_result
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS
-from dataflow_sim.results import DramTraffic, FramesResult, LayerResult, RunResult
+from dataflow_sim.results import FramesResult, LayerResult, RunResult
+from dataflow_sim.results_of_costs import DramTraffic
 from dataflow_sim.results_of_curves import CurvePoint, CurveResult
 from dataflow_sim.results_of_exact import ExactResult
+from dataflow_sim.results_of_timeline import TimelineResult
 from dataflow_sim.results_of_what_ifs import WhatIfResult
 from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import GroupWords
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
 from dataflow_sim.schedule.search import budget_curve
+from dataflow_sim.timelines import timeline_result
+from dataflow_sim.timing import follow, time_on
 from dataflow_sim.whatif import Plan
 from dataflow_sim.whatif import parse as parse_what_ifs
 
@@ -81,6 +85,32 @@ def _frames_result(frames: int, found: FrameSchedules, cold: Frame, warm: Frame)
         warm_latency_s=warm.latency_s,
         resident_weights=tuple(sorted(found.warm.standing)),
         resident_weight_bytes=sum(home.size_bytes for home in standing),
+    )
+
+
+def _timeline(
+    graph: NetworkGraph, hardware: Hardware, options: RunOptions, cold: Frame, warm: Frame
+) -> TimelineResult | None:
+    """What the timeline tells, None where a program was not lowered.
+
+    Of several frames in flight one more is timed than may be under way, so that the last two are
+    as all that follow.
+    """
+    programs = [frame.counts.program for frame in (cold, warm)]
+    if cold.timed is None or programs[0] is None or programs[1] is None:
+        return None
+    several = None
+    if options.in_flight > 1:
+        queue = [programs[0], *([programs[1]] * options.in_flight)]
+        several = time_on(follow(graph, hardware, queue, cold.counts.held), hardware)
+    return timeline_result(
+        cold.timed,
+        hardware,
+        cold.closed_form_latency_s,
+        in_flight=options.in_flight,
+        lasting=warm.timed,
+        frames=several,
+        rate=options.frames_per_second,
     )
 
 
@@ -191,6 +221,7 @@ def run(
         thinned=found.cold.thinned,
         warnings=warnings,
         exact=chosen.exact,
+        timeline=_timeline(graph, hardware, options, cold, warm),
     )
 
 

@@ -31,7 +31,8 @@ class RunOptions:
     the schedule is the best in: `dram` bytes, `energy`, `latency` or `energy-delay`.  `layers` is
     the part of the network that runs, `FIRST:LAST` by name or number, None for all of it;
     `group` is what is demanded of a merged group.  With `exact_seconds` an exact search follows
-    the fast one and works for about so long.
+    the fast one and works for about so long.  Of `in_flight` frames each may begin before the one
+    before it has ended.
     """
 
     policy: str = "layerwise"
@@ -43,6 +44,7 @@ class RunOptions:
     layers: str | None = None
     group: GroupWords = NOTHING
     exact_seconds: float | None = None
+    in_flight: int = 1
 
 
 def named_file(name_or_path: str) -> Path | None:

@@ -6,23 +6,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from dataflow_sim.energy.model import LayerPrice, add_up, price_group
+from dataflow_sim.energy.model import LayerPrice, add_up, price_group, price_layer
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, HardwareFile
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.proof import Counts, counts_of
-from dataflow_sim.results import (
-    EnergyBreakdown,
-    GroupResult,
-    LayerResult,
-    PriceRange,
-    SystemCacheResult,
-)
+from dataflow_sim.results import GroupResult, LayerResult, PriceRange, SystemCacheResult
+from dataflow_sim.results_of_costs import EnergyBreakdown
 from dataflow_sim.schedule.bounds import layer_bound_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.residents import held_in
 from dataflow_sim.schedule.types import Group, LayerTiling, Schedule
+from dataflow_sim.timelines import layer_spans
+from dataflow_sim.timing import Followed, Timed, follow, seconds, time_on
 
 Progress = Callable[[str, int, int], None]
 
@@ -32,13 +29,17 @@ class Frame:
     """One frame, proved and priced: layers in the network's order, groups in the schedule's.
 
     `price_range` has what it costs with all figures that are ranges at their better, and at their
-    worse end; None where none is.
+    worse end; None where none is.  `timed` is its timeline, None where it was not lowered;
+    `closed_form_latency_s` what the search reckons with.
     """
 
+    schedule: Schedule
     counts: Counts
     layers: tuple[LayerResult, ...]
     groups: tuple[GroupResult, ...]
     price_range: PriceRange | None
+    timed: Timed | None
+    closed_form_latency_s: float
 
     @property
     def energy(self) -> EnergyBreakdown:
@@ -47,14 +48,16 @@ class Frame:
 
     @property
     def latency_s(self) -> float:
-        """That of all layers, which are each other's turns."""
-        return sum(layer.latency_s for layer in self.layers)
+        """That of the timeline, or of all layers, which are each other's turns."""
+        if self.timed is not None:
+            return seconds(self.timed.timeline.latency)
+        return self.closed_form_latency_s
 
 
-def _prices(
+def closed_form_prices(
     graph: NetworkGraph, machine: HardwareFile, schedule: Schedule, counts: Counts
 ) -> list[LayerPrice]:
-    """The price of each layer, in the order in which they run."""
+    """The price of each layer by the closed form, in the order in which they run."""
     own = iter(counts.layers)
     found: list[LayerPrice] = []
     for group in schedule.groups:
@@ -63,22 +66,52 @@ def _prices(
     return found
 
 
-def _end(
-    graph: NetworkGraph, machine: HardwareFile, schedule: Schedule, counts: Counts
+def _timed_prices(
+    timed: Timed, machine: HardwareFile, schedule: Schedule, counts: Counts
+) -> list[LayerPrice]:
+    """The price of each layer over the timeline, in the order in which they run."""
+    graph, spans = timed.followed.graph, layer_spans(timed)
+    found = []
+    for index, own in zip(schedule.order, counts.layers, strict=True):
+        span = spans[index]
+        used = span.at_peak / span.compute if span.compute else None
+        limits = (seconds(span.latency), span.limited_by, used)
+        found.append(price_layer(machine, graph, graph.layers[index], own, *limits))
+    return found
+
+
+def prices_on(
+    graph: NetworkGraph,
+    machine: HardwareFile,
+    schedule: Schedule,
+    counts: Counts,
+    followed: Followed | None,
 ) -> tuple[EnergyBreakdown, float]:
-    """Energy and latency with all figures at one end."""
-    prices = dict(zip(schedule.order, _prices(graph, machine, schedule, counts), strict=True))
+    """Energy and latency on a machine of the same memories."""
+    if followed is not None:
+        timed = time_on(followed, machine)
+        priced = _timed_prices(timed, machine, schedule, counts)
+        latency_s = seconds(timed.timeline.latency)
+    else:
+        priced = closed_form_prices(graph, machine, schedule, counts)
+        latency_s = sum(each.latency_s for each in priced)
+    prices = dict(zip(schedule.order, priced, strict=True))
     ordered = [prices[index] for index in range(len(graph.layers))]
-    return add_up([each.energy for each in ordered]), sum(each.latency_s for each in ordered)
+    return add_up([each.energy for each in ordered]), latency_s
 
 
 def _price_range(
-    graph: NetworkGraph, hardware: Hardware, schedule: Schedule, counts: Counts
+    graph: NetworkGraph,
+    hardware: Hardware,
+    schedule: Schedule,
+    counts: Counts,
+    followed: Followed | None,
 ) -> PriceRange | None:
     if hardware.better is None or hardware.worse is None:
         return None
     low, high = (
-        _end(graph, machine, schedule, counts) for machine in (hardware.better, hardware.worse)
+        prices_on(graph, machine, schedule, counts, followed)
+        for machine in (hardware.better, hardware.worse)
     )
     return PriceRange(energy=(low[0], high[0]), latency_s=(low[1], high[1]))
 
@@ -121,7 +154,7 @@ def frame_of(
     progress: Progress,
     program: Program | None = None,
 ) -> Frame:
-    """Check a schedule, count its program, and price what it does.
+    """Check a schedule, count its program, time it, and price what it does.
 
     Raises ScheduleError or ProgramError where a proof fails, which is a defect.
     """
@@ -133,13 +166,14 @@ def frame_of(
     # the bound is of all that is held on chip, wherever it lies
     capacity = hardware.local_memory.capacity_bytes
     capacity += hardware.compute.accumulator_memory_bytes or 0
-    own = zip(
-        schedule.order,
-        schedule.layers,
-        counts.layers,
-        _prices(graph, hardware, schedule, counts),
-        strict=True,
-    )
+    prices = closed_form_prices(graph, hardware, schedule, counts)
+    closed_form_latency_s = sum(each.latency_s for each in prices)
+    followed = timed = None
+    if counts.program is not None:
+        followed = follow(graph, hardware, [counts.program], counts.held)
+        timed = time_on(followed, hardware)
+        prices = _timed_prices(timed, hardware, schedule, counts)
+    own = zip(schedule.order, schedule.layers, counts.layers, prices, strict=True)
     found: dict[int, LayerResult] = {}
     for number, group in enumerate(schedule.groups):
         beside = held[number] + standing_bytes
@@ -165,8 +199,11 @@ def frame_of(
             )
     groups = zip(schedule.groups, held, strict=True)
     return Frame(
+        schedule=schedule,
         counts=counts,
         layers=tuple(found[index] for index in range(len(graph.layers))),
         groups=tuple(_group_result(*each, schedule.standing) for each in groups),
-        price_range=_price_range(graph, hardware, schedule, counts),
+        price_range=_price_range(graph, hardware, schedule, counts, followed),
+        timed=timed,
+        closed_form_latency_s=closed_form_latency_s,
     )

@@ -13,7 +13,8 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Memory, Program
 from dataflow_sim.program.lowering import lower
-from dataflow_sim.results import BufferStay, DramTraffic
+from dataflow_sim.results import BufferStay
+from dataflow_sim.results_of_costs import DramTraffic
 from dataflow_sim.schedule.types import Group, LayerSchedule, Schedule
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.ledger_counts import Ledger
@@ -38,7 +39,7 @@ class Counts:
 
     Layers stand in the order in which they run.  `live_bytes` is the largest live set of local
     memory, which the closed form does not tell.  `cached` is what a system cache moves in the place
-    of DRAM, of the tensors that it holds.
+    of DRAM, of the tensors that it holds; `program` what was counted.
     """
 
     traffic: DramTraffic
@@ -50,6 +51,7 @@ class Counts:
     buffers: tuple[BufferStay, ...] = ()
     cached: DramTraffic | None = None
     held: Held = NOTHING_HELD
+    program: Program | None = None
 
 
 Bits = Mapping[TrafficKey, int]
@@ -216,4 +218,4 @@ def counts_of(
         if stay.memory is Memory.LOCAL
     )
     peaks = (used.peak_bytes, used.accumulator_peak_bytes)
-    return Counts(traffic, layers, *peaks, True, used.live_bytes, stays, cached, found)
+    return Counts(traffic, layers, *peaks, True, used.live_bytes, stays, cached, found, program)

@@ -7,99 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from dataflow_sim.results_of_costs import DramTraffic, EnergyBreakdown
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.results_of_placement import fragmentation
+from dataflow_sim.results_of_timeline import TimelineResult
 from dataflow_sim.results_of_what_ifs import WhatIfResult
-from dataflow_sim.traffic import STORES, Reason
 
 SCHEMA = "dataflow_sim.run/1"
-
-MAP_READS = (Reason.MAP_FILL, Reason.MAP_REFILL)
-WEIGHTS = (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH)
-INPUTS = (Reason.INPUT_READ, Reason.INPUT_REFETCH)
-PARTIAL_SUMS = (Reason.PARTIAL_SUM_SPILL, Reason.PARTIAL_SUM_FILL)
-WRITES = tuple(sorted(STORES))
-
-
-@dataclass(frozen=True, slots=True)
-class DramTraffic:
-    """DRAM bytes by reason; every reason is present, zero where nothing moved."""
-
-    by_reason: Mapping[Reason, int]
-
-    def of(self, *reasons: Reason) -> int:
-        """Bytes of some reasons together."""
-        return sum(self.by_reason[reason] for reason in reasons)
-
-    @property
-    def total_bytes(self) -> int:
-        """All bytes."""
-        return sum(self.by_reason.values())
-
-    def to_json(self) -> dict[str, object]:
-        """The `dram` object of the JSON result."""
-        return {
-            "total_bytes": self.total_bytes,
-            "weight_bytes": self.of(*WEIGHTS),
-            "map_read_bytes": self.of(*MAP_READS),
-            "map_write_bytes": self.of(Reason.MAP_SPILL),
-            "partial_sum_bytes": self.of(*PARTIAL_SUMS),
-            "input_bytes": self.of(*INPUTS),
-            "output_bytes": self.of(Reason.OUTPUT_WRITE),
-            "burst_padding_bytes": self.of(Reason.BURST_PADDING),
-            "command_bytes": self.of(Reason.COMMAND_FETCH),
-            "by_reason": {reason.value: self.by_reason[reason] for reason in Reason},
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class EnergyBreakdown:
-    """Energy in pJ by component.
-
-    That of DRAM is of its transfers, and of its background power; flash and system cache are 0
-    where a machine has none.
-    """
-
-    mac_pj: float
-    dram_access_pj: float
-    dram_background_pj: float
-    local_pj: float
-    static_pj: float
-    flash_pj: float = 0.0
-    system_cache_pj: float = 0.0
-
-    @property
-    def components(self) -> tuple[float, ...]:
-        """All of them, in the order in which they stand."""
-        return astuple(self)
-
-    @property
-    def dram_pj(self) -> float:
-        """DRAM's transfers and background."""
-        return self.dram_access_pj + self.dram_background_pj
-
-    @property
-    def total_pj(self) -> float:
-        """All components, added in the order of the JSON result."""
-        on_chip = self.mac_pj + self.dram_pj + self.local_pj + self.static_pj
-        return on_chip + self.flash_pj + self.system_cache_pj
-
-    def to_json(self) -> dict[str, float]:
-        """The `energy_pj` object: `total` is the sum of the rest, but for the parts of `dram`."""
-        return {
-            "total": self.total_pj,
-            "mac": self.mac_pj,
-            "dram": self.dram_pj,
-            "local": self.local_pj,
-            "static": self.static_pj,
-            "flash": self.flash_pj,
-            "system_cache": self.system_cache_pj,
-            "dram_access": self.dram_access_pj,
-            "dram_background": self.dram_background_pj,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +210,8 @@ class RunResult:
     partial sums lie in local memory.  `buffers` are the stays in local memory over the program,
     in order of allocation, `buffers_peak_bytes` their largest live set; empty and None where it
     was not lowered.  `thinned` tells in a sentence each what the search left out of its space;
-    `exact` what the exact search proved, where it was asked.
+    `exact` what the exact search proved, where it was asked; `timeline` when everything runs, None
+    where the program was not lowered: `latency_s` is then the closed form's.
 
     Of several `frames` everything else describes the first one, which is cold; only
     `required_gb_s` is what lasts, that of the warm ones.
@@ -334,6 +252,7 @@ class RunResult:
     price_range: PriceRange | None = None
     system_cache: SystemCacheResult | None = None
     what_ifs: tuple[WhatIfResult, ...] = ()
+    timeline: TimelineResult | None = None
 
     @property
     def gap(self) -> float:
@@ -380,6 +299,7 @@ class RunResult:
             },
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,
+            "timeline": None if self.timeline is None else self.timeline.to_json(),
             "required_gb_s": self.required_gb_s,
             "frames": self.frames.to_json(),
             "groups": len(self.groups),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dataflow_sim.results import INPUTS, MAP_READS, PARTIAL_SUMS, WEIGHTS, DramTraffic
+from dataflow_sim.results_of_costs import INPUTS, MAP_READS, PARTIAL_SUMS, WEIGHTS, DramTraffic
 from dataflow_sim.results_of_what_ifs import WhatIfResult
 from dataflow_sim.traffic import Reason
 

@@ -7,10 +7,17 @@ u_c x u_m x u_p lanes fills
 
     C / (u_c ceil(C / u_c)) x M / (u_m ceil(M / u_m)) x P / (u_p ceil(P / u_p))
 
-of them: the last pass over each axis takes what is left.
+of them: the last pass over each axis takes what is left.  These are the extents of a step where a
+program is timed step by step, of the whole layer in the closed form.
 
     16 channels on 16 lanes   ████████████████                     16/16
     17 channels on 16 lanes   ████████████████ █···············    17/32
+
+A row-stationary array holds kernels of R rows against strips of E output rows, on u_r x u_e lanes:
+
+    R floor(u_r / R) / u_r, or R / (u_r ceil(R / u_r)) where R > u_r,   x   E / (u_e ceil(E / u_e))
+
+what the sets of R rows beside the first one take are other channels.  (Chen et al., JSSC 2017.)
 
 A depthwise layer has one channel a group, so that it works one lane of u_c x u_m, unless the array
 takes `depthwise_channels` of its groups side by side.
@@ -30,6 +37,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, prod
+from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
@@ -40,10 +48,11 @@ _EXACT = 10**9  # denominators of parts that a file states in decimals
 
 @dataclass(frozen=True, slots=True)
 class LayerCompute:
-    """Of a layer: MACs a cycle, the part of the lanes that work, of the MACs the part executed,
-    and the energy of one."""
+    """Of a layer: MACs a cycle, those at full use, the part of the lanes that work, of the MACs the
+    part executed, and the energy of one."""
 
     macs_per_cycle: Fraction
+    peak: Fraction
     utilisation: float
     executed: Fraction
     mac_pj: float
@@ -57,9 +66,33 @@ class LayerCompute:
         return ceil(macs_executed / self.macs_per_cycle)
 
 
+class Extents(NamedTuple):
+    """What the array makes of a convolution, all of it or in a step: groups, channels in and out of
+    a group, rows of the body, and pixels of all its images, rows and columns."""
+
+    groups: int
+    input_channels: int
+    output_channels: int
+    rows: int
+    pixels: int
+
+
+def extents_of(layer: Layer) -> Extents:
+    """Those of a whole layer."""
+    n, _, rows, columns = layer.body_shape
+    channels = (layer.input_channels_per_group, layer.output_channels_per_group)
+    return Extents(layer.groups, *channels, rows, n * rows * columns)
+
+
 def _filled(extent: int, lanes: int) -> Fraction:
     """The part of the lanes along an axis that work."""
     return Fraction(extent, lanes * -(-extent // lanes))
+
+
+def _kernel_rows_filled(kernel_rows: int, lanes: int, channels: int) -> Fraction:
+    """Likewise of lanes for the rows of kernels: as many kernels side by side as go, and are."""
+    sets = min(lanes // kernel_rows, channels)
+    return Fraction(sets * kernel_rows, lanes) if sets else _filled(kernel_rows, lanes)
 
 
 def kind_of(layer: Layer) -> str:
@@ -72,20 +105,22 @@ def kind_of(layer: Layer) -> str:
     return "fully_connected" if whole else "convolution"
 
 
-def lanes_in_use(hardware: HardwareFile, layer: Layer) -> Fraction:
-    """The part of the array's lanes that work on a layer."""
+def lanes_in_use(hardware: HardwareFile, layer: Layer, extents: Extents | None = None) -> Fraction:
+    """The part of the array's lanes that work on a layer, or on a step of these extents."""
     array = hardware.compute.array
     if array is None or layer.kind is not LayerKind.CONVOLUTION:
         return Fraction(1)
-    n, _, rows, columns = layer.body_shape
-    pixels = _filled(n * rows * columns, array.pixels)
+    groups, inputs, outputs, rows, pixels = extents_of(layer) if extents is None else extents
+    own = pixels // rows if array.output_rows > 1 else pixels
+    plane = _filled(own, array.pixels) * _filled(rows, array.output_rows)
+    sets = groups * inputs * outputs
+    plane *= _kernel_rows_filled(layer.window.kernel[0], array.kernel_rows, sets)
     lanes = array.input_channels * array.output_channels
     if kind_of(layer) == "depthwise" and array.depthwise_channels is not None:
         side_by_side = array.depthwise_channels
-        multiplier = layer.output_channels_per_group
-        return _filled(layer.groups * multiplier, side_by_side) * side_by_side / lanes * pixels
-    inputs = _filled(layer.input_channels_per_group, array.input_channels)
-    return inputs * _filled(layer.output_channels_per_group, array.output_channels) * pixels
+        return _filled(groups * outputs, side_by_side) * side_by_side / lanes * plane
+    channels = _filled(inputs, array.input_channels) * _filled(outputs, array.output_channels)
+    return channels * plane
 
 
 def by_winograd(layer: Layer) -> bool:
@@ -171,8 +206,10 @@ def layer_compute(hardware: HardwareFile, graph: NetworkGraph, layer: Layer) -> 
     lanes = lanes_in_use(hardware, layer)
     stated = getattr(hardware.compute.utilisation, kind_of(layer))
     utilisation = lanes * Fraction(stated).limit_denominator(_EXACT)
+    peak = hardware.compute.macs_per_cycle_of(weights, activations)
     return LayerCompute(
-        macs_per_cycle=hardware.compute.macs_per_cycle_of(weights, activations) * utilisation,
+        macs_per_cycle=peak * utilisation,
+        peak=peak,
         utilisation=float(utilisation),
         executed=_executed(hardware, graph, layer),
         mac_pj=hardware.mac_pj(weights, activations),

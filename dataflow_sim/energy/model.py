@@ -8,6 +8,10 @@
     local    bits read x pJ/bit read + bits written x pJ/bit written: DMA in and out, operands
              read and results written by each step
     static   power x latency
+    idle     lanes of the array x cycles in which they multiply nothing x pJ, waits included
+
+Latency is the timeline's (`simulate.timeline`).  The closed form, which the search reckons with and
+which stands where a program is not lowered:
 
     compute  of a layer: multiplications / MACs per cycle, rounded up, at the clock
     DRAM     bytes / bandwidth, and the set-up of its transfers, DMA channels side by side
@@ -15,9 +19,9 @@
              groups run one after the other.  A layer of a merged group has its share of the
              group's latency, in proportion to the sum of its own times.
 
-Assumed: elementwise work and pooling hide behind the transfers; what works for one group works side
-by side, what works for different groups does not; the set-up of a transfer hides behind nothing
-but the transfers of other DMA channels.
+Assumed in the closed form: elementwise work and pooling hide behind the transfers; what works for
+one group works side by side, what works for different groups does not; the set-up of a transfer
+hides behind nothing but the transfers of other DMA channels.
 
 Of figures that are ranges, all at their better end give the least, all at their worse end the most:
 energy rises with every cost and with latency, latency falls with every rate.
@@ -34,7 +38,7 @@ from dataflow_sim.energy.compute import layer_compute
 from dataflow_sim.graph.layer import Layer
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
-from dataflow_sim.results import WEIGHTS, WRITES, DramTraffic, EnergyBreakdown
+from dataflow_sim.results_of_costs import WEIGHTS, WRITES, DramTraffic, EnergyBreakdown
 
 # ties go to the first
 _BOUNDS = ("dram", "compute", "flash", "system cache", "local memory")
@@ -117,10 +121,21 @@ def layer_time(hardware: HardwareFile, counts: LayerCounts, cycles: int) -> Laye
     )
 
 
+def _idle_lane_cycles(hardware: HardwareFile, cycles_at_peak: float, latency_s: float) -> float:
+    """Cycles of single lanes in which they multiply nothing, over the time of a layer."""
+    cycles = latency_s * hardware.compute.clock_hertz
+    return hardware.compute.fastest_macs_per_cycle * max(0.0, cycles - cycles_at_peak)
+
+
 def _layer_energy(
-    hardware: HardwareFile, counts: LayerCounts, mac_pj: float, latency_s: float
+    hardware: HardwareFile,
+    counts: LayerCounts,
+    mac_pj: float,
+    latency_s: float,
+    cycles_at_peak: float,
 ) -> EnergyBreakdown:
-    """Energy of one layer by component; `mac_pj` is that of all its MACs."""
+    """Energy of one layer by component; `mac_pj` is that of all its MACs, which would take the
+    whole array so many cycles."""
     dram, flash, cache = hardware.dram, hardware.flash, hardware.system_cache
     written = counts.traffic.of(*WRITES) * 8
     weights = counts.traffic.of(*WEIGHTS) * 8 if flash is not None else 0
@@ -134,6 +149,30 @@ def _layer_energy(
         static_pj=hardware.energy.static_watt * latency_s * 1e12,
         flash_pj=weights * flash.energy_pj_per_bit if flash is not None else 0.0,
         system_cache_pj=counts.cache_bits * cache.energy_pj_per_bit if cache is not None else 0.0,
+        idle_pj=_idle_lane_cycles(hardware, cycles_at_peak, latency_s)
+        * hardware.energy.idle_pj_per_mac,
+    )
+
+
+def price_layer(
+    hardware: HardwareFile,
+    graph: NetworkGraph,
+    layer: Layer,
+    counts: LayerCounts,
+    latency_s: float,
+    limited_by: str,
+    utilisation: float | None = None,
+) -> LayerPrice:
+    """The price of a layer that takes so long; its utilisation is the closed form's, or given."""
+    compute = layer_compute(hardware, graph, layer)
+    macs = compute.macs_executed(counts.macs)
+    at_peak = float(macs / compute.peak)
+    return LayerPrice(
+        latency_s=latency_s,
+        limited_by=limited_by,
+        energy=_layer_energy(hardware, counts, macs * compute.mac_pj, latency_s, at_peak),
+        macs_executed=macs,
+        utilisation=compute.utilisation if utilisation is None else utilisation,
     )
 
 
@@ -143,24 +182,14 @@ def price_group(
     layers: Sequence[Layer],
     counts: Sequence[LayerCounts],
 ) -> list[LayerPrice]:
-    """The price of each layer of a group that runs together."""
-    computes = [layer_compute(hardware, graph, layer) for layer in layers]
-    executed = [each.macs_executed(own.macs) for each, own in zip(computes, counts, strict=True)]
-    times = [
-        layer_time(hardware, own, each.cycles(macs))
-        for each, own, macs in zip(computes, counts, executed, strict=True)
-    ]
+    """The price of each layer of a group that runs together, by the closed form."""
+    times = []
+    for layer, own in zip(layers, counts, strict=True):
+        compute = layer_compute(hardware, graph, layer)
+        times.append(layer_time(hardware, own, compute.cycles(compute.macs_executed(own.macs))))
     return [
-        LayerPrice(
-            latency_s=latency_s,
-            limited_by=time.limited_by,
-            energy=_layer_energy(hardware, own, macs * each.mac_pj, latency_s),
-            macs_executed=macs,
-            utilisation=each.utilisation,
-        )
-        for each, own, macs, time, latency_s in zip(
-            computes, counts, executed, times, _shares(times), strict=True
-        )
+        price_layer(hardware, graph, layer, own, latency_s, time.limited_by)
+        for layer, own, time, latency_s in zip(layers, counts, times, _shares(times), strict=True)
     ]
 
 

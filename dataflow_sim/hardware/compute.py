@@ -69,11 +69,23 @@ class ArrayConfig(Strict):
     )
     output_channels: Count = Field(1, description="output channels of a group made at a time")
     pixels: Count = Field(1, description="pixels of the output made at a time")
+    kernel_rows: Count = Field(
+        1,
+        description="rows of a kernel at a time, as in a row-stationary array; a kernel of fewer "
+        "lies there as often as it goes, for other channels",
+    )
+    output_rows: Count = Field(1, description="rows of the output made at a time")
     depthwise_channels: Count | None = Field(
         None,
         description="channels of a depthwise layer taken at a time, where the array has a way to "
         "run them other than as groups of one channel; no more than it has lanes",
     )
+
+    @property
+    def lanes(self) -> int:
+        """MACs of one pass."""
+        plane = self.pixels * self.kernel_rows * self.output_rows
+        return self.input_channels * self.output_channels * plane
 
     @field_validator("depthwise_channels")
     @classmethod
@@ -85,6 +97,16 @@ class ArrayConfig(Strict):
                 "output_channels; give fewer, or more of these"
             )
         return value
+
+
+class VectorConfig(Strict):
+    """What works on elements beside the array: additions of shortcuts, pooling, softmax."""
+
+    operations_per_cycle: Count = Field(description="operations on elements a cycle")
+    special_per_cycle: Count | None = Field(
+        None,
+        description="exponentials, sigmoids and their like a cycle; left out, as any operation",
+    )
 
 
 class UtilisationConfig(Strict):
@@ -139,6 +161,11 @@ class ComputeConfig(Strict):
     )
     utilisation: UtilisationConfig = Field(
         UtilisationConfig(), description="part of the MACs that work, by kind of layer"
+    )
+    vector: VectorConfig | None = Field(
+        None,
+        description="unit for elementwise work, pooling and softmax, beside the array; left out, "
+        "these never limit",
     )
     winograd: WinogradConfig | None = Field(
         None, description="Winograd's convolution; left out, none is made that way"

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.hardware.compute import Strict, pair_of, table_of_widths
-from dataflow_sim.hardware.quantities import PjPerBit, Watt, end_of, figure
+from dataflow_sim.hardware.quantities import PjPerBit, PjPerMac, Watt, end_of, figure
 from dataflow_sim.hardware.tables import ENERGY_TABLES
 from dataflow_sim.units import parse_pj_per_mac
 
@@ -37,6 +37,12 @@ class EnergyConfig(Strict):
     )
     local_write_pj_per_bit: PjPerBit | None = Field(
         None, alias="local_write", description="energy of a bit written there; left out, `local`"
+    )
+    idle_pj_per_mac: PjPerMac = Field(
+        0.0,
+        alias="idle_mac",
+        description="energy of a lane of the array in a cycle in which it multiplies nothing: "
+        "clocks that are not gated",
     )
     static_watt: Watt = Field(
         0.0, alias="static_power", description="leakage and clocks, for as long as a run takes"

@@ -137,6 +137,11 @@ class DramConfig(Strict):
     )
     channels: Count = Field(1, description="channels side by side, each of the peak")
     share: Part = Field(1.0, description="part of the bandwidth that other masters leave")
+    efficiency: Part = Field(
+        1.0,
+        description="part of the bandwidth that transfers reach: bursts cut short, rows opened, "
+        "turns between reads and writes, refresh",
+    )
     energy_pj_per_bit: PjPerBit = Field(alias="energy", description="energy of a bit either way")
     read_pj_per_bit: PjPerBit | None = Field(
         None, alias="energy_read", description="energy of a bit read; left out, `energy`"
@@ -164,8 +169,13 @@ class DramConfig(Strict):
 
     @property
     def bandwidth_bytes_per_second(self) -> float:
-        """Peak of all channels, less what other masters take."""
-        return self.channel_bytes_per_second * self.channels * self.share
+        """Peak of all channels, less what other masters take and what transfers do not reach."""
+        return self.peak_bytes_per_second * self.share * self.efficiency
+
+    @property
+    def peak_bytes_per_second(self) -> float:
+        """What the pins of all channels can move."""
+        return self.channel_bytes_per_second * self.channels
 
     @property
     def read_energy_pj_per_bit(self) -> float:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dataflow_sim.results import WEIGHTS, EnergyBreakdown, LayerResult, RunResult
+from dataflow_sim.results import LayerResult, RunResult
+from dataflow_sim.results_of_costs import WEIGHTS, EnergyBreakdown
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.traffic import Reason
 from dataflow_sim.units import format_bytes, format_capacity

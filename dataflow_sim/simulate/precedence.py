@@ -258,15 +258,16 @@ class _Follower:
 
     def _load(self, program: Program, index: int, load: Load) -> None:
         found = self._buffer(load.buffer)
-        after_load, after_store, after_step = found.before
+        after_load, after_store, after_step = Last()
         region = region_of(load.box, load.origin)
         if region is not None:
+            before = found.before
             loaded, stored, step = found.place.load(region, self.loads)
-            after_load, after_step = max(after_load, loaded), max(after_step, step)
+            after_load, after_step = max(before.load, loaded), max(before.step, step)
             there = self.in_dram.get(load.tensor)
             if there is not None:
                 stored = max(stored, there.last_store(_in_dram(load)))
-            after_store = max(after_store, stored)
+            after_store = max(before.store, stored)
             found.load = self.loads
         behind = self.slots_of_stores[after_store] + 1 if after_store != NEVER else 0
         self.load_slot = max(self.load_slot, after_step + 1, behind)
@@ -277,11 +278,13 @@ class _Follower:
 
     def _store(self, program: Program, index: int, store: Store) -> None:
         found = self._buffer(store.buffer)
-        after_load, after_store, after_step = found.before
+        after_load, after_store, after_step = Last()
         region = region_of(store.box, store.origin)
         if region is not None:
+            before = found.before
             loaded, step = found.place.store(region, self.stores)
-            after_load, after_step = max(after_load, loaded), max(after_step, step)
+            after_load, after_step = max(before.load, loaded), max(before.step, step)
+            after_store = before.store
             there = self.in_dram.get(store.tensor)
             if there is None:
                 shape = program.tensors[store.tensor].shape

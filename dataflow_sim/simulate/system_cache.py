@@ -21,6 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow_sim.graph.layer import Tensor, TensorKind
+from dataflow_sim.graph.region import Box
+from dataflow_sim.program.instructions import Load, Program
+from dataflow_sim.simulate.grid import Grid
 from dataflow_sim.traffic import Reason, TrafficKey
 
 # what the cache takes off DRAM of a tensor that it holds
@@ -87,3 +90,26 @@ def held(
             for place in places:
                 taken[place] += each.size_bytes
     return Held(frozenset(chosen), max(taken.values(), default=0))
+
+
+def loaded_again(program: Program, tensors: frozenset[str]) -> dict[int, int]:
+    """Bits of each load, by instruction, that some load before it has brought: of weights and
+    inputs among these tensors."""
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    loads: list[tuple[int, Load]] = []
+    for index, ins in enumerate(program.instructions):
+        if not isinstance(ins, Load) or ins.tensor not in tensors:
+            continue
+        if program.tensors[ins.tensor].kind in (TensorKind.WEIGHT, TensorKind.INPUT):
+            boxes[ins.tensor].append(ins.box)
+            loads.append((index, ins))
+    grids = {name: Grid(found) for name, found in boxes.items()}
+    seen = {name: grid.empty() for name, grid in grids.items()}
+    again = {}
+    for index, load in loads:
+        cells = grids[load.tensor].cells(load.box)
+        there = seen[load.tensor][cells]
+        elements = int(grids[load.tensor].volume[cells][there].sum())
+        again[index] = elements * program.tensors[load.tensor].bits
+        seen[load.tensor][cells] = True
+    return again

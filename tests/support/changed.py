@@ -11,7 +11,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, load_hardware
 from dataflow_sim.pipeline import RunOptions, curve, load_network, memory_options, prepare
 from dataflow_sim.program.lowering import lower
-from dataflow_sim.results import WEIGHTS, DramTraffic
+from dataflow_sim.results_of_costs import WEIGHTS, DramTraffic
 from dataflow_sim.results_of_curves import CurveResult
 from dataflow_sim.schedule.search import schedule_network
 from dataflow_sim.simulate.ledger import count

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from dataflow_sim.report.curve_plot import budget_figure, budget_picture
 from dataflow_sim.report.curves import curve_table, point_at, precision_text
-from dataflow_sim.results import DramTraffic
+from dataflow_sim.results_of_costs import DramTraffic
 from dataflow_sim.results_of_curves import CurvePoint, CurveResult
 from dataflow_sim.traffic import Reason
 

@@ -6,7 +6,8 @@ import pytest
 
 from dataflow_sim.hardware import load_hardware
 from dataflow_sim.pipeline import RunOptions, load_network, run
-from dataflow_sim.results import WEIGHTS, WRITES, RunResult
+from dataflow_sim.results import RunResult
+from dataflow_sim.results_of_costs import WEIGHTS, WRITES
 from dataflow_sim.traffic import Reason
 
 NETWORK = "mobilenet_v1@0.25"

@@ -28,8 +28,12 @@ MAY_IMPORT = {
     },
     "program": {"errors", "garbage", "graph", "schedule"},
     "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
-    "results": {"results_of_exact", "results_of_placement", "results_of_what_ifs", "traffic"},
-    "results_of_curves": {"results", "results_of_what_ifs", "traffic"},
+    "results": {
+        *("results_of_costs", "results_of_exact", "results_of_placement", "results_of_timeline"),
+        *("results_of_what_ifs", "traffic"),
+    },
+    "results_of_costs": {"traffic"},
+    "results_of_curves": {"results_of_costs", "results_of_what_ifs", "traffic"},
     "results_of_exact": set(),
     "results_of_explanation": {"results_of_what_ifs"},
     "results_of_groups": {"results_of_explanation", "results_of_what_ifs"},
@@ -37,6 +41,7 @@ MAY_IMPORT = {
     "results_of_networks": set(),
     "results_of_placement": set(),
     "results_of_replay": {"results_of_what_ifs"},
+    "results_of_timeline": set(),
     "results_of_what_ifs": set(),
     "lifetimes": {"errors", "results_of_placement"},
     "placing": {"errors", "lifetimes", "results_of_placement", "schedule"},
@@ -47,21 +52,27 @@ MAY_IMPORT = {
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
-    "energy": {"graph", "hardware", "results"},
+    "energy": {"graph", "hardware", "results_of_costs"},
     "proof": {
         *("energy", "errors", "graph", "hardware", "program", "results", "schedule", "simulate"),
-        "traffic",
+        *("results_of_costs", "traffic"),
     },
+    "timing": {"energy", "graph", "hardware", "program.instructions", "simulate"},
+    "timelines": {"graph", "hardware", "results_of_timeline", "simulate", "timing"},
     "choosing": {"energy", "errors", "graph", "hardware", "proof", "results_of_exact", "schedule"},
     "banking": {"choosing", "errors", "graph", "program", "proof", "schedule", "simulate"},
     "preparation": {
         *("errors", "graph", "hardware", "ingest", "networks", "schedule", "storage", "whatif"),
     },
-    "priced": {"energy", "graph", "hardware", "program", "proof", "results", "schedule"},
+    "priced": {
+        *("energy", "graph", "hardware", "program", "proof", "results", "results_of_costs"),
+        *("schedule", "timelines", "timing"),
+    },
     "pipeline": {
         *("banking", "choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule"),
         *("preparation", "priced", "program", "proof", "results", "results_of_exact"),
-        *("results_of_curves", "results_of_what_ifs", "whatif"),
+        *("results_of_costs", "results_of_curves", "results_of_timeline", "results_of_what_ifs"),
+        *("timelines", "timing", "whatif"),
     },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
@@ -74,8 +85,8 @@ MAY_IMPORT = {
     },
     "report": {
         *("errors", "results", "results_of_exact", "results_of_explanation", "results_of_groups"),
-        *("results_of_curves", "results_of_inspection", "results_of_networks"),
-        "results_of_placement",
+        *("results_of_costs", "results_of_curves", "results_of_inspection", "results_of_networks"),
+        *("results_of_placement", "results_of_timeline"),
         *("results_of_replay", "traffic", "units"),
     },
     "cli": {

@@ -1,0 +1,250 @@
+"""What a timeline tells: latency, waits, rates and bounds, of the network and of every layer.
+
+A layer has the time from the end of a step to the end of the next step of its own; what is left
+behind the last step belongs to that step's layer.  It is bound by the engine that works most in its
+time, where that works for at least `BOUND_SHARE` of it; else by latency: engines wait for each
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.graph.layer import TensorKind
+from dataflow_sim.hardware import HardwareFile
+from dataflow_sim.results_of_timeline import (
+    BusTime,
+    EngineTime,
+    LayerTimes,
+    TimelineResult,
+    Verdict,
+)
+from dataflow_sim.simulate.timeline import FS_PER_S
+from dataflow_sim.simulate.waits import (
+    BUS_CAUSES,
+    STEP_CAUSES,
+    bits_before,
+    by_layer,
+    served_within,
+)
+from dataflow_sim.timing import BUSES, DRAM, LOCAL, Timed, named, rates, seconds
+
+Ints = npt.NDArray[np.int64]
+BOUND_SHARE = 0.75
+WINDOWS = 200  # that rates over time are told in
+_PERCENTILE = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a layer has of the timeline, in femtoseconds, and what bounds it."""
+
+    latency: int
+    compute: int
+    at_peak: int
+    limited_by: str
+
+
+def _limit(latency: float, compute: float, by_port: bool, buses: Sequence[float]) -> str:
+    """Who works most of a time, where that is most of it."""
+    works = dict(zip(BUSES, buses, strict=True))
+    works[LOCAL if by_port else "compute"] = compute
+    name = max(works, key=lambda each: works[each])
+    return name if works[name] >= BOUND_SHARE * latency else "latency"
+
+
+def layer_spans(timed: Timed) -> list[Span]:
+    """What each layer of the network has of the timeline."""
+    found, timeline = timed.followed.found, timed.timeline
+    layers = len(timed.followed.graph.layers)
+    before = np.concatenate([[0], timeline.end[:-1]])[: timeline.end.size]
+    until = timeline.end.copy()
+    if until.size:
+        until[-1] = timeline.latency
+    steps = timed.durations.steps
+    buses = [
+        served_within(times, served, before, until)
+        for times, served in zip(timed.durations.buses, timeline.served, strict=True)
+    ]
+    port = np.where(timed.bound_by_port, steps, 0)
+    table = by_layer(
+        found, np.stack([until - before, steps, timed.at_peak_fs, port, *buses]), layers
+    )
+    spans = []
+    for latency, compute, at_peak, by_port, *served in table.T.tolist():
+        limit = _limit(latency, compute, 2 * by_port > compute, served)
+        spans.append(Span(latency, compute, at_peak, limit))
+    return spans
+
+
+def _layer_times(timed: Timed, spans: Sequence[Span]) -> tuple[LayerTimes, ...]:
+    graph, found = timed.followed.graph, timed.followed.found
+    layers = len(graph.layers)
+    waited = by_layer(found, timed.waits.steps, layers).T
+    timeline = timed.timeline
+    before = np.concatenate([[0], timeline.end[:-1]])[: timeline.end.size]
+    busy = served_within(timed.durations.buses[0], timeline.served[0], before, timeline.end)
+    dram_busy = by_layer(found, busy, layers).tolist()
+    moved = _dram_bytes_of_layers(timed)
+    result = []
+    for index, layer in enumerate(graph.layers):
+        span = spans[index]
+        causes = dict(named(waited[index], STEP_CAUSES))
+        left = span.latency - span.compute - int(waited[index].sum())
+        latency_s, compute_s = seconds(span.latency), seconds(span.compute)
+        result.append(
+            LayerTimes(
+                name=layer.name,
+                latency_s=latency_s,
+                compute_s=compute_s,
+                waits_s={**causes, "end": seconds(left)},
+                dram_busy_s=seconds(dram_busy[index]),
+                limited_by=span.limited_by,
+                utilisation=span.at_peak / span.compute if span.compute else 0.0,
+                achieved_bytes_per_second=moved[index] / latency_s if latency_s else 0.0,
+                required_bytes_per_second=moved[index] / compute_s if compute_s else None,
+            )
+        )
+    return tuple(result)
+
+
+def _dram_bytes_of_layers(timed: Timed) -> list[float]:
+    """DRAM bytes of each layer: of loads those of the step that they are for, of stores of the step
+    that they wait for."""
+    found, graph = timed.followed.found, timed.followed.graph
+    first_needed = np.searchsorted(
+        np.maximum.accumulate(found.needs), np.arange(found.bits.size), side="left"
+    )
+    step = np.where(found.stores == 1, found.after_step, first_needed)
+    layer = found.layer[np.clip(step, 0, found.layer.size - 1)]
+    moved = np.zeros(len(graph.layers), np.int64)
+    np.add.at(moved, layer, timed.followed.bits[0])
+    return [bits / graph.byte_bits for bits in moved.tolist()]
+
+
+def _engines(timed: Timed) -> tuple[EngineTime, ...]:
+    steps = {
+        **named(timed.waits.steps.sum(axis=1), STEP_CAUSES),
+        "end": seconds(timed.waits.end),
+    }
+    engines = [EngineTime("compute", seconds(timed.durations.steps.sum()), steps)]
+    for name, times, waited in zip(BUSES, timed.durations.buses, timed.waits.buses, strict=True):
+        if times.any() and name != LOCAL:
+            engines.append(EngineTime(name, seconds(times.sum()), named(waited, BUS_CAUSES)))
+    return tuple(engines)
+
+
+def windows(timed: Timed, count: int = WINDOWS) -> Ints:
+    """The borders of so many windows of equal length, in femtoseconds."""
+    latency = timed.timeline.latency
+    return np.array([latency * place // count for place in range(count + 1)], np.int64)
+
+
+def bytes_per_second(timed: Timed, bus: int, edges: Ints) -> npt.NDArray[np.float64]:
+    """What a bus moves within each window."""
+    bits, times = timed.followed.bits[bus], timed.durations.buses[bus]
+    moved = np.diff(bits_before(bits, times, timed.timeline.served[bus], edges))
+    lengths = np.maximum(np.diff(edges), 1) / FS_PER_S
+    return np.asarray(moved / timed.followed.graph.byte_bits / lengths, np.float64)
+
+
+def _buses(timed: Timed, hardware: HardwareFile) -> tuple[BusTime, ...]:
+    edges = windows(timed)
+    latency_s = seconds(timed.timeline.latency)
+    result = []
+    for bus, (name, rate) in enumerate(zip(BUSES, rates(hardware), strict=True)):
+        if name == LOCAL or rate is None or not timed.followed.bits[bus].any():
+            continue
+        pins = hardware.dram.peak_bytes_per_second if name == DRAM else rate
+        moved = timed.followed.bits[bus].sum() / timed.followed.graph.byte_bits
+        each = bytes_per_second(timed, bus, edges)
+        result.append(
+            BusTime(
+                name=name,
+                moved_bytes=float(moved),
+                busy_s=seconds(timed.durations.buses[bus].sum()),
+                mean_bytes_per_second=float(moved) / latency_s,
+                peak_bytes_per_second=float(each.max()),
+                percentile_95_bytes_per_second=float(np.percentile(each, _PERCENTILE)),
+                pins_bytes_per_second=pins,
+            )
+        )
+    return tuple(result)
+
+
+def frame_ends(timed: Timed) -> list[int]:
+    """When each frame has ended: all of its steps and transfers."""
+    found, timeline = timed.followed.found, timed.timeline
+    frames = int(found.frame.max(initial=0)) + 1
+    ends = np.zeros(frames, np.int64)
+    np.maximum.at(ends, found.frame, timeline.end)
+    np.maximum.at(ends, found.of_frame, timeline.finish)
+    return [int(end) for end in ends]
+
+
+def _verdict(timed: Timed, period_s: float, rate: float) -> Verdict:
+    """What stands against a frame rate; `timed` is of one frame."""
+    compute = seconds(timed.durations.steps.sum()) * rate
+    bandwidth = max(seconds(times.sum()) for times in timed.durations.buses) * rate
+    if period_s * rate <= 1:
+        verdict = "fits"
+    elif compute > 1 and bandwidth > 1:
+        verdict = "compute-bound and bandwidth-bound"
+    elif max(compute, bandwidth) > 1:
+        verdict = "compute-bound" if compute > 1 else "bandwidth-bound"
+    else:
+        verdict = "latency-bound"
+    return Verdict(rate, verdict, 1 / period_s, compute, bandwidth)
+
+
+def images_of(timed: Timed) -> int:
+    """Images of one frame: the batch of the network's inputs."""
+    tensors = timed.followed.graph.tensors.values()
+    return max((t.shape[0] for t in tensors if t.kind is TensorKind.INPUT), default=1)
+
+
+def timeline_result(
+    timed: Timed,
+    hardware: HardwareFile,
+    closed_form_latency_s: float,
+    *,
+    in_flight: int = 1,
+    lasting: Timed | None = None,
+    frames: Timed | None = None,
+    rate: float | None = None,
+) -> TimelineResult:
+    """What the timeline of a frame tells.
+
+    `lasting` is a frame of those that last, where it differs from the first; `frames` several of
+    them, one behind the other, where they may be under way at a time.
+    """
+    lasting = lasting or timed
+    period = lasting.timeline.latency
+    if frames is not None:
+        *_, (before, last) = pairwise(frame_ends(frames))
+        period = last - before
+    timeline, spans = timed.timeline, layer_spans(timed)
+    latency_s = seconds(timeline.latency)
+    totals = [int(times.sum()) for times in timed.durations.buses]
+    steps = timed.durations.steps
+    by_port = 2 * int(steps[timed.bound_by_port].sum()) > int(steps.sum())
+    return TimelineResult(
+        latency_s=latency_s,
+        cycles=round(latency_s * hardware.compute.clock_hertz),
+        in_flight=in_flight,
+        period_s=seconds(period),
+        images=images_of(timed),
+        utilisation=float(timed.at_peak_fs.sum() / timeline.latency),
+        engines=_engines(timed),
+        buses=_buses(timed, hardware),
+        window_s=latency_s / WINDOWS,
+        limited_by=_limit(timeline.latency, int(steps.sum()), by_port, totals),
+        layers=_layer_times(timed, spans),
+        closed_form_latency_s=closed_form_latency_s,
+        verdict=None if rate is None else _verdict(lasting, seconds(period), rate),
+    )

@@ -1,0 +1,202 @@
+"""The timeline of a network on a machine: durations from the machine, waits by layer and cause.
+
+Dependencies are found once for a program (`Followed`) and timed for any machine with the same
+memories (`time_on`): a sensitivity or a range of figures follows nothing twice.
+
+    step        cycles of its units at the clock, or its bits in and out of local memory, with those
+                of the transfers beside it, where a bandwidth is stated: one port serves them all
+    transfer    its bits on DRAM, flash or system cache at their rates, whole bursts on DRAM
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflow_sim.energy.compute import Extents
+from dataflow_sim.energy.steps import StepShape, step_cycles
+from dataflow_sim.graph.layer import TensorKind
+from dataflow_sim.graph.network import NetworkGraph
+from dataflow_sim.hardware import HardwareFile
+from dataflow_sim.program.instructions import Program
+from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
+from dataflow_sim.simulate.system_cache import NOTHING_HELD, Held, loaded_again
+from dataflow_sim.simulate.timeline import FS_PER_S, Durations, Timeline, play
+from dataflow_sim.simulate.waits import STEP_CAUSES, Waits, waits
+
+Ints = npt.NDArray[np.int64]
+DRAM, FLASH, CACHE, LOCAL = "dram", "flash", "system cache", "local memory"
+BUSES = (DRAM, FLASH, CACHE, LOCAL)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """Programs of a network's frames, followed: who waits for whom, and bits on every bus.
+
+    `bits` are those of DRAM, flash, cache and local memory, by (bus, place in the queue), DRAM's
+    in whole bursts; `causes` what a step waits for that waits for the transfer.
+    """
+
+    graph: NetworkGraph
+    found: Precedence
+    bits: Ints
+    causes: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timed:
+    """A timeline with the durations that it follows from, and what engines wait for in it.
+
+    `at_peak_fs` is of each step the time that its multiplications would take the whole array,
+    `bound_by_port` tells of each whether local memory's port is what it takes so long for.
+    """
+
+    followed: Followed
+    durations: Durations
+    timeline: Timeline
+    waits: Waits
+    at_peak_fs: Ints
+    bound_by_port: npt.NDArray[np.bool_]
+
+
+def follow(
+    graph: NetworkGraph,
+    hardware: HardwareFile,
+    programs: Sequence[Program],
+    held: Held = NOTHING_HELD,
+) -> Followed:
+    """Follow the programs of frames, one behind the other; `held` is what a system cache holds."""
+    stream, byte = hardware.command_stream, graph.byte_bits
+    commands = Commands(stream.per_step_bytes * byte, stream.per_layer_bytes * byte)
+    local = hardware.local_memory.bandwidth_bytes_per_second is not None
+    found = precedence(programs, commands, local=local)
+    kinds = _kinds(programs, found)
+    dram, flash, cache = _on_buses(hardware, programs, found, kinds, held)
+    burst = hardware.dram.burst_bytes * byte
+    if burst > byte:
+        dram = -(-dram // burst) * burst
+    causes = np.select(
+        [found.tensor < 0, found.stores == 1, kinds == TensorKind.WEIGHT.value],
+        [STEP_CAUSES.index(cause) for cause in ("commands", "buffer", "weights")],
+        STEP_CAUSES.index("maps"),
+    )
+    return Followed(graph, found, np.stack([dram, flash, cache, found.local_bits]), causes)
+
+
+def _kinds(programs: Sequence[Program], found: Precedence) -> npt.NDArray[np.str_]:
+    """The kind of each transfer's tensor; of commands nothing."""
+    known = {name: t.kind.value for program in programs for name, t in program.tensors.items()}
+    kinds = np.array([*(known[name] for name in found.tensors), ""], np.str_)
+    return kinds[found.tensor]
+
+
+def _on_buses(
+    hardware: HardwareFile,
+    programs: Sequence[Program],
+    found: Precedence,
+    kinds: npt.NDArray[np.str_],
+    held: Held,
+) -> tuple[Ints, Ints, Ints]:
+    """Bits of each transfer on DRAM, on flash, and on a system cache."""
+    nothing = np.zeros_like(found.bits)
+    weights = kinds == TensorKind.WEIGHT.value
+    flash = np.where(weights, found.bits, 0) if hardware.flash is not None else nothing
+    if not held.tensors:
+        return found.bits - flash, flash, nothing
+    inside = np.array([*(name in held.tensors for name in found.tensors), False])[found.tensor]
+    spared = np.where(inside & (kinds == TensorKind.MAP.value), found.bits, 0)
+    again = [loaded_again(program, held.tensors) for program in programs]
+    frames = zip(found.of_frame.tolist(), found.moved.tolist(), strict=True)
+    twice = np.array([again[frame].get(index, 0) for frame, index in frames], np.int64)
+    spared = np.maximum(spared, np.where(inside & (found.stores == 0), twice, 0))
+    left = found.bits - spared
+    flash = np.where(weights, left, 0) if hardware.flash is not None else nothing
+    return left - flash, flash, np.where(inside, found.bits, 0)
+
+
+def rates(hardware: HardwareFile) -> tuple[float | None, ...]:
+    """Bytes a second on each of BUSES; None where it never limits or is not there."""
+    flash, cache = hardware.flash, hardware.system_cache
+    return (
+        hardware.dram.bandwidth_bytes_per_second,
+        flash.bandwidth_bytes_per_second if flash is not None else None,
+        cache.bandwidth_bytes_per_second if cache is not None else None,
+        hardware.local_memory.bandwidth_bytes_per_second,
+    )
+
+
+def femtoseconds(bits: Ints, byte_bits: int, rate: float | None) -> Ints:
+    """The time of so many bits at so many bytes a second, rounded up."""
+    if rate is None:
+        return np.zeros_like(bits)
+    exact = Fraction(rate) * byte_bits
+    values, places = np.unique(bits, return_inverse=True)
+    times = [-(-bits * FS_PER_S * exact.denominator // exact.numerator) for bits in values.tolist()]
+    return np.array(times, np.int64)[places].reshape(bits.shape)
+
+
+def time_on(followed: Followed, hardware: HardwareFile) -> Timed:
+    """Time what was followed on a machine of the same memories.
+
+    Raises ProgramError where the timeline loses time, which is a defect.
+    """
+    found, byte = followed.found, followed.graph.byte_bits
+    shapes = [
+        StepShape(
+            work.layer,
+            work.macs,
+            Extents(
+                *(work.groups, work.input_channels, work.output_channels, work.rows, work.pixels)
+            ),
+            work.vector_operations,
+            work.special_operations,
+        )
+        for work in found.works
+    ]
+    clock = Fraction(hardware.compute.clock_hertz)
+    cycles = step_cycles(hardware, followed.graph, shapes)
+    compute = np.array([-(-each.total * FS_PER_S // clock) for each in cycles], np.int64)
+    at_peak = np.array([each.at_peak * FS_PER_S // clock for each in cycles], np.int64)
+    steps = compute[found.work]
+    port = _port(followed, rates(hardware)[BUSES.index(LOCAL)])
+    buses = [
+        femtoseconds(bits, byte, rate)
+        for bits, rate in zip(followed.bits, rates(hardware), strict=True)
+    ]
+    durations = Durations(
+        steps=np.maximum(steps, port),
+        # what passes the port beside steps takes their time; behind the last one its own
+        buses=np.stack(
+            [*buses[:-1], np.where(found.slot < steps.size, 0, buses[-1])],
+        ),
+        setup=-(-Fraction(hardware.dma.setup_s) * FS_PER_S // 1),
+        channels=hardware.dma.channels,
+    )
+    timeline = play(found, durations)
+    waited = waits(found, durations, timeline, followed.causes)
+    return Timed(followed, durations, timeline, waited, at_peak[found.work], port > steps)
+
+
+def _port(followed: Followed, rate: float | None) -> Ints:
+    """Time of each step's bits, and of the transfers beside it, at the port of local memory."""
+    found = followed.found
+    if rate is None:
+        return np.zeros_like(found.work)
+    own = np.array([work.local_bits for work in found.works], np.int64)[found.work]
+    beside = found.slot < found.work.size
+    np.add.at(own, found.slot[beside], followed.bits[BUSES.index(LOCAL)][beside])
+    return femtoseconds(own, followed.graph.byte_bits, rate)
+
+
+def seconds(of_fs: int | np.int64 | float) -> float:
+    """Femtoseconds as seconds."""
+    return float(of_fs) / FS_PER_S
+
+
+def named(values: Ints, names: Sequence[str]) -> Mapping[str, float]:
+    """Femtoseconds by cause, in seconds."""
+    return {name: seconds(value) for name, value in zip(names, values.tolist(), strict=True)}
