@@ -85,6 +85,7 @@ def chosen_schedules(
         "energy": lambda energy, latency: energy,
         "latency": lambda energy, latency: latency,
         "energy-delay": lambda energy, latency: energy * latency,
+        "edp": lambda energy, latency: energy * latency,
     }
     found: list[tuple[float, int, int, Schedule]] = []
     for each in OBJECTIVES[objective](rates(graph, hardware)):

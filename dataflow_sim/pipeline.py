@@ -64,6 +64,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str, int, int], None]
+MOST_IN_FLIGHT = 64
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -156,35 +157,73 @@ def choose(
     return Chosen(*exactly_chosen(graph, memory, *choice, options.exact_seconds, scheduling))
 
 
+@dataclass(frozen=True, slots=True)
+class FullRun:
+    """A run with what it was made of: the network as the machine runs it, its first frame and one
+    of those that follow."""
+
+    graph: NetworkGraph
+    cold: Frame
+    warm: Frame
+    result: RunResult
+
+
 def run(
     graph: NetworkGraph,
     hardware: Hardware,
     options: RunOptions | None = None,
     progress: Progress = no_progress,
 ) -> RunResult:
-    """Schedule, prove and price a network on a machine.
+    """Schedule, prove, time and price a network on a machine.
 
     Raises InputError, DoesNotFitError, and ScheduleError or ProgramError when a proof
     fails, which is a defect.
     """
-    options = options or RunOptions()
+    return run_in_full(graph, hardware, options or RunOptions(), progress).result
+
+
+def run_in_full(
+    graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress = no_progress
+) -> FullRun:
+    """As `run`, with what the result was made of."""
+    check_in_flight(options.in_flight)
     graph = prepare(graph, hardware, options)
-    memory = memory_options(hardware, graph.byte_bits)
     chosen = choose(graph, hardware, options, progress)
     found = chosen.frames
     cold = frame_of(graph, hardware, found.cold, progress, chosen.program)
     warm = cold if found.warm is found.cold else frame_of(graph, hardware, found.warm, progress)
-    counts, layers = cold.counts, cold.layers
-    fps = options.frames_per_second
-    warnings = graph.warnings
-    steps = found.cold.steps
-    if not counts.counted:
+    return FullRun(graph, cold, warm, _result(graph, hardware, options, chosen, cold, warm))
+
+
+def check_in_flight(in_flight: int) -> None:
+    """Raise InputError for a number of frames that nobody has under way."""
+    if not 1 <= in_flight <= MOST_IN_FLIGHT:
+        raise InputError(f"--in-flight is {in_flight}; give 1 to {MOST_IN_FLIGHT} frames")
+
+
+def _warnings(graph: NetworkGraph, hardware: Hardware, cold: Frame) -> tuple[str, ...]:
+    warnings, steps = graph.warnings, cold.schedule.steps
+    if not cold.counts.counted:
         warnings += (
             f"closed form only: the program would take {steps:,} steps, more than "
-            f"{MAXIMUM_COUNTED_STEPS:,} are not counted one by one",
+            f"{MAXIMUM_COUNTED_STEPS:,} are not counted one by one, nor timed",
         )
         if hardware.dram.burst_bytes > 1 or hardware.dma.setup_s:
             warnings += ("its transfers are not counted: no burst padding, no set-up of transfers",)
+    return warnings
+
+
+def _result(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions,
+    chosen: Chosen,
+    cold: Frame,
+    warm: Frame,
+) -> RunResult:
+    memory = memory_options(hardware, graph.byte_bits)
+    found, counts, layers = chosen.frames, cold.counts, cold.layers
+    fps = options.frames_per_second
     return RunResult(
         network=graph.name,
         part=graph.part,
@@ -213,13 +252,13 @@ def run(
         what_ifs=what_if_results(graph),
         required_gb_s=None if fps is None else warm.counts.traffic.total_bytes * fps / 1e9,
         frames=_frames_result(options.frames, found, cold, warm),
-        steps=steps,
+        steps=found.cold.steps,
         counted=counts.counted,
         layers=layers,
         groups=cold.groups,
         buffers=counts.buffers,
         thinned=found.cold.thinned,
-        warnings=warnings,
+        warnings=_warnings(graph, hardware, cold),
         exact=chosen.exact,
         timeline=_timeline(graph, hardware, options, cold, warm),
     )

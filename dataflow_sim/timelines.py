@@ -145,9 +145,12 @@ def windows(timed: Timed, count: int = WINDOWS) -> Ints:
     return np.array([latency * place // count for place in range(count + 1)], np.int64)
 
 
-def bytes_per_second(timed: Timed, bus: int, edges: Ints) -> npt.NDArray[np.float64]:
-    """What a bus moves within each window."""
-    bits, times = timed.followed.bits[bus], timed.durations.buses[bus]
+def bytes_per_second(
+    timed: Timed, bus: int, edges: Ints, chosen: Ints | None = None
+) -> npt.NDArray[np.float64]:
+    """What a bus moves within each window; of `chosen` bits, by (bus, place), only these."""
+    bits = (timed.followed.bits if chosen is None else chosen)[bus]
+    times = timed.durations.buses[bus]
     moved = np.diff(bits_before(bits, times, timed.timeline.served[bus], edges))
     lengths = np.maximum(np.diff(edges), 1) / FS_PER_S
     return np.asarray(moved / timed.followed.graph.byte_bits / lengths, np.float64)

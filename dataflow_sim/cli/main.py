@@ -16,6 +16,7 @@ from dataflow_sim.errors import EXIT_BAD_INPUT, DataflowSimError
 # name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
 _COMMANDS = {
     "run": "run",
+    "timeline": "timeline",
     "curve": "curve",
     "explain": "explain",
     "replay": "replay",

@@ -12,6 +12,8 @@ from dataflow_sim.errors import InputError
 from dataflow_sim.units import parse_bytes
 
 POLICIES = ("layerwise", "resident", "merged")
+OBJECTIVES = ("dram", "energy", "latency", "edp", "energy-delay")
+_FASTEST_FPS = 1e9
 _LONGEST_NUMBER = 8  # digits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -56,6 +58,43 @@ hardware_option = click.option(
 )
 local_memory_option = click.option(
     "--local-memory", metavar="SIZE", help="Local memory, such as 256KiB."
+)
+policy_option = click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="layerwise",
+    show_default=True,
+    help="layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
+    "local memory; merged: layers may also run together, row by row.",
+)
+objective_option = click.option(
+    "--objective",
+    type=click.Choice(OBJECTIVES),
+    default="dram",
+    show_default=True,
+    help="What the schedule is the best in: DRAM bytes, energy, latency, or their product (edp).",
+)
+frames_option = click.option(
+    "--frames",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Frames one after the other; weights may stay in local memory from one to the next.",
+)
+fps_option = click.option(
+    "--fps",
+    type=float,
+    metavar="RATE",
+    help="Frames a second: the GB/s that they need, and whether they are reached.",
+)
+in_flight_option = click.option(
+    "--in-flight",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Frames under way at a time: the next one's loads may go ahead of this one's last steps.",
 )
 weight_bits_option = click.option(
     "--weight-bits", type=int, metavar="N", help="Width of all weights."
@@ -194,6 +233,18 @@ def group_options(command: Command) -> Command:
     for option in reversed(_GROUP_OPTIONS):
         result = option(result)
     return cast(Command, result)
+
+
+def check_fps(fps: float | None) -> None:
+    """Raise InputError for a frame rate that is none."""
+    if fps is not None and not 0 < fps <= _FASTEST_FPS:
+        raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
+
+
+def check_out(out: str | None) -> None:
+    """Raise InputError for a directory without a name."""
+    if out is not None and not out.strip():
+        raise InputError("--out is empty; give a directory")
 
 
 def _whole(text: str, what: str, least: int = 1) -> int:

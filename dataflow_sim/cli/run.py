@@ -10,19 +10,24 @@ import click
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
+    check_fps,
+    check_out,
+    fps_option,
+    frames_option,
     group_options,
     hardware_changes,
     hardware_option,
+    in_flight_option,
     json_option,
     layers_option,
     local_memory_option,
     network_argument,
     network_options,
+    objective_option,
     set_option,
     weight_bits_option,
 )
 
-_FASTEST_FPS = 1e9
 _EXACT_SECONDS = 60.0
 
 if TYPE_CHECKING:
@@ -42,22 +47,10 @@ if TYPE_CHECKING:
 )
 @weight_bits_option
 @activation_bits_option
-@click.option("--fps", type=float, metavar="RATE", help="Frames a second, for required GB/s.")
-@click.option(
-    "--objective",
-    type=click.Choice(("dram", "energy", "latency", "energy-delay")),
-    default="dram",
-    show_default=True,
-    help="What the schedule is the best in: DRAM bytes, energy, latency, or their product.",
-)
-@click.option(
-    "--frames",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Frames one after the other; weights may stay in local memory from one to the next.",
-)
+@fps_option
+@in_flight_option
+@objective_option
+@frames_option
 @layers_option
 @group_options
 @click.option(
@@ -90,6 +83,7 @@ def command(
     weight_bits: int | None,
     activation_bits: int | None,
     fps: float | None,
+    in_flight: int,
     objective: str,
     frames: int,
     layers: str | None,
@@ -116,15 +110,14 @@ def command(
     from dataflow_sim.cli.render import LateProgress, show, warn
     from dataflow_sim.errors import InputError
     from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
-    from dataflow_sim.report import files, tables
+    from dataflow_sim.report import files, tables, timeline
 
-    if fps is not None and not 0 < fps <= _FASTEST_FPS:
-        raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
+    check_fps(fps)
+    check_out(out)
     if exact_seconds is not None and not exact:
         raise InputError("--exact-seconds goes with --exact; give both, or neither")
     pipeline.check_frames(frames)
-    if out is not None and not out.strip():
-        raise InputError("--out is empty; give a directory")
+    pipeline.check_in_flight(in_flight)
     changed = hardware_changes(overrides, local_memory)
     machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     policy = policy or ("merged" if exact else "layerwise")
@@ -132,6 +125,7 @@ def command(
     options = pipeline.RunOptions(
         *(policy, weight_bits, activation_bits, fps, frames, objective, layers, group),
         exact_seconds=work if exact else None,
+        in_flight=in_flight,
     )
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request, what_ifs)
@@ -147,6 +141,7 @@ def command(
             tables.summary_table(result),
             tables.traffic_table(result),
             *([] if frames == 1 else [tables.frames_table(result)]),
+            *([] if result.timeline is None else [timeline.time_table(result.timeline)]),
             tables.energy_table(result),
             tables.costliest_layers(result),
             *([] if policy == "layerwise" else [tables.group_table(result)]),

@@ -9,9 +9,11 @@ from dataflow_sim.hardware.document import hardware_path
 from dataflow_sim.hardware.machine import Confidence, Figure, Hardware, HardwareFile
 from dataflow_sim.hardware.memory import DoubleBufferConfig
 from dataflow_sim.hardware.reading import DEFAULT_HARDWARE, load_hardware
+from dataflow_sim.hardware.scaling import RESOURCES, scaled
 
 __all__ = [
     "DEFAULT_HARDWARE",
+    "RESOURCES",
     "Confidence",
     "DoubleBufferConfig",
     "Figure",
@@ -19,4 +21,5 @@ __all__ = [
     "HardwareFile",
     "hardware_path",
     "load_hardware",
+    "scaled",
 ]

@@ -155,4 +155,5 @@ OBJECTIVES: Mapping[str, Callable[[Rates], list[Objective]]] = {
     "energy": _energy,
     "latency": _latency,
     "energy-delay": _energy_delay,
+    "edp": _energy_delay,
 }

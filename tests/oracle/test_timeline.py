@@ -10,7 +10,7 @@ import pytest
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.schedule.types import MemoryOptions
 from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
-from dataflow_sim.simulate.timeline import Durations, Timeline, play
+from dataflow_sim.simulate.timeline import Durations, play
 from tests.oracle.timeline_oracle import Expected, expected_timeline
 from tests.support.runs import buffering, case, least_of, scheduled
 from tests.support.small import SMALL

@@ -74,6 +74,11 @@ MAY_IMPORT = {
         *("results_of_costs", "results_of_curves", "results_of_timeline", "results_of_what_ifs"),
         *("timelines", "timing", "whatif"),
     },
+    "results_of_time_study": {"results"},
+    "timeline_study": {
+        *("errors", "graph", "hardware", "pipeline", "priced", "proof", "results_of_time_study"),
+        *("simulate", "timelines", "timing"),
+    },
     "explanation": {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
         *("results_of_groups", "schedule"),
@@ -86,13 +91,13 @@ MAY_IMPORT = {
     "report": {
         *("errors", "results", "results_of_exact", "results_of_explanation", "results_of_groups"),
         *("results_of_costs", "results_of_curves", "results_of_inspection", "results_of_networks"),
-        *("results_of_placement", "results_of_timeline"),
+        *("results_of_placement", "results_of_time_study", "results_of_timeline"),
         *("results_of_replay", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
         *("placing", "replaying", "report", "resources", "results", "results_of_curves"),
-        *("units", "whatif"),
+        *("timeline_study", "units", "whatif"),
     },
 }
 # third-party packages that stay in few rooms
