@@ -13,7 +13,10 @@ SCHEMA = "dataflow_sim.timeline/1"
 @dataclass(frozen=True, slots=True)
 class RooflinePoint:
     """A layer under the roof, or the whole network: operations (two a MAC) a DRAM byte, None where
-    no byte moves; operations a second that it reaches, and that the roof allows."""
+    no byte moves; operations a second that it reaches, and that the roof allows.
+
+    A layer takes at least the time of its own transfers, of which some move beside the one before.
+    """
 
     name: str
     operations_per_byte: float | None

@@ -79,6 +79,7 @@ def _roofline(full: FullRun, hardware: Hardware) -> Roofline:
 
     def point(name: str, macs: int, moved_bytes: int, latency_s: float) -> RooflinePoint:
         each = 2 * macs / moved_bytes if moved_bytes else None
+        latency_s = max(latency_s, moved_bytes / rate)  # some may move beside the layer before
         reached = 2 * macs / latency_s if latency_s else 0.0
         roof = peak if each is None else min(peak, each * rate)
         return RooflinePoint(name, each, reached, roof)

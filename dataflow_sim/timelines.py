@@ -53,7 +53,8 @@ class Span:
 def _limit(latency: float, compute: float, by_port: bool, buses: Sequence[float]) -> str:
     """Who works most of a time, where that is most of it."""
     works = dict(zip(BUSES, buses, strict=True))
-    works[LOCAL if by_port else "compute"] = compute
+    works["compute"] = 0 if by_port else compute
+    works[LOCAL] += compute if by_port else 0
     name = max(works, key=lambda each: works[each])
     return name if works[name] >= BOUND_SHARE * latency else "latency"
 

@@ -13,11 +13,12 @@ program is timed step by step, of the whole layer in the closed form.
     16 channels on 16 lanes   ████████████████                     16/16
     17 channels on 16 lanes   ████████████████ █···············    17/32
 
-A row-stationary array holds kernels of R rows against strips of E output rows, on u_r x u_e lanes:
+A row-stationary array of u_r x u_e lanes holds sets of R kernel rows by E output rows, for as many
+pairs of channels as go side by side along both axes, and are there; a set that is larger is cut:
 
-    R floor(u_r / R) / u_r, or R / (u_r ceil(R / u_r)) where R > u_r,   x   E / (u_e ceil(E / u_e))
+    R floor(u_r / R) / u_r,   or R / (u_r ceil(R / u_r)) where R > u_r,   and E on u_e likewise
 
-what the sets of R rows beside the first one take are other channels.  (Chen et al., JSSC 2017.)
+(Chen et al., JSSC 2017.)
 
 A depthwise layer has one channel a group, so that it works one lane of u_c x u_m, unless the array
 takes `depthwise_channels` of its groups side by side.
@@ -42,6 +43,7 @@ from typing import NamedTuple
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind, View
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
+from dataflow_sim.hardware.compute import ArrayConfig
 
 _EXACT = 10**9  # denominators of parts that a file states in decimals
 
@@ -89,10 +91,16 @@ def _filled(extent: int, lanes: int) -> Fraction:
     return Fraction(extent, lanes * -(-extent // lanes))
 
 
-def _kernel_rows_filled(kernel_rows: int, lanes: int, channels: int) -> Fraction:
-    """Likewise of lanes for the rows of kernels: as many kernels side by side as go, and are."""
-    sets = min(lanes // kernel_rows, channels)
-    return Fraction(sets * kernel_rows, lanes) if sets else _filled(kernel_rows, lanes)
+def _sets_filled(array: ArrayConfig, kernel_rows: int, rows: int, channels: int) -> Fraction:
+    """Likewise of the lanes for rows of kernels and of the output, of so many pairs of channels."""
+    sets, found = 1, Fraction(1)
+    for extent, lanes in ((kernel_rows, array.kernel_rows), (rows, array.output_rows)):
+        if extent > lanes:
+            found *= _filled(extent, lanes)
+        else:
+            found *= Fraction(extent, lanes)
+            sets *= lanes // extent
+    return found * min(sets, channels)
 
 
 def kind_of(layer: Layer) -> str:
@@ -112,9 +120,9 @@ def lanes_in_use(hardware: HardwareFile, layer: Layer, extents: Extents | None =
         return Fraction(1)
     groups, inputs, outputs, rows, pixels = extents_of(layer) if extents is None else extents
     own = pixels // rows if array.output_rows > 1 else pixels
-    plane = _filled(own, array.pixels) * _filled(rows, array.output_rows)
-    sets = groups * inputs * outputs
-    plane *= _kernel_rows_filled(layer.window.kernel[0], array.kernel_rows, sets)
+    plane = _filled(own, array.pixels)
+    if max(array.kernel_rows, array.output_rows) > 1:
+        plane *= _sets_filled(array, layer.window.kernel[0], rows, groups * inputs * outputs)
     lanes = array.input_channels * array.output_channels
     if kind_of(layer) == "depthwise" and array.depthwise_channels is not None:
         side_by_side = array.depthwise_channels

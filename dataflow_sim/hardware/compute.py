@@ -71,10 +71,12 @@ class ArrayConfig(Strict):
     pixels: Count = Field(1, description="pixels of the output made at a time")
     kernel_rows: Count = Field(
         1,
-        description="rows of a kernel at a time, as in a row-stationary array; a kernel of fewer "
-        "lies there as often as it goes, for other channels",
+        description="rows of a kernel at a time, as in a row-stationary array; fewer lie there as "
+        "often as they go, for other channels",
     )
-    output_rows: Count = Field(1, description="rows of the output made at a time")
+    output_rows: Count = Field(
+        1, description="rows of the output made at a time; fewer as often as they go, likewise"
+    )
     depthwise_channels: Count | None = Field(
         None,
         description="channels of a depthwise layer taken at a time, where the array has a way to "

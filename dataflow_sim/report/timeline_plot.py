@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from dataflow_sim.report.drawing import (
     BUFFERS_COLOUR,
@@ -110,6 +111,8 @@ def roofline(study: TimeStudy) -> Figure:
     _points(axes, [found.network], "black", "network", high, marker="*", size=110)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.set_xlim(low, high)
     axes.set_xlabel("operations per DRAM byte (2 a MAC; at the right edge: no byte moves)")
     axes.set_ylabel("Gop/s")
