@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from dataflow_sim.energy.compute import layer_compute
-from dataflow_sim.energy.model import add_up, price_group
+from dataflow_sim.energy.model import add_up
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware
-from dataflow_sim.proof import counts_of_estimate
+from dataflow_sim.priced import prices_on
+from dataflow_sim.program.lowering import lower
+from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS, closed_form_prices, counts_of_estimate
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.exact import check_work, schedule_exactly
 from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
 from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
-from dataflow_sim.schedule.search import budget_curve, schedule_network, schedule_on
+from dataflow_sim.schedule.search import POLICIES, budget_curve, schedule_network, schedule_on
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
+from dataflow_sim.timing import follow
 
 Progress = Callable[[int, int], None]
+_MOST_POINTS = 16  # of a curve that are priced
+_TIMED = 3  # schedules, the best by the closed form, that are timed
 
 
 def rates(graph: NetworkGraph, hardware: Hardware) -> Rates:
@@ -45,11 +53,8 @@ def rates(graph: NetworkGraph, hardware: Hardware) -> Rates:
 
 def price(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple[float, float]:
     """Energy in pJ and latency in seconds of a schedule, by the closed form."""
-    counts = iter(counts_of_estimate(graph, hardware, schedule).layers)
-    found = []
-    for group in schedule.groups:
-        mine = [next(counts) for _ in group.members]
-        found += price_group(hardware, graph, [graph.layers[i] for i in group.members], mine)
+    counts = counts_of_estimate(graph, hardware, schedule)
+    found = closed_form_prices(graph, hardware, schedule, counts)
     energy = add_up([each.energy for each in found])
     return energy.total_pj, sum(each.latency_s for each in found)
 
@@ -88,13 +93,64 @@ def chosen_schedules(
         "edp": lambda energy, latency: energy * latency,
     }
     found: list[tuple[float, int, int, Schedule]] = []
-    for each in OBJECTIVES[objective](rates(graph, hardware)):
-        schedule = schedule_network(graph, memory, policy, progress, objective=each)
+    for schedule in _candidates(graph, hardware, memory, policy, objective, progress):
         cost = worth[objective](*price(graph, hardware, schedule))
         moved = sum(schedule.traffic_bytes().values())
         found.append((cost, moved, len(found), schedule))
-    best = min(found, key=lambda one: one[:3])[3]
+    first = sorted(found, key=lambda one: one[:3])[:_TIMED]
+    if len(first) > 1:  # the closed form may be off by more than these differ
+        timed = (_timed(graph, hardware, each[3]) for each in first)
+        first = [
+            (worth[objective](*cost), *each[1:]) for cost, each in zip(timed, first, strict=True)
+        ]
+    best = min(first, key=lambda one: one[:3])[3]
     return FrameSchedules(best, best)
+
+
+def _timed(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple[float, float]:
+    """Energy in pJ and latency in seconds of a schedule, by its timeline where it can be timed."""
+    counts = counts_of_estimate(graph, hardware, schedule)
+    followed = None
+    if schedule.steps <= MAXIMUM_COUNTED_STEPS:
+        followed = follow(graph, hardware, [lower(graph, schedule)], counts.held)
+    energy, latency_s = prices_on(graph, hardware, schedule, counts, followed)
+    return energy.total_pj, latency_s
+
+
+def _candidates(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    memory: MemoryOptions,
+    policy: str,
+    objective: str,
+    progress: Progress,
+) -> Iterator[Schedule]:
+    """Schedules of which one may be the best.
+
+    The best of each additive cost, under the policy.  Where time counts, also those of the policies
+    within it, and of smaller memories: their tiles are smaller, and what fills and drains takes
+    less.  Raises DoesNotFitError where there is none.
+    """
+    known = rates(graph, hardware)
+    costs = OBJECTIVES[objective](known)
+    if objective == "energy" and not (known.static_watt or hardware.energy.idle_pj_per_mac):
+        for each in costs:
+            yield schedule_network(graph, memory, policy, progress, objective=each)
+        return
+    for within in POLICIES[: POLICIES.index(policy) + 1]:
+        for cost in costs if within == policy else costs[-1:]:
+            curve = budget_curve(graph, memory, within, progress, cost)
+            if within == policy:
+                yield schedule_on(curve, graph, memory)
+            heights = [point.local_bytes for point in curve.points]
+            fitting = [height for height in heights if height <= memory.capacity_bytes]
+            if len(fitting) > _MOST_POINTS:  # by even steps of the logarithm
+                ratios = np.geomspace(fitting[0], fitting[-1], _MOST_POINTS)
+                fitting = sorted({fitting[bisect_right(fitting, each) - 1] for each in ratios})
+            for height in fitting:
+                schedule = curve.schedule(height)
+                if schedule is not None:
+                    yield replace(schedule, memory=memory)
 
 
 def schedules_down(

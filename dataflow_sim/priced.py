@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from dataflow_sim.energy.model import LayerPrice, add_up, price_group, price_layer
+from dataflow_sim.energy.model import LayerPrice, add_up, price_layer
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, HardwareFile
 from dataflow_sim.program.instructions import Program
-from dataflow_sim.proof import Counts, counts_of
+from dataflow_sim.proof import Counts, closed_form_prices, counts_of
 from dataflow_sim.results import GroupResult, LayerResult, PriceRange, SystemCacheResult
 from dataflow_sim.results_of_costs import EnergyBreakdown
 from dataflow_sim.schedule.bounds import layer_bound_bytes
@@ -52,18 +52,6 @@ class Frame:
         if self.timed is not None:
             return seconds(self.timed.timeline.latency)
         return self.closed_form_latency_s
-
-
-def closed_form_prices(
-    graph: NetworkGraph, machine: HardwareFile, schedule: Schedule, counts: Counts
-) -> list[LayerPrice]:
-    """The price of each layer by the closed form, in the order in which they run."""
-    own = iter(counts.layers)
-    found: list[LayerPrice] = []
-    for group in schedule.groups:
-        layers = [graph.layers[index] for index in group.members]
-        found += price_group(machine, graph, layers, list(islice(own, len(layers))))
-    return found
 
 
 def _timed_prices(

@@ -6,16 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from math import prod
 
-from dataflow_sim.energy.model import LayerCounts
+from dataflow_sim.energy.model import LayerCounts, LayerPrice, Overlap, price_group
 from dataflow_sim.errors import ProgramError
+from dataflow_sim.graph.layer import Layer, LayerKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Memory, Program
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.results import BufferStay
 from dataflow_sim.results_of_costs import DramTraffic
-from dataflow_sim.schedule.types import Group, LayerSchedule, Schedule
+from dataflow_sim.schedule.types import (
+    Buffering,
+    Group,
+    LayerSchedule,
+    LayerTiling,
+    PlaneTiling,
+    RowTiling,
+    Schedule,
+)
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.ledger_counts import Ledger
 from dataflow_sim.simulate.occupancy import Occupancy, occupancy
@@ -175,6 +186,44 @@ def _check_same(where: str, what: str, said: int, counted: int) -> None:
         raise ProgramError(
             f"{where}: the closed form says {said:,} {what}, the ledger counts {counted:,}"
         )
+
+
+def _overlap(graph: NetworkGraph, group: Group, doubled: Buffering) -> Overlap:
+    """How far a group's transfers and steps run side by side."""
+    before = 0
+    for index, chosen in zip(group.members, group.layers, strict=True):
+        reasons = (Reason.WEIGHT_FETCH, Reason.WEIGHT_REFETCH)
+        fetched = sum(v for k, v in chosen.traffic_bits.items() if k.reason in reasons)
+        before += fetched // _kernel_tiles(graph.layers[index], chosen.tiling)
+    steps = sum(layer.tiling.steps for layer in group.layers)
+    return Overlap(max(1, steps), doubled.inputs or doubled.weights, before // graph.byte_bits)
+
+
+def _kernel_tiles(layer: Layer, tiling: LayerTiling | RowTiling | PlaneTiling) -> int:
+    """Tiles of a layer's kernel of which the first comes before any step; of a merged group all
+    that it brings: what stays comes first, what streams is waited for in every firing."""
+    if not isinstance(tiling, LayerTiling) or layer.kind is not LayerKind.CONVOLUTION:
+        return 1
+    extents = (
+        (layer.groups, tiling.group_tile),
+        (layer.output_channels_per_group, tiling.output_channel_tile),
+        (layer.input_channels_per_group, tiling.input_channel_tile),
+    )
+    return prod(-(-extent // tile) for extent, tile in extents)
+
+
+def closed_form_prices(
+    graph: NetworkGraph, hardware: HardwareFile, schedule: Schedule, counts: Counts
+) -> list[LayerPrice]:
+    """The price of each layer by the closed form, in the order in which they run."""
+    own = iter(counts.layers)
+    found: list[LayerPrice] = []
+    for group in schedule.groups:
+        layers = [graph.layers[index] for index in group.members]
+        mine = list(islice(own, len(layers)))
+        overlap = _overlap(graph, group, schedule.memory.doubled)
+        found += price_group(hardware, graph, layers, mine, overlap)
+    return found
 
 
 def counts_of_estimate(graph: NetworkGraph, hardware: HardwareFile, schedule: Schedule) -> Counts:

@@ -15,9 +15,12 @@ which stands where a program is not lowered:
 
     compute  of a layer: multiplications / MACs per cycle, rounded up, at the clock
     DRAM     bytes / bandwidth, and the set-up of its transfers, DMA channels side by side
-    latency  of a group of layers the longest of compute, DRAM, flash, cache and local memory;
-             groups run one after the other.  A layer of a merged group has its share of the
-             group's latency, in proportion to the sum of its own times.
+    latency  of a group of layers that takes n steps with second buffers: what is brought before the
+             first of them, and of the rest the longest of compute, DRAM, flash, cache and local
+             memory, and an n-th of the others, which fills and drains; without second buffers
+             all of them, one after the other.  Groups run one after the other.  A layer of a
+             merged group has its share of the group's latency, in proportion to the sum of its own
+             times.
 
 Assumed in the closed form: elementwise work and pooling hide behind the transfers; what works for
 one group works side by side, what works for different groups does not; the set-up of a transfer
@@ -93,13 +96,36 @@ class LayerPrice:
     utilisation: float
 
 
-def _shares(times: Sequence[LayerTime]) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How far what a group does can run side by side: its steps, whether its tiles have second
+    buffers, and the bytes that it brings before the first step."""
+
+    steps: int = 1
+    doubled: bool = True
+    before_bytes: int = 0
+
+
+def _latency(hardware: HardwareFile, totals: Sequence[float], overlap: Overlap) -> float:
+    """The latency of a group that takes so long in each part of the machine."""
+    if not overlap.doubled:
+        return sum(totals)
+    flash = hardware.flash
+    bus = _BOUNDS.index("dram" if flash is None else "flash")
+    source = hardware.dram if flash is None else flash
+    before = min(totals[bus], overlap.before_bytes / source.bandwidth_bytes_per_second)
+    left = [total - (before if part == bus else 0) for part, total in enumerate(totals)]
+    longest = max(left)
+    return before + longest + (sum(left) - longest) / overlap.steps
+
+
+def _shares(hardware: HardwareFile, times: Sequence[LayerTime], overlap: Overlap) -> list[float]:
     """The latency of a group of layers, as each layer's share of it."""
     totals = [sum(part) for part in zip(*(time.parts for time in times), strict=True)]
     everything = sum(totals)
-    if len(times) == 1 or everything == 0:
-        return [max(time.parts) for time in times]
-    scale = max(totals) / everything
+    if everything == 0:
+        return [0.0 for _ in times]
+    scale = _latency(hardware, totals, overlap) / everything
     return [scale * sum(time.parts) for time in times]
 
 
@@ -181,6 +207,7 @@ def price_group(
     graph: NetworkGraph,
     layers: Sequence[Layer],
     counts: Sequence[LayerCounts],
+    overlap: Overlap,
 ) -> list[LayerPrice]:
     """The price of each layer of a group that runs together, by the closed form."""
     times = []
@@ -189,7 +216,9 @@ def price_group(
         times.append(layer_time(hardware, own, compute.cycles(compute.macs_executed(own.macs))))
     return [
         price_layer(hardware, graph, layer, own, latency_s, time.limited_by)
-        for layer, own, time, latency_s in zip(layers, counts, times, _shares(times), strict=True)
+        for layer, own, time, latency_s in zip(
+            layers, counts, times, _shares(hardware, times, overlap), strict=True
+        )
     ]
 
 

@@ -59,7 +59,10 @@ MAY_IMPORT = {
     },
     "timing": {"energy", "graph", "hardware", "program.instructions", "simulate"},
     "timelines": {"graph", "hardware", "results_of_timeline", "simulate", "timing"},
-    "choosing": {"energy", "errors", "graph", "hardware", "proof", "results_of_exact", "schedule"},
+    "choosing": {
+        *("energy", "errors", "graph", "hardware", "priced", "program", "proof"),
+        *("results_of_exact", "schedule", "timing"),
+    },
     "banking": {"choosing", "errors", "graph", "program", "proof", "schedule", "simulate"},
     "preparation": {
         *("errors", "graph", "hardware", "ingest", "networks", "schedule", "storage", "whatif"),
