@@ -12,6 +12,7 @@ from dataflow_sim.results_of_timeline import EngineTime, LayerTimes, TimelineRes
 from dataflow_sim.units import format_bytes
 
 _LAYERS = 12  # of the longest
+_LEAST_SHARE = 0.0005  # of a time that is worth naming
 _NONE = "-"
 
 
@@ -27,7 +28,7 @@ def rate(value_bytes_per_second: float) -> str:
 
 def _waits(waits: Mapping[str, float], whole_s: float) -> str:
     """What is waited for, the longest first, as parts of a time."""
-    parts = sorted(((-value, name) for name, value in waits.items() if value > 0))
+    parts = sorted((-v, name) for name, v in waits.items() if v >= _LEAST_SHARE * whole_s > 0)
     return ", ".join(f"{name} {-value / whole_s:.1%}" for value, name in parts) or _NONE
 
 

@@ -48,7 +48,7 @@ def _title(study: TimeStudy) -> str:
 
 
 def over_time(study: TimeStudy) -> Figure:
-    """DRAM rates in windows above, local memory in use and the layer that computes below."""
+    """DRAM rates in windows above, local memory in use below."""
     figure = _figure(9.0, 5.2)
     rates, memory = figure.subplots(2, 1, sharex=True)
     series, found = study.series, study.run.timeline

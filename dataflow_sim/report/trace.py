@@ -1,14 +1,14 @@
 """The timeline as a Chrome trace: a JSON file that Perfetto and chrome://tracing open.
 
-Tracks: steps by layer, what comes in and what goes out on each bus; counters of the rates on DRAM
-and of local memory in use.  Times are microseconds.  (Chrome's Trace Event Format: complete events
-`X`, counters `C`, names `M`.)
+Tracks: steps by layer, what comes in and what goes out on each bus, the buffers of local memory by
+name; counters of the rates on DRAM and of local memory in use.  Times are microseconds.  (Chrome's
+Trace Event Format: complete events `X`, asynchronous ones `b` and `e`, counters `C`, names `M`.)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dataflow_sim.results_of_time_study import TimeStudy
 
@@ -47,6 +47,10 @@ def _events(study: TimeStudy) -> Iterator[dict[str, object]]:
         args = {"instruction": move.instruction, "bytes": move.moved_bytes}
         track = tracks[move.bus, move.stores]
         yield _slice(move.tensor, track, move.start_ns, move.duration_ns, args)
+    for number, stay in enumerate(study.stays):
+        where = {"address": stay.address, "bytes": stay.size_bytes}
+        yield _border("b", number, stay.label, stay.begin_s, where)
+        yield _border("e", number, stay.label, stay.end_s, {})
     series = study.series
     rates = zip(series.read_bytes_per_second, series.written_bytes_per_second, strict=True)
     for edge_s, (read, written) in zip(series.edges_s, rates, strict=False):
@@ -65,6 +69,14 @@ def _slice(
 ) -> dict[str, object]:
     times = {"ts": start_ns / 1e3, "dur": duration_ns / 1e3}
     return {"ph": "X", "pid": _PROCESS, "tid": track, "name": name, **times, "args": args}
+
+
+def _border(
+    phase: str, number: int, name: str, at_s: float, args: Mapping[str, int]
+) -> dict[str, object]:
+    """Where the stay of a buffer begins or ends."""
+    what = {"cat": "local memory", "id": number, "pid": _PROCESS, "tid": 0}
+    return {"ph": phase, **what, "name": name, "ts": at_s * 1e6, "args": args}
 
 
 def _counter(name: str, at_s: float, values: dict[str, float]) -> dict[str, object]:
