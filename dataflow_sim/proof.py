@@ -11,7 +11,7 @@ from math import prod
 
 from dataflow_sim.energy.model import LayerCounts, LayerPrice, Overlap, price_group
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.graph.layer import Layer, LayerKind
+from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Memory, Program
@@ -88,6 +88,11 @@ def _counts(
     `moved` are the bits of each layer by tensor and reason, bursts as they are.
     """
     byte, cache = graph.byte_bits, hardware.system_cache
+    from_flash = frozenset(
+        name
+        for name, tensor in graph.tensors.items()
+        if hardware.flash is not None and tensor.kind is TensorKind.WEIGHT
+    )
     found = NOTHING_HELD
     if cache is not None:
         found = held(moved, graph.tensors, cache.capacity_bytes, byte)
@@ -103,7 +108,7 @@ def _counts(
             rest.update(
                 (key, bits)
                 for (number, key), bits in ledger.padding_bits.items()
-                if number == index and key.tensor in left
+                if number == index and key.tensor in left - from_flash
             )
         stream = hardware.command_stream
         told = stream.per_layer_bytes + stream.per_step_bytes * chosen.tiling.steps

@@ -78,7 +78,7 @@ def follow(
     dram, flash, cache = _on_buses(hardware, programs, found, kinds, held)
     burst = hardware.dram.burst_bytes * byte
     if burst > byte:
-        dram = -(-dram // burst) * burst
+        dram = np.where(found.tensor >= 0, -(-dram // burst) * burst, dram)  # commands as counted
     causes = np.select(
         [found.tensor < 0, found.stores == 1, kinds == TensorKind.WEIGHT.value],
         [STEP_CAUSES.index(cause) for cause in ("commands", "buffer", "weights")],

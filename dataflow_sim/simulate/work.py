@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from dataflow_sim.graph.layer import Layer, View
+from dataflow_sim.graph.layer import POINT, Layer, View
 from dataflow_sim.graph.sweep import Access, SweepKind
 from dataflow_sim.program.instructions import Compute, Memory, Program, Slice, Stream
 from dataflow_sim.simulate.macs import body_of, macs_of
@@ -126,7 +126,8 @@ def _work(layer: Layer, step: Compute, local_bits: int) -> Work:
     groups = max(1, channels // max(1, layer.output_channels_per_group))
     taps_rows, taps_columns = layer.window.kernel
     vector = 0
-    if step.kernel == () and step.input:
+    pools_only = layer.pool is not None and not layer.operands and layer.window == POINT
+    if step.kernel == () and step.input and not pools_only:
         vector += pixels * channels * taps_rows * taps_columns * _passes(layer)
     if layer.pool is not None and step.body_rows is not None:
         vector += pixels * channels
