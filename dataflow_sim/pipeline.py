@@ -30,7 +30,7 @@ from dataflow_sim.priced import Frame, frame_of, system_cache_result
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS
 from dataflow_sim.results import FramesResult, LayerResult, RunResult
-from dataflow_sim.results_of_costs import DramTraffic
+from dataflow_sim.results_of_costs import WEIGHTS, DramTraffic
 from dataflow_sim.results_of_curves import CurvePoint, CurveResult
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.results_of_timeline import TimelineResult
@@ -89,6 +89,11 @@ def _frames_result(frames: int, found: FrameSchedules, cold: Frame, warm: Frame)
     )
 
 
+def dram_bytes(hardware: Hardware, traffic: DramTraffic) -> int:
+    """What of a traffic is DRAM's, where weights may have a flash of their own."""
+    return traffic.total_bytes - (traffic.of(*WEIGHTS) if hardware.flash is not None else 0)
+
+
 def _timeline(
     graph: NetworkGraph, hardware: Hardware, options: RunOptions, cold: Frame, warm: Frame
 ) -> TimelineResult | None:
@@ -108,6 +113,7 @@ def _timeline(
         cold.timed,
         hardware,
         cold.closed_form_latency_s,
+        [dram_bytes(hardware, layer.traffic) for layer in cold.layers],
         in_flight=options.in_flight,
         lasting=warm.timed,
         frames=several,

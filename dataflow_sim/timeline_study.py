@@ -13,7 +13,14 @@ import numpy as np
 from dataflow_sim.errors import DoesNotFitError, InputError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import RESOURCES, Hardware, scaled
-from dataflow_sim.pipeline import FullRun, Progress, RunOptions, no_progress, run_in_full
+from dataflow_sim.pipeline import (
+    FullRun,
+    Progress,
+    RunOptions,
+    dram_bytes,
+    no_progress,
+    run_in_full,
+)
 from dataflow_sim.priced import prices_on
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS
 from dataflow_sim.results_of_time_study import (
@@ -86,11 +93,11 @@ def _roofline(full: FullRun, hardware: Hardware) -> Roofline:
 
     result = full.result
     layers = [
-        point(layer.name, layer.macs_executed, layer.traffic.total_bytes, layer.latency_s)
+        point(layer.name, layer.macs_executed, dram_bytes(hardware, layer.traffic), layer.latency_s)
         for layer in result.layers
         if layer.macs_executed
     ]
-    whole = (result.macs_executed, result.traffic.total_bytes, result.latency_s)
+    whole = (result.macs_executed, dram_bytes(hardware, result.traffic), result.latency_s)
     return Roofline(peak, rate, point(result.network, *whole), tuple(layers))
 
 

@@ -83,7 +83,9 @@ def layer_spans(timed: Timed) -> list[Span]:
     return spans
 
 
-def _layer_times(timed: Timed, spans: Sequence[Span]) -> tuple[LayerTimes, ...]:
+def _layer_times(
+    timed: Timed, spans: Sequence[Span], moved_bytes: Sequence[int]
+) -> tuple[LayerTimes, ...]:
     graph, found = timed.followed.graph, timed.followed.found
     layers = len(graph.layers)
     waited = by_layer(found, timed.waits.steps, layers).T
@@ -91,7 +93,6 @@ def _layer_times(timed: Timed, spans: Sequence[Span]) -> tuple[LayerTimes, ...]:
     before = np.concatenate([[0], timeline.end[:-1]])[: timeline.end.size]
     busy = served_within(timed.durations.buses[0], timeline.served[0], before, timeline.end)
     dram_busy = by_layer(found, busy, layers).tolist()
-    moved = _dram_bytes_of_layers(timed)
     result = []
     for index, layer in enumerate(graph.layers):
         span = spans[index]
@@ -107,25 +108,11 @@ def _layer_times(timed: Timed, spans: Sequence[Span]) -> tuple[LayerTimes, ...]:
                 dram_busy_s=seconds(dram_busy[index]),
                 limited_by=span.limited_by,
                 utilisation=span.at_peak / span.compute if span.compute else 0.0,
-                achieved_bytes_per_second=moved[index] / latency_s if latency_s else 0.0,
-                required_bytes_per_second=moved[index] / compute_s if compute_s else None,
+                achieved_bytes_per_second=moved_bytes[index] / latency_s if latency_s else 0.0,
+                required_bytes_per_second=moved_bytes[index] / compute_s if compute_s else None,
             )
         )
     return tuple(result)
-
-
-def _dram_bytes_of_layers(timed: Timed) -> list[float]:
-    """DRAM bytes of each layer: of loads those of the step that they are for, of stores of the step
-    that they wait for."""
-    found, graph = timed.followed.found, timed.followed.graph
-    first_needed = np.searchsorted(
-        np.maximum.accumulate(found.needs), np.arange(found.bits.size), side="left"
-    )
-    step = np.where(found.stores == 1, found.after_step, first_needed)
-    layer = found.layer[np.clip(step, 0, found.layer.size - 1)]
-    moved = np.zeros(len(graph.layers), np.int64)
-    np.add.at(moved, layer, timed.followed.bits[0])
-    return [bits / graph.byte_bits for bits in moved.tolist()]
 
 
 def _engines(timed: Timed) -> tuple[EngineTime, ...]:
@@ -216,6 +203,7 @@ def timeline_result(
     timed: Timed,
     hardware: HardwareFile,
     closed_form_latency_s: float,
+    moved_bytes: Sequence[int],
     *,
     in_flight: int = 1,
     lasting: Timed | None = None,
@@ -224,8 +212,9 @@ def timeline_result(
 ) -> TimelineResult:
     """What the timeline of a frame tells.
 
-    `lasting` is a frame of those that last, where it differs from the first; `frames` several of
-    them, one behind the other, where they may be under way at a time.
+    `moved_bytes` are each layer's on DRAM.  `lasting` is a frame of those that last, where it differs
+    from the first; `frames` several of them, one behind the other, where they may be under way at
+    a time.
     """
     lasting = lasting or timed
     period = lasting.timeline.latency
@@ -248,7 +237,7 @@ def timeline_result(
         buses=_buses(timed, hardware),
         window_s=latency_s / WINDOWS,
         limited_by=_limit(timeline.latency, int(steps.sum()), by_port, totals),
-        layers=_layer_times(timed, spans),
+        layers=_layer_times(timed, spans, moved_bytes),
         closed_form_latency_s=closed_form_latency_s,
         verdict=None if rate is None else _verdict(lasting, seconds(period), rate),
     )
