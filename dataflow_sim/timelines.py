@@ -212,8 +212,8 @@ def timeline_result(
 ) -> TimelineResult:
     """What the timeline of a frame tells.
 
-    `moved_bytes` are each layer's on DRAM.  `lasting` is a frame of those that last, where it differs
-    from the first; `frames` several of them, one behind the other, where they may be under way at
+    `moved_bytes` are each layer's on DRAM.  `lasting` is a frame of those that last, where it is not
+    the first; `frames` several of them, one behind the other, where they may be under way at
     a time.
     """
     lasting = lasting or timed
