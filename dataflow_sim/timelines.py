@@ -212,9 +212,9 @@ def timeline_result(
 ) -> TimelineResult:
     """What the timeline of a frame tells.
 
-    `moved_bytes` are each layer's on DRAM.  `lasting` is a frame of those that last, where it is not
-    the first; `frames` several of them, one behind the other, where they may be under way at
-    a time.
+    `moved_bytes` are each layer's on DRAM.  `lasting` is a frame of those that last, where it is
+    not the first; `frames` several of them, one behind the other, where they may be under way at a
+    time.
     """
     lasting = lasting or timed
     period = lasting.timeline.latency
