@@ -43,7 +43,14 @@ NETWORKS = ("mobilenet_v2@0.35-32", "shufflenet_v2@0.5-32", "ds_cnn_s", "fsrcnn@
 @pytest.mark.parametrize(
     ("coding", "policy"),
     [
-        *((coding, "merged") for coding in CODED),
+        *(
+            pytest.param(
+                coding,
+                "merged",
+                marks=pytest.mark.slow if coding in ("ideal, kept", "run length, unpacked") else (),
+            )
+            for coding in CODED
+        ),
         *(("everything", policy) for policy in ("layerwise", "resident")),
         *(("maps packed", policy) for policy in ("layerwise", "resident")),
     ],

@@ -71,7 +71,9 @@ def test_every_figure_of_a_shipped_machine_says_where_it_is_from(name: str) -> N
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("network", ["mobilenet_v1", "resnet50"])
+@pytest.mark.parametrize(
+    "network", ["mobilenet_v1", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
 def test_every_shipped_machine_runs(name: str, network: str) -> None:
     """Its energy adds up to the last float; its ranges hold the nominal figures."""
     result = run(load_network(network), load_hardware(name))
