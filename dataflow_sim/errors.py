@@ -20,6 +20,10 @@ class InputError(DataflowSimError):
     """The user's input is wrong: a file, a name, a value or a unit."""
 
 
+class TooLongError(InputError):
+    """What is to be timed takes longer than times are counted."""
+
+
 class NetworkError(InputError):
     """The network file cannot be read or contradicts itself."""
 

@@ -64,7 +64,8 @@ __all__ = [
 ]
 
 Progress = Callable[[str, int, int], None]
-MOST_IN_FLIGHT = 64
+MOST_IN_FLIGHT = 2  # steps and transfers keep their order: a third frame never begins beside two
+_FRAMES_TIMED = 5  # of which the last but one has neighbours on both sides, as all that follow
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -99,15 +100,14 @@ def _timeline(
 ) -> TimelineResult | None:
     """What the timeline tells, None where a program was not lowered.
 
-    Of several frames in flight one more is timed than may be under way, so that the last two are
-    as all that follow.
+    Of two frames in flight several are timed, one behind the other.
     """
     programs = [frame.counts.program for frame in (cold, warm)]
     if cold.timed is None or programs[0] is None or programs[1] is None:
         return None
     several = None
     if options.in_flight > 1:
-        queue = [programs[0], *([programs[1]] * options.in_flight)]
+        queue = [programs[0], *([programs[1]] * (_FRAMES_TIMED - 1))]
         several = time_on(follow(graph, hardware, queue, cold.counts.held), hardware)
     return timeline_result(
         cold.timed,
@@ -202,9 +202,12 @@ def run_in_full(
 
 
 def check_in_flight(in_flight: int) -> None:
-    """Raise InputError for a number of frames that nobody has under way."""
+    """Raise InputError for a number of frames that are never under way."""
     if not 1 <= in_flight <= MOST_IN_FLIGHT:
-        raise InputError(f"--in-flight is {in_flight}; give 1 to {MOST_IN_FLIGHT} frames")
+        raise InputError(
+            f"--in-flight is {in_flight}; give 1 or {MOST_IN_FLIGHT}: steps and transfers keep "
+            "their order, so that no third frame is ever under way"
+        )
 
 
 def _warnings(graph: NetworkGraph, hardware: Hardware, cold: Frame) -> tuple[str, ...]:
@@ -216,6 +219,8 @@ def _warnings(graph: NetworkGraph, hardware: Hardware, cold: Frame) -> tuple[str
         )
         if hardware.dram.burst_bytes > 1 or hardware.dma.setup_s:
             warnings += ("its transfers are not counted: no burst padding, no set-up of transfers",)
+    if cold.too_long:
+        warnings += (f"latency of the closed form only: {cold.too_long}",)
     return warnings
 
 

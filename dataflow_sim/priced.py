@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 
 from dataflow_sim.energy.model import LayerPrice, add_up, price_layer
+from dataflow_sim.errors import TooLongError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, HardwareFile
@@ -29,8 +31,8 @@ class Frame:
     """One frame, proved and priced: layers in the network's order, groups in the schedule's.
 
     `price_range` has what it costs with all figures that are ranges at their better, and at their
-    worse end; None where none is.  `timed` is its timeline, None where it was not lowered;
-    `closed_form_latency_s` what the search reckons with.
+    worse end; None where none is.  `timed` is its timeline, None where it was not lowered, or takes
+    too long, as `too_long` then says; `closed_form_latency_s` what the search reckons with.
     """
 
     schedule: Schedule
@@ -40,6 +42,7 @@ class Frame:
     price_range: PriceRange | None
     timed: Timed | None
     closed_form_latency_s: float
+    too_long: str = ""
 
     @property
     def energy(self) -> EnergyBreakdown:
@@ -76,8 +79,11 @@ def prices_on(
     followed: Followed | None,
 ) -> tuple[EnergyBreakdown, float]:
     """Energy and latency on a machine of the same memories."""
+    timed = None
     if followed is not None:
-        timed = time_on(followed, machine)
+        with suppress(TooLongError):
+            timed = time_on(followed, machine)
+    if timed is not None:
         priced = _timed_prices(timed, machine, schedule, counts)
         latency_s = seconds(timed.timeline.latency)
     else:
@@ -97,11 +103,14 @@ def _price_range(
 ) -> PriceRange | None:
     if hardware.better is None or hardware.worse is None:
         return None
-    low, high = (
+    found = [
         prices_on(graph, machine, schedule, counts, followed)
-        for machine in (hardware.better, hardware.worse)
-    )
-    return PriceRange(energy=(low[0], high[0]), latency_s=(low[1], high[1]))
+        for machine in (hardware.better, hardware, hardware.worse)
+    ]
+    energies = [energy for energy, _ in found]
+    if hardware.energy.idle_pj_per_mac:  # a quicker clock has more cycles to idle in
+        energies.sort(key=lambda energy: energy.total_pj)
+    return PriceRange(energy=(energies[0], energies[-1]), latency_s=(found[0][1], found[-1][1]))
 
 
 def _group_result(group: Group, held_bytes: int, standing: frozenset[str]) -> GroupResult:
@@ -157,10 +166,14 @@ def frame_of(
     prices = closed_form_prices(graph, hardware, schedule, counts)
     closed_form_latency_s = sum(each.latency_s for each in prices)
     followed = timed = None
+    too_long = ""
     if counts.program is not None:
-        followed = follow(graph, hardware, [counts.program], counts.held)
-        timed = time_on(followed, hardware)
-        prices = _timed_prices(timed, hardware, schedule, counts)
+        try:
+            followed = follow(graph, hardware, [counts.program], counts.held)
+            timed = time_on(followed, hardware)
+            prices = _timed_prices(timed, hardware, schedule, counts)
+        except TooLongError as error:
+            followed, too_long = None, str(error)
     own = zip(schedule.order, schedule.layers, counts.layers, prices, strict=True)
     found: dict[int, LayerResult] = {}
     for number, group in enumerate(schedule.groups):
@@ -194,4 +207,5 @@ def frame_of(
         price_range=_price_range(graph, hardware, schedule, counts, followed),
         timed=timed,
         closed_form_latency_s=closed_form_latency_s,
+        too_long=too_long,
     )

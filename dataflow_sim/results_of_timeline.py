@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# what bounds a layer, or a network
-COMPUTE, BANDWIDTH, LATENCY = "compute", "dram", "latency"
-
 
 @dataclass(frozen=True, slots=True)
 class EngineTime:
@@ -61,8 +58,9 @@ class LayerTimes:
     """One layer's part of the timeline: from the end of a step to the end of the next of its own.
 
     `waits_s` by cause of the engine of steps; `dram_busy_s` is the time in which DRAM serves
-    anything meanwhile.  `required_bytes_per_second` is what its own DRAM bytes need for its steps
-    not to wait, None where it computes nothing.
+    anything meanwhile, at `achieved_bytes_per_second` over the layer's time.
+    `required_bytes_per_second` is what its own DRAM bytes need for its steps not to wait, None
+    where it computes nothing.
     """
 
     name: str
@@ -96,7 +94,8 @@ class Verdict:
     """Whether a frame rate is reached, and what stands against it.
 
     `verdict` is `fits`, `compute-bound`, `bandwidth-bound`, both of these, or `latency-bound`: each
-    engine alone would be quick enough, but they wait for each other.
+    engine alone would be quick enough, but they wait for each other.  Shares are of a frame's time;
+    that of bandwidth is of the `bus` (or the port of local memory) that takes longest.
     """
 
     frames_per_second: float
@@ -104,6 +103,7 @@ class Verdict:
     reached_frames_per_second: float
     compute_share: float
     bandwidth_share: float
+    bus: str
 
     def to_json(self) -> dict[str, object]:
         """The `verdict` object of the JSON result."""
@@ -113,6 +113,7 @@ class Verdict:
             "reached_frames_per_second": self.reached_frames_per_second,
             "compute_share": self.compute_share,
             "bandwidth_share": self.bandwidth_share,
+            "bus": self.bus,
         }
 
 
@@ -121,9 +122,9 @@ class TimelineResult:
     """The timeline of a run.
 
     `latency_s` is that of the first frame, `period_s` that from the end of one frame to the end of
-    the next when `in_flight` of them may be under way, each of `images` images.  `utilisation` is
-    the part of the array's peak that the MACs take over the latency.  `closed_form_latency_s` is
-    what the search reckons with.
+    the next, which may begin before it where two are `in_flight`; each has `images` images.
+    `utilisation` is the part of the array's peak that the MACs take over the latency.
+    `closed_form_latency_s` is what the search reckons with.
     """
 
     latency_s: float

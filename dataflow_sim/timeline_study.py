@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from dataflow_sim.errors import DoesNotFitError, InputError
+from dataflow_sim.errors import DoesNotFitError, InputError, TooLongError
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import RESOURCES, Hardware, scaled
 from dataflow_sim.pipeline import (
@@ -57,6 +57,8 @@ def study(
     options = options or RunOptions()
     full = run_in_full(graph, hardware, options, progress)
     timed, program = full.cold.timed, full.cold.counts.program
+    if full.cold.too_long:
+        raise TooLongError(f"no timeline: {full.cold.too_long}")
     if timed is None or program is None:
         raise InputError(
             f"the program takes {full.result.steps:,} steps, more than {MAXIMUM_COUNTED_STEPS:,} "
@@ -170,9 +172,10 @@ def _events(timed: Timed) -> tuple[tuple[StepEvent, ...], tuple[TransferEvent, .
         )
     )
     names = (*found.tensors, "commands")
-    bus = timed.durations.buses[:-1].argmax(axis=0).tolist()
+    outside = timed.followed.bits[:-1]
+    bus = (outside > 0).argmax(axis=0).tolist()
     lengths = (timeline.finish - timeline.moves).tolist()
-    bits = found.bits / graph.byte_bits
+    bits = outside[bus, np.arange(found.bits.size)] / graph.byte_bits
     transfers = tuple(
         TransferEvent(
             names[tensor],

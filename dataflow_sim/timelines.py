@@ -3,7 +3,8 @@
 A layer has the time from the end of a step to the end of the next step of its own; what is left
 behind the last step belongs to that step's layer.  It is bound by the engine that works most in its
 time, where that works for at least `BOUND_SHARE` of it; else by latency: engines wait for each
-other.
+other.  A layer without time of its own, such as one whose unit the file does not state, is bound by
+nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Span:
     latency: int
     compute: int
     at_peak: int
+    dram: int
     limited_by: str
 
 
@@ -56,17 +58,24 @@ def _limit(latency: float, compute: float, by_port: bool, buses: Sequence[float]
     works["compute"] = 0 if by_port else compute
     works[LOCAL] += compute if by_port else 0
     name = max(works, key=lambda each: works[each])
+    if not latency:
+        return "nothing"
     return name if works[name] >= BOUND_SHARE * latency else "latency"
+
+
+def _step_spans(timed: Timed) -> tuple[Ints, Ints]:
+    """From when to when the time of each step lasts: from the end of the one before to its own,
+    the last one to the end of everything."""
+    ends = timed.timeline.end
+    before, until = np.concatenate([[0], ends[:-1]])[: ends.size], ends.copy()
+    until[-1:] = timed.timeline.latency
+    return before, until
 
 
 def layer_spans(timed: Timed) -> list[Span]:
     """What each layer of the network has of the timeline."""
     found, timeline = timed.followed.found, timed.timeline
-    layers = len(timed.followed.graph.layers)
-    before = np.concatenate([[0], timeline.end[:-1]])[: timeline.end.size]
-    until = timeline.end.copy()
-    if until.size:
-        until[-1] = timeline.latency
+    before, until = _step_spans(timed)
     steps = timed.durations.steps
     buses = [
         served_within(times, served, before, until)
@@ -74,12 +83,14 @@ def layer_spans(timed: Timed) -> list[Span]:
     ]
     port = np.where(timed.bound_by_port, steps, 0)
     table = by_layer(
-        found, np.stack([until - before, steps, timed.at_peak_fs, port, *buses]), layers
+        found,
+        np.stack([until - before, steps, timed.at_peak_fs, port, *buses]),
+        len(timed.followed.graph.layers),
     )
     spans = []
     for latency, compute, at_peak, by_port, *served in table.T.tolist():
         limit = _limit(latency, compute, 2 * by_port > compute, served)
-        spans.append(Span(latency, compute, at_peak, limit))
+        spans.append(Span(latency, compute, at_peak, served[0], limit))
     return spans
 
 
@@ -89,10 +100,7 @@ def _layer_times(
     graph, found = timed.followed.graph, timed.followed.found
     layers = len(graph.layers)
     waited = by_layer(found, timed.waits.steps, layers).T
-    timeline = timed.timeline
-    before = np.concatenate([[0], timeline.end[:-1]])[: timeline.end.size]
-    busy = served_within(timed.durations.buses[0], timeline.served[0], before, timeline.end)
-    dram_busy = by_layer(found, busy, layers).tolist()
+    served = _served_bytes(timed)
     result = []
     for index, layer in enumerate(graph.layers):
         span = spans[index]
@@ -105,14 +113,26 @@ def _layer_times(
                 latency_s=latency_s,
                 compute_s=compute_s,
                 waits_s={**causes, "end": seconds(left)},
-                dram_busy_s=seconds(dram_busy[index]),
+                dram_busy_s=seconds(span.dram),
                 limited_by=span.limited_by,
                 utilisation=span.at_peak / span.compute if span.compute else 0.0,
-                achieved_bytes_per_second=moved_bytes[index] / latency_s if latency_s else 0.0,
+                achieved_bytes_per_second=served[index] / latency_s if latency_s else 0.0,
                 required_bytes_per_second=moved_bytes[index] / compute_s if compute_s else None,
             )
         )
     return tuple(result)
+
+
+def _served_bytes(timed: Timed) -> list[float]:
+    """Bytes that DRAM moves in the time of each layer, for whichever layer."""
+    bits, times = timed.followed.bits[0], timed.durations.buses[0]
+    before, until = (
+        bits_before(bits, times, timed.timeline.served[0], instants)
+        for instants in _step_spans(timed)
+    )
+    sums = np.zeros(len(timed.followed.graph.layers))
+    np.add.at(sums, timed.followed.found.layer, until - before)
+    return [float(each) / timed.followed.graph.byte_bits for each in sums]
 
 
 def _engines(timed: Timed) -> tuple[EngineTime, ...]:
@@ -180,8 +200,11 @@ def frame_ends(timed: Timed) -> list[int]:
 
 def _verdict(timed: Timed, period_s: float, rate: float) -> Verdict:
     """What stands against a frame rate; `timed` is of one frame."""
-    compute = seconds(timed.durations.steps.sum()) * rate
-    bandwidth = max(seconds(times.sum()) for times in timed.durations.buses) * rate
+    steps, by_port = timed.durations.steps, timed.bound_by_port
+    compute = seconds(steps[~by_port].sum()) * rate
+    shares = [seconds(times.sum()) * rate for times in timed.durations.buses]
+    shares[BUSES.index(LOCAL)] += seconds(steps[by_port].sum()) * rate
+    bandwidth = max(shares)
     if period_s * rate <= 1:
         verdict = "fits"
     elif compute > 1 and bandwidth > 1:
@@ -190,13 +213,15 @@ def _verdict(timed: Timed, period_s: float, rate: float) -> Verdict:
         verdict = "compute-bound" if compute > 1 else "bandwidth-bound"
     else:
         verdict = "latency-bound"
-    return Verdict(rate, verdict, 1 / period_s, compute, bandwidth)
+    bus = BUSES[shares.index(bandwidth)]
+    return Verdict(rate, verdict, 1 / period_s, compute, bandwidth, bus)
 
 
 def images_of(timed: Timed) -> int:
-    """Images of one frame: the batch of the network's inputs."""
+    """Images of one frame: the batch of inputs that have rows and columns, else 1."""
     tensors = timed.followed.graph.tensors.values()
-    return max((t.shape[0] for t in tensors if t.kind is TensorKind.INPUT), default=1)
+    inputs = [t.shape for t in tensors if t.kind is TensorKind.INPUT]
+    return max((n for n, _, rows, columns in inputs if min(rows, columns) > 1), default=1)
 
 
 def timeline_result(
@@ -219,8 +244,8 @@ def timeline_result(
     lasting = lasting or timed
     period = lasting.timeline.latency
     if frames is not None:
-        *_, (before, last) = pairwise(frame_ends(frames))
-        period = last - before
+        *_, (before, last), _ = pairwise(frame_ends(frames))
+        period = min(period, last - before)  # the next frame may as well wait
     timeline, spans = timed.timeline, layer_spans(timed)
     latency_s = seconds(timeline.latency)
     totals = [int(times.sum()) for times in timed.durations.buses]

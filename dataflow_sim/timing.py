@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import mul
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.energy.compute import Extents
 from dataflow_sim.energy.steps import StepShape, step_cycles
+from dataflow_sim.errors import TooLongError
 from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
@@ -31,6 +33,7 @@ from dataflow_sim.simulate.waits import STEP_CAUSES, Waits, waits
 Ints = npt.NDArray[np.int64]
 DRAM, FLASH, CACHE, LOCAL = "dram", "flash", "system cache", "local memory"
 BUSES = (DRAM, FLASH, CACHE, LOCAL)
+_LONGEST = 1 << 61  # femtoseconds, well within 64 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,15 +137,27 @@ def femtoseconds(bits: Ints, byte_bits: int, rate: float | None) -> Ints:
     if rate is None:
         return np.zeros_like(bits)
     exact = Fraction(rate) * byte_bits
-    values, places = np.unique(bits, return_inverse=True)
-    times = [-(-bits * FS_PER_S * exact.denominator // exact.numerator) for bits in values.tolist()]
+    values, places, counts = np.unique(bits, return_inverse=True, return_counts=True)
+    times = [-(-each * FS_PER_S * exact.denominator // exact.numerator) for each in values.tolist()]
+    _check_length(sum(map(mul, times, counts.tolist())))
     return np.array(times, np.int64)[places].reshape(bits.shape)
+
+
+def _check_length(total: int) -> None:
+    """Raise TooLongError for times that may not fit the numbers that they are counted in."""
+    if total >= _LONGEST:
+        raise TooLongError(
+            f"it may take {total / FS_PER_S:,.0f} s, and a timeline ends at "
+            f"{_LONGEST / FS_PER_S:,.0f} s; raise dram.bandwidth, compute.clock or whatever of the "
+            "machine is slow"
+        )
 
 
 def time_on(followed: Followed, hardware: HardwareFile) -> Timed:
     """Time what was followed on a machine of the same memories.
 
-    Raises ProgramError where the timeline loses time, which is a defect.
+    Raises TooLongError where it may take longer than a timeline can; ProgramError where that loses
+    time, which is a defect.
     """
     found, byte = followed.found, followed.graph.byte_bits
     shapes = [
@@ -159,21 +174,24 @@ def time_on(followed: Followed, hardware: HardwareFile) -> Timed:
     ]
     clock = Fraction(hardware.compute.clock_hertz)
     cycles = step_cycles(hardware, followed.graph, shapes)
+    setup = -(-Fraction(hardware.dma.setup_s) * FS_PER_S // 1)
+    often = np.bincount(found.work, minlength=len(cycles)).tolist()
+    total = sum(each.total * count for each, count in zip(cycles, often, strict=True))
+    _check_length(total * FS_PER_S // clock + setup * found.bits.size)
     compute = np.array([-(-each.total * FS_PER_S // clock) for each in cycles], np.int64)
     at_peak = np.array([each.at_peak * FS_PER_S // clock for each in cycles], np.int64)
     steps = compute[found.work]
-    port = _port(followed, rates(hardware)[BUSES.index(LOCAL)])
+    beside = _beside_steps(found)
+    port = _port(followed, rates(hardware)[BUSES.index(LOCAL)], beside)
     buses = [
         femtoseconds(bits, byte, rate)
         for bits, rate in zip(followed.bits, rates(hardware), strict=True)
     ]
     durations = Durations(
         steps=np.maximum(steps, port),
-        # what passes the port beside steps takes their time; behind the last one its own
-        buses=np.stack(
-            [*buses[:-1], np.where(found.slot < steps.size, 0, buses[-1])],
-        ),
-        setup=-(-Fraction(hardware.dma.setup_s) * FS_PER_S // 1),
+        # what passes the port beside a step takes its time, all else its own
+        buses=np.stack([*buses[:-1], np.where(beside, 0, buses[-1])]),
+        setup=setup,
         channels=hardware.dma.channels,
     )
     timeline = play(found, durations)
@@ -181,13 +199,19 @@ def time_on(followed: Followed, hardware: HardwareFile) -> Timed:
     return Timed(followed, durations, timeline, waited, at_peak[found.work], port > steps)
 
 
-def _port(followed: Followed, rate: float | None) -> Ints:
+def _beside_steps(found: Precedence) -> npt.NDArray[np.bool_]:
+    """Of each transfer whether it runs beside the step of its slot: which does not wait for it."""
+    places = np.arange(found.bits.size)
+    needed_by = np.searchsorted(np.maximum.accumulate(found.needs), places, side="left")
+    return (found.slot < found.work.size) & (needed_by > found.slot)
+
+
+def _port(followed: Followed, rate: float | None, beside: npt.NDArray[np.bool_]) -> Ints:
     """Time of each step's bits, and of the transfers beside it, at the port of local memory."""
     found = followed.found
     if rate is None:
         return np.zeros_like(found.work)
     own = np.array([work.local_bits for work in found.works], np.int64)[found.work]
-    beside = found.slot < found.work.size
     np.add.at(own, found.slot[beside], followed.bits[BUSES.index(LOCAL)][beside])
     return femtoseconds(own, followed.graph.byte_bits, rate)
 

@@ -94,7 +94,8 @@ in_flight_option = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="Frames under way at a time: the next one's loads may go ahead of this one's last steps.",
+    help="Frames under way at a time, 1 or 2: the next one's loads may go ahead of this one's last "
+    "steps.",
 )
 weight_bits_option = click.option(
     "--weight-bits", type=int, metavar="N", help="Width of all weights."

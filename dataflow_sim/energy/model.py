@@ -27,7 +27,9 @@ one group works side by side, what works for different groups does not; the set-
 hides behind nothing but the transfers of other DMA channels.
 
 Of figures that are ranges, all at their better end give the least, all at their worse end the most:
-energy rises with every cost and with latency, latency falls with every rate.
+energy rises with every cost and with latency, latency falls with every rate.  Only lanes that idle
+take more of a quicker clock: of such machines the least and the most of both ends and the nominal
+figures are told.
 
 Source of the form: Horowitz, ISSCC 2014; the figures are the hardware file's.
 """
@@ -211,9 +213,11 @@ def price_group(
 ) -> list[LayerPrice]:
     """The price of each layer of a group that runs together, by the closed form."""
     times = []
+    least = overlap.steps if len(layers) == 1 else 0  # each takes a cycle
     for layer, own in zip(layers, counts, strict=True):
         compute = layer_compute(hardware, graph, layer)
-        times.append(layer_time(hardware, own, compute.cycles(compute.macs_executed(own.macs))))
+        cycles = compute.cycles(compute.macs_executed(own.macs))
+        times.append(layer_time(hardware, own, max(cycles, least) if cycles else 0))
     return [
         price_layer(hardware, graph, layer, own, latency_s, time.limited_by)
         for layer, own, time, latency_s in zip(

@@ -38,7 +38,10 @@ def _wider(array: ArrayConfig, factor: Fraction) -> ArrayConfig:
     for axis in ("output_channels", "input_channels", "pixels", "output_rows", "kernel_rows"):
         lanes = getattr(array, axis) * factor
         if getattr(array, axis) > 1 and lanes.denominator == 1:
-            return array.model_copy(update={axis: int(lanes)})
+            changed = {axis: int(lanes)}
+            if array.depthwise_channels is not None:
+                changed["depthwise_channels"] = max(1, int(array.depthwise_channels * factor))
+            return array.model_copy(update=changed)
     return array
 
 

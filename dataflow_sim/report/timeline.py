@@ -63,7 +63,7 @@ def time_table(found: TimelineResult) -> Table:
             (
                 f"{verdict.frames_per_second:g} frames a second",
                 f"{verdict.verdict}: compute takes {verdict.compute_share:.1%} of a frame's time, "
-                f"DRAM {verdict.bandwidth_share:.1%}",
+                f"{verdict.bus} {verdict.bandwidth_share:.1%}",
             )
         )
     return Table("Time", ("", ""), tuple(rows))

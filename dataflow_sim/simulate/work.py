@@ -3,9 +3,10 @@
     array     MACs, and the extents they come from: groups, channels in and out of a group, pixels
     vector    operations on elements: one for each element of a shortcut that is added, one for each
               tap of a pooling; without a kernel one for each element that comes in, and twice as
-              many where statistics come first
+              many where statistics come first; two for each score of attention
     special   exponentials and their like: one for each score of attention, each element of a
-              softmax, and each element that a sigmoid, tanh or GELU is taken of
+              softmax, each element that a sigmoid, tanh or GELU is taken of, and the gates of a
+              recurrent layer
 
 Batch norms, biases and rectifiers in front of or behind a kernel are the array's own output stage:
 they take no operation.  A step of a layer whose MACs are stated has them in proportion to the part
@@ -28,6 +29,7 @@ from dataflow_sim.simulate.macs import body_of, macs_of
 _SPECIAL = frozenset(
     ("Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "Softplus", "Elu", "Selu", "Celu", "Mish", "Swish")
 )
+_GATES = {"LSTM": 5, "GRU": 3, "RNN": 1}  # sigmoids and tanhs for each element of the state
 _SOFTMAX = frozenset(("Softmax", "LogSoftmax"))
 BufferOf = Callable[[int], tuple[Memory, int]]
 
@@ -108,8 +110,14 @@ def _local_bits(step: Compute | Stream, buffer_of: BufferOf) -> int:
 
 def _special(layer: Layer) -> int:
     """Special operations for each element that a layer makes."""
-    steps = (*layer.pre.steps, *layer.post.steps)
-    return sum(step.op in _SPECIAL for step in steps) + (layer.op in _SOFTMAX | _SPECIAL)
+    own = (layer.op in _SOFTMAX | _SPECIAL) + _GATES.get(layer.op, 0)
+    return sum(step.op in _SPECIAL for step in layer.post.steps) + own
+
+
+def _special_before(layer: Layer, step: Compute) -> int:
+    """Special operations on what a step reads, before its kernel."""
+    each = sum(step.op in _SPECIAL for step in layer.pre.steps)
+    return each * sum(part.box.elements for part in step.input) if each else 0
 
 
 def _passes(layer: Layer) -> int:
@@ -150,7 +158,8 @@ def _work(layer: Layer, step: Compute, local_bits: int) -> Work:
         rows=rows.length,
         pixels=pixels,
         vector_operations=vector,
-        special_operations=pixels * channels * _special(layer) if step.last else 0,
+        special_operations=(pixels * channels * _special(layer) if step.last else 0)
+        + _special_before(layer, step),
         local_bits=local_bits,
     )
 
@@ -189,15 +198,17 @@ def walked(layer: Layer, step: Stream) -> Fraction:
 def _stream_work(program: Program, layer: Layer, step: Stream, local_bits: int) -> Work:
     taken = sum(part.box.elements for parts in step.inputs for part in parts)
     made = sum(part.box.elements for part in step.writes)
-    sweep, macs, special = layer.sweep, Fraction(0), made * _special(layer)
+    sweep, macs, special, scores = layer.sweep, Fraction(0), made * _special(layer), 0
     if layer.stated_macs and sweep is not None and sweep.kind is not SweepKind.TWICE:
         share = walked(layer, step)
         macs = layer.stated_macs * share
         if sweep.kind is SweepKind.ATTENTION:
-            scores = sweep.batch * sweep.groups * sweep.rows * sweep.columns
-            special += int(scores * share)
+            scores = int(sweep.batch * sweep.groups * sweep.rows * sweep.columns * share)
+            special += scores
     elif layer.stated_macs:
         everything = sum(program.tensors[name].elements for name in layer.outputs)
         macs = Fraction(layer.stated_macs * made, everything)
     vector = 0 if macs else taken * _passes(layer)
+    if sweep is not None and sweep.kind is SweepKind.ATTENTION:
+        vector += 2 * scores
     return Work(step.layer, macs, 1, 0, 0, 0, 0, vector, special, local_bits)

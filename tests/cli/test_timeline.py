@@ -129,8 +129,8 @@ def test_frames_in_flight_and_batches(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--in-flight", "0"), "--in-flight is 0; give 1 to 64 frames"),
-        (("--in-flight", "65"), "--in-flight is 65"),
+        (("--in-flight", "0"), "--in-flight is 0; give 1 or 2"),
+        (("--in-flight", "3"), "no third frame is ever under way"),
         (("--fps", "0"), "a frame rate is above 0"),
         (("--out", " "), "--out is empty"),
         (("--set", "dram.efficiency=120%"), "dram.efficiency"),

@@ -57,7 +57,7 @@ MAY_IMPORT = {
         *("energy", "errors", "graph", "hardware", "program", "results", "schedule", "simulate"),
         *("results_of_costs", "traffic"),
     },
-    "timing": {"energy", "graph", "hardware", "program.instructions", "simulate"},
+    "timing": {"energy", "errors", "graph", "hardware", "program.instructions", "simulate"},
     "timelines": {"graph", "hardware", "results_of_timeline", "simulate", "timing"},
     "choosing": {
         *("energy", "errors", "graph", "hardware", "priced", "program", "proof"),
@@ -68,8 +68,8 @@ MAY_IMPORT = {
         *("errors", "graph", "hardware", "ingest", "networks", "schedule", "storage", "whatif"),
     },
     "priced": {
-        *("energy", "graph", "hardware", "program", "proof", "results", "results_of_costs"),
-        *("schedule", "timelines", "timing"),
+        *("energy", "errors", "graph", "hardware", "program", "proof", "results"),
+        *("results_of_costs", "schedule", "timelines", "timing"),
     },
     "pipeline": {
         *("banking", "choosing", "errors", "graph", "ingest", "networks", "hardware", "schedule"),
