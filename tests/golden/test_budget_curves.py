@@ -43,7 +43,7 @@ def test_mobilenet_v1_with_whole_maps_needs_its_largest_pair() -> None:
         ("mobilenet_v1", 128, 6.3),
         ("mobilenet_v1", 256, 4.6),
         pytest.param("mobilenet_v2", 128, 4.3, marks=pytest.mark.slow),
-        ("mobilenet_v2", 256, 3.621288),
+        pytest.param("mobilenet_v2", 256, 3.621288, marks=pytest.mark.slow),
         pytest.param("resnet50", 256, 37.37, marks=pytest.mark.slow),
     ],
 )

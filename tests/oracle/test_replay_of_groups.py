@@ -15,7 +15,7 @@ from dataflow_sim.simulate.replay import replay
 from tests.support.curves import curve
 from tests.support.groups import grouped
 from tests.support.runs import Case, case, case_of, outputs_of, proved
-from tests.support.small import SMALL
+from tests.support.small import SLOW_LAST
 
 EXACT = ("padded_chain", "residual", "shuffled")
 
@@ -48,7 +48,7 @@ def spread(points: tuple[CurvePoint, ...], count: int, most_steps: int) -> list[
     ],
 )
 @pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("name", SLOW_LAST)
 def test_small_networks(name: str, count: int, policy: str, double_buffer: bool) -> None:
     found = case(name)
     curve_found = curve(found.graph, policy, double_buffer)

@@ -23,7 +23,7 @@ from dataflow_sim.schedule.types import DOUBLE, SINGLE, Buffering, MemoryOptions
 from tests.oracle import row_pipeline_oracle as oracle
 from tests.oracle.row_pipeline_networks import network
 from tests.support.runs import unpacked
-from tests.support.small import SMALL
+from tests.support.small import SLOW_LAST, SMALL
 
 HEIGHTS = (None, 2, 3, 5)
 PLAIN = MemoryOptions(0, SINGLE, 32)
@@ -191,7 +191,7 @@ def test_rows_first_needed_out_of_order_by_hand() -> None:
     assert compare(graph, 0, 4, DOUBLE, Random(0)) == 2
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("name", SLOW_LAST)
 def test_small_networks(name: str) -> None:
     graph = assign_precision(graph_from_model(SMALL[name](), name), Precision(8, 8, 32))
     random = Random(name)

@@ -69,7 +69,9 @@ def test_the_ledger_counts_what_the_closed_form_says(coding: str, policy: str) -
     assert sum(curve.points[-1].traffic.values()) >= compulsory_bytes(graph)
 
 
-@pytest.mark.parametrize("coding", ["maps packed", "everything"])
+@pytest.mark.parametrize(
+    "coding", [pytest.param("maps packed", marks=pytest.mark.slow), "everything"]
+)
 def test_a_run_at_a_breakpoint_moves_its_bytes(coding: str) -> None:
     what_ifs, keys = CODED[coding]
     graph = changed("mobilenet_v1@0.25-32", *what_ifs)

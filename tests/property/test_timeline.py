@@ -33,7 +33,7 @@ PROGRAMS = st.tuples(
     *(st.sampled_from(NAMES), st.sampled_from(POLICIES), st.sampled_from((1.7, 3.0, 6.0))),
     st.booleans(),
 )
-SOME = settings(max_examples=30)
+SOME = settings(max_examples=20)
 
 
 @lru_cache(maxsize=512)

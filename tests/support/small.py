@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import onnx
+import pytest
 
 from dataflow_sim.networks import build_network
 from dataflow_sim.networks.builder import OnnxBuilder
@@ -234,3 +235,9 @@ SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
         tiny_mobilenet_v2,
     )
 }
+
+# the largest of them takes as long as all others
+SLOW_LAST = [
+    pytest.param(name, marks=pytest.mark.slow if name == "tiny_mobilenet_v2" else ())
+    for name in sorted(SMALL)
+]
