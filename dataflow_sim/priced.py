@@ -103,12 +103,13 @@ def _price_range(
 ) -> PriceRange | None:
     if hardware.better is None or hardware.worse is None:
         return None
-    found = [
-        prices_on(graph, machine, schedule, counts, followed)
-        for machine in (hardware.better, hardware, hardware.worse)
-    ]
+    machines: list[HardwareFile] = [hardware.better, hardware.worse]
+    idles = hardware.energy.idle_pj_per_mac > 0
+    if idles:  # a quicker clock has more cycles to idle in
+        machines.insert(1, hardware)
+    found = [prices_on(graph, machine, schedule, counts, followed) for machine in machines]
     energies = [energy for energy, _ in found]
-    if hardware.energy.idle_pj_per_mac:  # a quicker clock has more cycles to idle in
+    if idles:
         energies.sort(key=lambda energy: energy.total_pj)
     return PriceRange(energy=(energies[0], energies[-1]), latency_s=(found[0][1], found[-1][1]))
 

@@ -88,17 +88,17 @@ def _roofline(full: FullRun, hardware: Hardware) -> Roofline:
 
     def point(name: str, macs: int, moved_bytes: int, latency_s: float) -> RooflinePoint:
         each = 2 * macs / moved_bytes if moved_bytes else None
-        latency_s = max(latency_s, moved_bytes / rate)  # some may move beside the layer before
         reached = 2 * macs / latency_s if latency_s else 0.0
         roof = peak if each is None else min(peak, each * rate)
         return RooflinePoint(name, each, reached, roof)
 
-    result = full.result
-    layers = [
-        point(layer.name, layer.macs_executed, dram_bytes(hardware, layer.traffic), layer.latency_s)
-        for layer in result.layers
-        if layer.macs_executed
-    ]
+    result, layers = full.result, []
+    for layer in result.layers:
+        if layer.macs_executed:
+            moved_bytes = dram_bytes(hardware, layer.traffic)
+            least_s = moved_bytes / rate  # some of it may move beside the layer before
+            latency_s = max(layer.latency_s, least_s)
+            layers.append(point(layer.name, layer.macs_executed, moved_bytes, latency_s))
     whole = (result.macs_executed, dram_bytes(hardware, result.traffic), result.latency_s)
     return Roofline(peak, rate, point(result.network, *whole), tuple(layers))
 

@@ -25,6 +25,7 @@ from dataflow_sim.results_of_timeline import (
     TimelineResult,
     Verdict,
 )
+from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.timeline import FS_PER_S
 from dataflow_sim.simulate.waits import (
     BUS_CAUSES,
@@ -35,7 +36,6 @@ from dataflow_sim.simulate.waits import (
 )
 from dataflow_sim.timing import BUSES, DRAM, LOCAL, Timed, named, rates, seconds
 
-Ints = npt.NDArray[np.int64]
 BOUND_SHARE = 0.75
 WINDOWS = 200  # that rates over time are told in
 _PERCENTILE = 95
@@ -66,10 +66,9 @@ def _limit(latency: float, compute: float, by_port: bool, buses: Sequence[float]
 def _step_spans(timed: Timed) -> tuple[Ints, Ints]:
     """From when to when the time of each step lasts: from the end of the one before to its own,
     the last one to the end of everything."""
-    ends = timed.timeline.end
-    before, until = np.concatenate([[0], ends[:-1]])[: ends.size], ends.copy()
+    until = timed.timeline.end.copy()
     until[-1:] = timed.timeline.latency
-    return before, until
+    return timed.timeline.before, until
 
 
 def layer_spans(timed: Timed) -> list[Span]:
@@ -188,7 +187,7 @@ def _buses(timed: Timed, hardware: HardwareFile) -> tuple[BusTime, ...]:
     return tuple(result)
 
 
-def frame_ends(timed: Timed) -> list[int]:
+def _frame_ends(timed: Timed) -> list[int]:
     """When each frame has ended: all of its steps and transfers."""
     found, timeline = timed.followed.found, timed.timeline
     frames = int(found.frame.max(initial=0)) + 1
@@ -217,7 +216,7 @@ def _verdict(timed: Timed, period_s: float, rate: float) -> Verdict:
     return Verdict(rate, verdict, 1 / period_s, compute, bandwidth, bus)
 
 
-def images_of(timed: Timed) -> int:
+def _images_of(timed: Timed) -> int:
     """Images of one frame: the batch of inputs that have rows and columns, else 1."""
     tensors = timed.followed.graph.tensors.values()
     inputs = [t.shape for t in tensors if t.kind is TensorKind.INPUT]
@@ -244,7 +243,7 @@ def timeline_result(
     lasting = lasting or timed
     period = lasting.timeline.latency
     if frames is not None:
-        *_, (before, last), _ = pairwise(frame_ends(frames))
+        *_, (before, last), _ = pairwise(_frame_ends(frames))
         period = min(period, last - before)  # the next frame may as well wait
     timeline, spans = timed.timeline, layer_spans(timed)
     latency_s = seconds(timeline.latency)
@@ -256,7 +255,7 @@ def timeline_result(
         cycles=round(latency_s * hardware.compute.clock_hertz),
         in_flight=in_flight,
         period_s=seconds(period),
-        images=images_of(timed),
+        images=_images_of(timed),
         utilisation=float(timed.at_peak_fs.sum() / timeline.latency),
         engines=_engines(timed),
         buses=_buses(timed, hardware),

@@ -25,12 +25,12 @@ from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Program
+from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
 from dataflow_sim.simulate.system_cache import NOTHING_HELD, Held, loaded_again
 from dataflow_sim.simulate.timeline import FS_PER_S, Durations, Timeline, play
 from dataflow_sim.simulate.waits import STEP_CAUSES, Waits, waits
 
-Ints = npt.NDArray[np.int64]
 DRAM, FLASH, CACHE, LOCAL = "dram", "flash", "system cache", "local memory"
 BUSES = (DRAM, FLASH, CACHE, LOCAL)
 _LONGEST = 1 << 61  # femtoseconds, well within 64 bits

@@ -59,22 +59,18 @@ hardware_option = click.option(
 local_memory_option = click.option(
     "--local-memory", metavar="SIZE", help="Local memory, such as 256KiB."
 )
-policy_option = click.option(
-    "--policy",
-    type=click.Choice(POLICIES),
-    default="layerwise",
-    show_default=True,
-    help="layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
-    "local memory; merged: layers may also run together, row by row.",
+POLICY_HELP = (
+    "layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
+    "local memory; merged: layers may also run together, row by row."
 )
-objective_option = click.option(
+_objective_option = click.option(
     "--objective",
     type=click.Choice(OBJECTIVES),
     default="dram",
     show_default=True,
     help="What the schedule is the best in: DRAM bytes, energy, latency, or their product (edp).",
 )
-frames_option = click.option(
+_frames_option = click.option(
     "--frames",
     type=int,
     default=1,
@@ -82,13 +78,13 @@ frames_option = click.option(
     metavar="N",
     help="Frames one after the other; weights may stay in local memory from one to the next.",
 )
-fps_option = click.option(
+_fps_option = click.option(
     "--fps",
     type=float,
     metavar="RATE",
     help="Frames a second: the GB/s that they need, and whether they are reached.",
 )
-in_flight_option = click.option(
+_in_flight_option = click.option(
     "--in-flight",
     type=int,
     default=1,
@@ -117,6 +113,11 @@ set_option = click.option(
     help="Override a key of the hardware file, as in dram.energy=20pJ/bit; may be repeated.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+_RUN_OPTIONS = (
+    *(hardware_option, local_memory_option, set_option, weight_bits_option),
+    *(activation_bits_option, _fps_option, _in_flight_option, _objective_option, _frames_option),
+    layers_option,
+)
 
 
 _GROUP_OPTIONS = (
@@ -236,10 +237,52 @@ def group_options(command: Command) -> Command:
     return cast(Command, result)
 
 
-def check_fps(fps: float | None) -> None:
-    """Raise InputError for a frame rate that is none."""
-    if fps is not None and not 0 < fps <= _FASTEST_FPS:
-        raise InputError(f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}")
+def run_options(command: Command) -> Command:
+    """What is run on which machine: the command receives `machine` and `options`."""
+
+    @wraps(command)
+    def with_options(
+        *args: Any,
+        hw: str | None,
+        local_memory: str | None,
+        overrides: tuple[str, ...],
+        weight_bits: int | None,
+        activation_bits: int | None,
+        fps: float | None,
+        in_flight: int,
+        objective: str,
+        frames: int,
+        layers: str | None,
+        group: Any,
+        **others: Any,
+    ) -> None:
+        from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
+        from dataflow_sim.pipeline import RunOptions, check_frames, check_in_flight
+
+        if fps is not None and not 0 < fps <= _FASTEST_FPS:
+            raise InputError(
+                f"--fps is {fps}; a frame rate is above 0 and at most {_FASTEST_FPS:g}"
+            )
+        check_frames(frames)
+        check_in_flight(in_flight)
+        changed = hardware_changes(overrides, local_memory)
+        machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
+        options = RunOptions(
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            frames_per_second=fps,
+            frames=frames,
+            objective=objective,
+            layers=layers,
+            group=group,
+            in_flight=in_flight,
+        )
+        command(*args, machine=machine, options=options, **others)
+
+    result: Any = group_options(with_options)
+    for option in reversed(_RUN_OPTIONS):
+        result = option(result)
+    return cast(Command, result)
 
 
 def check_out(out: str | None) -> None:

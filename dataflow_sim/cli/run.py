@@ -9,50 +9,30 @@ import click
 
 from dataflow_sim.cli.options import (
     POLICIES,
-    activation_bits_option,
-    check_fps,
+    POLICY_HELP,
     check_out,
-    fps_option,
-    frames_option,
-    group_options,
-    hardware_changes,
-    hardware_option,
-    in_flight_option,
     json_option,
-    layers_option,
-    local_memory_option,
     network_argument,
     network_options,
-    objective_option,
-    set_option,
-    weight_bits_option,
+    run_options,
 )
 
 _EXACT_SECONDS = 60.0
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import GroupWords, Plan, ReadRequest
+    from dataflow_sim.hardware import Hardware
+    from dataflow_sim.pipeline import Plan, ReadRequest, RunOptions
 
 
 @click.command("run")
 @network_argument
-@hardware_option
-@local_memory_option
 @click.option(
     "--policy",
     type=click.Choice(POLICIES),
     show_default="layerwise; merged with --exact",
-    help="layerwise: every layer alone, every map through DRAM; resident: maps may stay in "
-    "local memory; merged: layers may also run together, row by row.",
+    help=POLICY_HELP,
 )
-@weight_bits_option
-@activation_bits_option
-@fps_option
-@in_flight_option
-@objective_option
-@frames_option
-@layers_option
-@group_options
+@run_options
 @click.option(
     "--exact",
     is_flag=True,
@@ -66,7 +46,6 @@ if TYPE_CHECKING:
     help="About how long the exact search may work, by its own count of work.  [default: 60]",
 )
 @network_options
-@set_option
 @click.option(
     "--out",
     metavar="DIR",
@@ -77,22 +56,13 @@ if TYPE_CHECKING:
 @json_option
 def command(
     network: str,
-    hw: str | None,
-    local_memory: str | None,
     policy: str | None,
-    weight_bits: int | None,
-    activation_bits: int | None,
-    fps: float | None,
-    in_flight: int,
-    objective: str,
-    frames: int,
-    layers: str | None,
-    group: GroupWords,
+    machine: Hardware,
+    options: RunOptions,
     exact: bool,
     exact_seconds: float | None,
     request: ReadRequest,
     what_ifs: Plan,
-    overrides: tuple[str, ...],
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -106,27 +76,19 @@ def command(
 
     With --exact the same input gives the same output, since the limit counts work, not time.
     """
+    from dataclasses import replace
+
     from dataflow_sim import pipeline
     from dataflow_sim.cli.render import LateProgress, show, warn
     from dataflow_sim.errors import InputError
-    from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
     from dataflow_sim.report import files, tables, timeline
 
-    check_fps(fps)
     check_out(out)
     if exact_seconds is not None and not exact:
         raise InputError("--exact-seconds goes with --exact; give both, or neither")
-    pipeline.check_frames(frames)
-    pipeline.check_in_flight(in_flight)
-    changed = hardware_changes(overrides, local_memory)
-    machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
     policy = policy or ("merged" if exact else "layerwise")
     work = _EXACT_SECONDS if exact_seconds is None else exact_seconds
-    options = pipeline.RunOptions(
-        *(policy, weight_bits, activation_bits, fps, frames, objective, layers, group),
-        exact_seconds=work if exact else None,
-        in_flight=in_flight,
-    )
+    options = replace(options, policy=policy, exact_seconds=work if exact else None)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request, what_ifs)
         result = pipeline.run(graph, machine, options, progress)
@@ -140,7 +102,7 @@ def command(
         (
             tables.summary_table(result),
             tables.traffic_table(result),
-            *([] if frames == 1 else [tables.frames_table(result)]),
+            *([] if options.frames == 1 else [tables.frames_table(result)]),
             *([] if result.timeline is None else [timeline.time_table(result.timeline)]),
             tables.energy_table(result),
             tables.costliest_layers(result),

@@ -8,48 +8,36 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflow_sim.cli.options import (
-    activation_bits_option,
-    fps_option,
-    frames_option,
-    group_options,
-    hardware_changes,
-    hardware_option,
-    in_flight_option,
+    POLICIES,
+    POLICY_HELP,
+    check_out,
     json_option,
-    layers_option,
-    local_memory_option,
     network_argument,
     network_options,
-    objective_option,
-    policy_option,
-    set_option,
-    weight_bits_option,
+    run_options,
 )
 
 if TYPE_CHECKING:
-    from dataflow_sim.pipeline import GroupWords, Plan, ReadRequest
+    from dataflow_sim.hardware import Hardware
+    from dataflow_sim.pipeline import Plan, ReadRequest, RunOptions
 
 
 @click.command("timeline")
 @network_argument
-@hardware_option
-@local_memory_option
-@policy_option
-@weight_bits_option
-@activation_bits_option
-@fps_option
-@in_flight_option
-@objective_option
-@frames_option
-@layers_option
-@group_options
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="layerwise",
+    show_default=True,
+    help=POLICY_HELP,
+)
+@run_options
 @click.option(
     "--sensitivity",
     is_flag=True,
     help="Also time machines with half and twice the bandwidth, memory, MACs and clock.",
 )
 @network_options
-@set_option
 @click.option(
     "--out",
     metavar="DIR",
@@ -59,21 +47,12 @@ if TYPE_CHECKING:
 @json_option
 def command(
     network: str,
-    hw: str | None,
-    local_memory: str | None,
     policy: str,
-    weight_bits: int | None,
-    activation_bits: int | None,
-    fps: float | None,
-    in_flight: int,
-    objective: str,
-    frames: int,
-    layers: str | None,
-    group: GroupWords,
+    machine: Hardware,
+    options: RunOptions,
     sensitivity: bool,
     request: ReadRequest,
     what_ifs: Plan,
-    overrides: tuple[str, ...],
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -83,22 +62,14 @@ def command(
     longest with the rate they reach and the one they would need not to wait.  With --frames all but
     frames a second is told of the first, cold frame.
     """
+    from dataclasses import replace
+
     from dataflow_sim import pipeline, timeline_study
-    from dataflow_sim.cli.options import check_fps, check_out
     from dataflow_sim.cli.render import LateProgress, show, warn
-    from dataflow_sim.hardware import DEFAULT_HARDWARE, load_hardware
     from dataflow_sim.report import files, timeline, timeline_files
 
-    check_fps(fps)
     check_out(out)
-    pipeline.check_frames(frames)
-    pipeline.check_in_flight(in_flight)
-    changed = hardware_changes(overrides, local_memory)
-    machine = load_hardware(DEFAULT_HARDWARE if hw is None else hw, changed)
-    options = pipeline.RunOptions(
-        *(policy, weight_bits, activation_bits, fps, frames, objective, layers, group),
-        in_flight=in_flight,
-    )
+    options = replace(options, policy=policy)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request, what_ifs)
         found = timeline_study.study(graph, machine, options, progress, sensitivity=sensitivity)

@@ -84,6 +84,7 @@ def _components(energy: EnergyBreakdown) -> dict[str, float]:
         "system cache": energy.system_cache_pj,
         "local memory": energy.local_pj,
         "static": energy.static_pj,
+        "idle lanes": energy.idle_pj,
         "total": energy.total_pj,
     }
 

@@ -45,11 +45,11 @@ from dataflow_sim.program.instructions import (
     Load,
     Memory,
     Program,
-    Slice,
     Split,
     Store,
     Stream,
 )
+from dataflow_sim.simulate.accesses import reads_of, writes_of
 from dataflow_sim.simulate.hazards import (
     NEVER,
     Ground,
@@ -124,19 +124,6 @@ class _Buffer:
     def last(self) -> Last:
         """Its last accesses."""
         return Last(self.load, self.store, self.step)
-
-
-def _reads(step: Compute | Stream) -> tuple[Slice, ...]:
-    sums = step.sums
-    return step.reads if sums is None or step.first else (*step.reads, sums)
-
-
-def _writes(step: Compute | Stream) -> tuple[Slice, ...]:
-    if isinstance(step, Stream):
-        made = step.writes
-    else:
-        made = (step.result, *step.more) if step.last else ()
-    return made if step.sums is None or step.last else (*made, step.sums)
 
 
 def _in_dram(transfer: Load | Store) -> Region:
@@ -229,7 +216,7 @@ class _Follower:
         number, buffers = self.number, self.buffers
         load = store = NEVER
         try:
-            for part in _reads(step):
+            for part in reads_of(step):
                 region = region_of(part.box, part.origin, part.stride[0])
                 if region is not None:
                     found = buffers[part.buffer]
@@ -237,7 +224,7 @@ class _Follower:
                     load = max(load, loaded, before.load)
                     store = max(store, before.store)
                     found.step = number
-            for part in _writes(step):
+            for part in writes_of(step):
                 region = region_of(part.box, part.origin, part.stride[0])
                 if region is not None:
                     found = buffers[part.buffer]

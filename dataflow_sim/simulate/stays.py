@@ -21,6 +21,7 @@ from dataflow_sim.program.instructions import (
     Store,
     Stream,
 )
+from dataflow_sim.simulate.accesses import reads_of, writes_of
 from dataflow_sim.simulate.precedence import Precedence
 from dataflow_sim.simulate.timeline import Timeline
 
@@ -105,8 +106,4 @@ def _instants(found: Precedence, timeline: Timeline) -> dict[int, tuple[int, int
 def _buffers(ins: Load | Store | Compute | Stream) -> set[int]:
     if isinstance(ins, Load | Store):
         return {ins.buffer}
-    sums = () if ins.sums is None else (ins.sums,)
-    if isinstance(ins, Stream):
-        return {part.buffer for part in (*ins.reads, *ins.writes, *sums)}
-    made = (ins.result, *ins.more) if ins.last else ()
-    return {part.buffer for part in (*ins.reads, *made, *sums)}
+    return {part.buffer for part in (*reads_of(ins), *writes_of(ins))}

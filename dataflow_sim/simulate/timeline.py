@@ -21,12 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
+from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Precedence
 
-Ints = npt.NDArray[np.int64]
 FS_PER_S = 10**15
 
 
@@ -58,6 +57,11 @@ class Timeline:
     done: Ints
     served: Ints
     latency: int
+
+    @property
+    def before(self) -> Ints:
+        """The end of the step before each."""
+        return np.concatenate([[0], self.end[:-1]])[: self.end.size]
 
 
 def play(found: Precedence, durations: Durations) -> Timeline:

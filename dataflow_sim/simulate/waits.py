@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
+from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Precedence
 from dataflow_sim.simulate.timeline import Durations, Timeline
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 STEP_CAUSES = ("weights", "maps", "buffer", "commands")
 BUS_CAUSES = ("buffer", "compute", "set-up", "end")
@@ -51,7 +51,7 @@ def waits(found: Precedence, durations: Durations, timeline: Timeline, causes: I
 
     Raises ProgramError where times do not add up to the latency.
     """
-    before = np.concatenate([[0], timeline.end[:-1]])[: timeline.start.size]
+    before = timeline.before
     steps = np.stack(
         [
             _up_to(timeline.start, timeline.done, causes == cause)
@@ -113,26 +113,29 @@ def served_within(times: Ints, served: Ints, from_fs: Ints, to_fs: Ints) -> Ints
     return _served_before(times, served, to_fs) - _served_before(times, served, from_fs)
 
 
-def _served_before(times: Ints, served: Ints, instants: Ints) -> Ints:
+def _under_way(times: Ints, served: Ints, instants: Ints) -> tuple[Ints, Ints, Ints]:
+    """Of a bus the transfers that use it, which of them began last at each instant, and for how
+    long it has been served; the first, for no time, where none has begun."""
     used = np.flatnonzero(times)
-    if not used.size:
+    begins = served[used]
+    begun = np.searchsorted(begins, instants, side="right")
+    last = np.maximum(begun - 1, 0)
+    elapsed = np.where(begun == 0, 0, np.clip(instants - begins[last], 0, times[used][last]))
+    return used, last, elapsed
+
+
+def _served_before(times: Ints, served: Ints, instants: Ints) -> Ints:
+    if not times.any():
         return np.zeros_like(instants)
-    begins, each = served[used], times[used]
-    whole = np.concatenate([[0], np.cumsum(each)])
-    place = np.searchsorted(begins, instants, side="right")
-    inside = np.maximum(place - 1, 0)
-    partly = np.clip(instants - begins[inside], 0, each[inside])
-    return np.where(place == 0, 0, whole[inside] + partly)
+    used, last, elapsed = _under_way(times, served, instants)
+    whole = np.concatenate([[0], np.cumsum(times[used])])
+    return np.asarray(whole[last] + elapsed, np.int64)
 
 
 def bits_before(bits: Ints, times: Ints, served: Ints, instants: Ints) -> Floats:
     """Bits that a bus has moved up to each instant, each transfer at an even rate."""
-    used = np.flatnonzero(times)
-    if not used.size:
+    if not times.any():
         return np.zeros(instants.shape)
-    begins, each, moved = served[used], times[used], bits[used]
-    whole = np.concatenate([[0], np.cumsum(moved)])
-    place = np.searchsorted(begins, instants, side="right")
-    inside = np.maximum(place - 1, 0)
-    partly = np.clip(instants - begins[inside], 0, each[inside]) / each[inside]
-    return np.where(place == 0, 0.0, whole[inside] + partly * moved[inside])
+    used, last, elapsed = _under_way(times, served, instants)
+    whole = np.concatenate([[0], np.cumsum(bits[used])])
+    return whole[last] + elapsed / times[used][last] * bits[used][last]

@@ -24,6 +24,7 @@ from fractions import Fraction
 from dataflow_sim.graph.layer import POINT, Layer, View
 from dataflow_sim.graph.sweep import Access, SweepKind
 from dataflow_sim.program.instructions import Compute, Memory, Program, Slice, Stream
+from dataflow_sim.simulate.accesses import reads_of, writes_of
 from dataflow_sim.simulate.macs import body_of, macs_of
 
 _SPECIAL = frozenset(
@@ -93,16 +94,8 @@ def _stream_key(step: Stream) -> tuple[Hashable, ...]:
 
 def _local_bits(step: Compute | Stream, buffer_of: BufferOf) -> int:
     """Bits of operands read once and results written once, in local memory."""
-    sums = [] if step.sums is None else [step.sums]
-    made = step.writes if isinstance(step, Stream) else (step.result, *step.more)
-    parts = [
-        *step.reads,
-        *(made if step.last or isinstance(step, Stream) else ()),
-        *(sums if not step.first else ()),
-        *(sums if not step.last else ()),
-    ]
     found = 0
-    for part in parts:
+    for part in (*reads_of(step), *writes_of(step)):
         memory, bits = buffer_of(part.buffer)
         found += part.box.elements * bits if memory is Memory.LOCAL else 0
     return found
@@ -173,7 +166,7 @@ def _part(view: View, parts: tuple[Slice, ...], axis: int) -> Fraction:
     return Fraction(high - low, view.shape[axis])
 
 
-def walked(layer: Layer, step: Stream) -> Fraction:
+def _walked(layer: Layer, step: Stream) -> Fraction:
     """The part of a sweep's loops that a step walks."""
     assert layer.sweep is not None
     sweep, found = layer.sweep, Fraction(1)
@@ -200,7 +193,7 @@ def _stream_work(program: Program, layer: Layer, step: Stream, local_bits: int) 
     made = sum(part.box.elements for part in step.writes)
     sweep, macs, special, scores = layer.sweep, Fraction(0), made * _special(layer), 0
     if layer.stated_macs and sweep is not None and sweep.kind is not SweepKind.TWICE:
-        share = walked(layer, step)
+        share = _walked(layer, step)
         macs = layer.stated_macs * share
         if sweep.kind is SweepKind.ATTENTION:
             scores = int(sweep.batch * sweep.groups * sweep.rows * sweep.columns * share)

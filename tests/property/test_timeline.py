@@ -15,10 +15,11 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, scaled
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.schedule.types import MemoryOptions
+from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
 from dataflow_sim.simulate.stays import stays
-from dataflow_sim.simulate.timeline import FS_PER_S, Durations, Ints, play
+from dataflow_sim.simulate.timeline import FS_PER_S, Durations, play
 from dataflow_sim.timelines import bytes_per_second, layer_spans, windows
 from dataflow_sim.timing import follow, rates, time_on
 from tests.support.changed import machine

@@ -18,8 +18,9 @@ from dataflow_sim.program.instructions import (
     Slice,
     Store,
 )
+from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import precedence
-from dataflow_sim.simulate.timeline import Durations, Ints, Timeline, play
+from dataflow_sim.simulate.timeline import Durations, Timeline, play
 
 BITS = 8
 _PLANE = (1, 1, 64, 1)  # rows are all that these programs tell apart

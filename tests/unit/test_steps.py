@@ -13,6 +13,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.ingest import graph_from_model
 from dataflow_sim.networks.builder import OnnxBuilder
 from dataflow_sim.pipeline import RunOptions, load_network, prepare, run
+from dataflow_sim.report.tables import energy_table
 from dataflow_sim.results import RunResult
 from dataflow_sim.results_of_costs import WEIGHTS
 from dataflow_sim.results_of_timeline import BusTime, LayerTimes, TimelineResult
@@ -134,7 +135,10 @@ def test_lanes_that_multiply_nothing_cost_idle_energy() -> None:
     found = run(graph, machine(**SIXTEEN, energy__idle_mac="0.1pJ"))
     idle = 256 * found.latency_s * 500e6 - found.macs_executed
     assert found.energy.idle_pj == pytest.approx(0.1 * idle)
+    shown = {row[0]: row[1] for row in energy_table(found).rows}
+    assert shown["idle lanes"] == f"{found.energy.idle_pj / 1e6:,.3f} uJ"
     plain = run(graph, machine(**SIXTEEN))
+    assert "idle lanes" not in {row[0] for row in energy_table(plain).rows}
     assert found.energy.total_pj == pytest.approx(plain.energy.total_pj + found.energy.idle_pj)
 
 
