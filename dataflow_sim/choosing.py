@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dataflow_sim.delivered import in_dram
 from dataflow_sim.energy.compute import layer_compute
 from dataflow_sim.energy.model import add_up
 from dataflow_sim.errors import InputError
@@ -112,7 +113,8 @@ def _timed(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple
     counts = counts_of_estimate(graph, hardware, schedule)
     followed = None
     if schedule.steps <= MAXIMUM_COUNTED_STEPS:
-        followed = follow(graph, hardware, [lower(graph, schedule)], counts.held)
+        program = in_dram(lower(graph, schedule), hardware.dram)
+        followed = follow(graph, hardware, [program], counts.held)
     energy, latency_s = prices_on(graph, hardware, schedule, counts, followed)
     return energy.total_pj, latency_s
 

@@ -217,7 +217,7 @@ def _warnings(graph: NetworkGraph, hardware: Hardware, cold: Frame) -> tuple[str
             f"closed form only: the program would take {steps:,} steps, more than "
             f"{MAXIMUM_COUNTED_STEPS:,} are not counted one by one, nor timed",
         )
-        if hardware.dram.burst_bytes > 1 or hardware.dma.setup_s:
+        if hardware.dram.granule_bytes > 1 or hardware.dma.setup_s:
             warnings += ("its transfers are not counted: no burst padding, no set-up of transfers",)
     if cold.too_long:
         warnings += (f"latency of the closed form only: {cold.too_long}",)

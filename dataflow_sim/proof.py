@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from math import prod
 
+from dataflow_sim.delivered import in_dram
 from dataflow_sim.energy.model import LayerCounts, LayerPrice, Overlap, price_group
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.layer import Layer, LayerKind, TensorKind
@@ -259,7 +260,8 @@ def counts_of(
         program = lower(graph, schedule, partial(progress, "lowering"))
         used = occupancy(program)
         _check_heights(schedule, used)
-    ledger = count(program, partial(progress, "counting"), hardware.dram.burst_bytes)
+    program = in_dram(program, hardware.dram)
+    ledger = count(program, partial(progress, "counting"), hardware.dram.granule_bytes)
     _check(schedule, ledger)
     by_layer: dict[int, dict[TrafficKey, int]] = {index: {} for index in schedule.order}
     for (index, key), bits in ledger.traffic_bits.items():

@@ -70,8 +70,7 @@ def widths_of(hardware: HardwareFile, tensor: Tensor) -> Widths:
     """The widths of a tensor on a machine, blocks of channels and transforms not counted."""
     if tensor.role is WeightRole.VECTOR:
         return Widths(Fraction(tensor.bits), Fraction(tensor.local_bits), tensor.bits)
-    kernel = tensor.kind is TensorKind.WEIGHT
-    own = hardware.precision.weights if kernel else hardware.precision.activations
+    own = _own_bits(hardware, tensor)
     dram, local, multiplied = tensor.bits, tensor.local_bits, tensor.bits
     if tensor.bits < own:
         support = _support(hardware, tensor, "low_bits")
@@ -83,6 +82,19 @@ def widths_of(hardware: HardwareFile, tensor: Tensor) -> Widths:
         for known, plain in ((_PACKED, Fraction(dram)), (_PACKED_ON_CHIP, Fraction(local)))
     )
     return Widths(in_dram, on_chip, multiplied)
+
+
+def _coding(hardware: HardwareFile, tensor: Tensor, dram: Fraction) -> Coding:
+    """A tensor's coding in DRAM: plain where the machine does not know it, or it gains nothing."""
+    coding = _known(hardware, tensor, _PACKED)
+    plain = replace(coding, places=PLAIN, values=PLAIN)
+    return coding if dram < max(tensor.bits, _own_bits(hardware, tensor)) else plain
+
+
+def _own_bits(hardware: HardwareFile, tensor: Tensor) -> int:
+    """The machine's width of a tensor's elements."""
+    kernel = tensor.kind is TensorKind.WEIGHT
+    return hardware.precision.weights if kernel else hardware.precision.activations
 
 
 def _unknown(hardware: HardwareFile, tensor: Tensor) -> list[str]:
@@ -122,7 +134,8 @@ def stored(graph: NetworkGraph, hardware: HardwareFile) -> NetworkGraph:
 
     Before: every tensor has its own width (`graph.passes.assign_precision`), counted in bits.
     After: widths are those in DRAM and in local memory, `byte_bits` of them a byte, and
-    `multiplied_bits` those of the array.  What the layers compute is unchanged.
+    `multiplied_bits` those of the array; codings those that the machine knows.  What the layers
+    compute is unchanged.
     """
     transformed = _transformed(hardware, graph)
     found: dict[str, Widths] = {}
@@ -147,6 +160,7 @@ def stored(graph: NetworkGraph, hardware: HardwareFile) -> NetworkGraph:
                 unpacked_bits=None if local == dram else local,
                 multiplied_bits=widths.multiplied,
                 quantisation=meaning,
+                coding=_coding(hardware, tensor, widths.dram),
             )
         )
     unknown = dict.fromkeys(k for t in graph.tensors.values() for k in _unknown(hardware, t))

@@ -5,19 +5,21 @@ memories (`time_on`): a sensitivity or a range of figures follows nothing twice.
 
     step        cycles of its units at the clock, or its bits in and out of local memory, with those
                 of the transfers beside it, where a bandwidth is stated: one port serves them all
-    transfer    its bits on DRAM, flash or system cache at their rates, whole bursts on DRAM
+    transfer    its bits on DRAM, flash or system cache at their rates, whole bursts on DRAM; where
+                the file names DRAM's part and asks for it, what that makes of the bursts
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import mul
 
 import numpy as np
 import numpy.typing as npt
 
+from dataflow_sim.delivered import asked_of, clock_hertz, deliver
 from dataflow_sim.energy.compute import Extents
 from dataflow_sim.energy.steps import StepShape, step_cycles
 from dataflow_sim.errors import TooLongError
@@ -25,8 +27,10 @@ from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Program
+from dataflow_sim.simulate.dram_play import Delivery
 from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
+from dataflow_sim.simulate.requests import Requests
 from dataflow_sim.simulate.system_cache import NOTHING_HELD, Held, loaded_again
 from dataflow_sim.simulate.timeline import FS_PER_S, Durations, Timeline, play
 from dataflow_sim.simulate.waits import STEP_CAUSES, Waits, waits
@@ -41,13 +45,18 @@ class Followed:
     """Programs of a network's frames, followed: who waits for whom, and bits on every bus.
 
     `bits` are those of DRAM, flash, cache and local memory, by (bus, place in the queue), DRAM's
-    in whole bursts; `causes` what a step waits for that waits for the transfer.
+    in whole bursts; `causes` what a step waits for that waits for the transfer.  `asked` are the
+    bursts, where tensors have homes, and `part` which part of each transfer a system cache leaves
+    to DRAM; `played` what a DRAM made of them.
     """
 
     graph: NetworkGraph
     found: Precedence
     bits: Ints
     causes: Ints
+    asked: Requests | None = None
+    part: npt.NDArray[np.float64] | None = None
+    played: dict[tuple[object, ...], Delivery] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +64,8 @@ class Timed:
     """A timeline with the durations that it follows from, and what engines wait for in it.
 
     `at_peak_fs` is of each step the time that its multiplications would take the whole array,
-    `bound_by_port` tells of each whether local memory's port is what it takes so long for.
+    `bound_by_port` tells of each whether local memory's port is what it takes so long for;
+    `delivery` is what the part of DRAM did, where the machine has one.
     """
 
     followed: Followed
@@ -64,6 +74,7 @@ class Timed:
     waits: Waits
     at_peak_fs: Ints
     bound_by_port: npt.NDArray[np.bool_]
+    delivery: Delivery | None = None
 
 
 def follow(
@@ -79,15 +90,20 @@ def follow(
     found = precedence(programs, commands, local=local)
     kinds = _kinds(programs, found)
     dram, flash, cache = _on_buses(hardware, programs, found, kinds, held)
-    burst = hardware.dram.burst_bytes * byte
+    asked = part = None
+    burst = hardware.dram.granule_bytes * byte
     if burst > byte:
-        dram = np.where(found.tensor >= 0, -(-dram // burst) * burst, dram)  # commands as counted
+        asked = asked_of(found, programs, dram, burst)
+        part = dram / np.maximum(found.bits, 1)
+        moved = np.ceil(asked.bursts * part).astype(np.int64) * burst
+        dram = np.where(found.tensor >= 0, moved, dram)  # commands as counted
     causes = np.select(
         [found.tensor < 0, found.stores == 1, kinds == TensorKind.WEIGHT.value],
         [STEP_CAUSES.index(cause) for cause in ("commands", "buffer", "weights")],
         STEP_CAUSES.index("maps"),
     )
-    return Followed(graph, found, np.stack([dram, flash, cache, found.local_bits]), causes)
+    bits = np.stack([dram, flash, cache, found.local_bits])
+    return Followed(graph, found, bits, causes, asked, part)
 
 
 def _kinds(programs: Sequence[Program], found: Precedence) -> npt.NDArray[np.str_]:
@@ -187,6 +203,10 @@ def time_on(followed: Followed, hardware: HardwareFile) -> Timed:
         femtoseconds(bits, byte, rate)
         for bits, rate in zip(followed.bits, rates(hardware), strict=True)
     ]
+    delivery = None
+    if hardware.dram.part is not None:
+        delivery = _delivery(followed, hardware)
+        buses[BUSES.index(DRAM)] = _as_delivered(followed, hardware, delivery)
     durations = Durations(
         steps=np.maximum(steps, port),
         # what passes the port beside a step takes its time, all else its own
@@ -196,7 +216,28 @@ def time_on(followed: Followed, hardware: HardwareFile) -> Timed:
     )
     timeline = play(found, durations)
     waited = waits(found, durations, timeline, followed.causes)
-    return Timed(followed, durations, timeline, waited, at_peak[found.work], port > steps)
+    by_port = port > steps
+    return Timed(followed, durations, timeline, waited, at_peak[found.work], by_port, delivery)
+
+
+def _delivery(followed: Followed, hardware: HardwareFile) -> Delivery:
+    """What the machine's DRAM makes of all requests; played once for machines of equal DRAM."""
+    assert followed.asked is not None
+    key = (hardware.dram.model, clock_hertz(hardware.dram))
+    if key not in followed.played:
+        stores = followed.found.stores.astype(bool)
+        followed.played[key] = deliver(hardware.dram, followed.asked, stores)
+    return followed.played[key]
+
+
+def _as_delivered(followed: Followed, hardware: HardwareFile, delivery: Delivery) -> Ints:
+    """The time of each transfer on DRAM; none that moves anything takes no time at all."""
+    assert followed.part is not None
+    fs = FS_PER_S / float(clock_hertz(hardware.dram)) / hardware.dram.share
+    times = np.ceil(delivery.clocks * followed.part * fs)
+    _check_length(int(times.sum()))
+    least = (followed.bits[BUSES.index(DRAM)] > 0).astype(np.int64)
+    return np.asarray(np.maximum(times.astype(np.int64), least), np.int64)
 
 
 def _beside_steps(found: Precedence) -> npt.NDArray[np.bool_]:

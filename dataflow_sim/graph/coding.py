@@ -40,6 +40,7 @@ RUN_BITS = 4
 # bits of the length of a code, of which a table has one for each value
 LENGTH_BITS = 8
 _DIGITS = 10**12
+_UNEVEN = ("ideal", "bitmap", "run_length", "csr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class Coding:
         kept, of = self.parts
         if not 0 <= self.density <= 1 or self.ratio <= 0 or not 0 < kept <= of:
             raise ValueError(f"{self} codes no tensor")
+
+    @property
+    def by_block(self) -> bool:
+        """Whether elements take as many bits as they need, so that none can be found alone."""
+        return self.places in _UNEVEN or self.values == "entropy"
 
 
 AS_IT_IS = Coding()

@@ -6,6 +6,8 @@ Everything wrong with a file is reported at once, with file, line and key.
 """
 
 from dataflow_sim.hardware.document import hardware_path
+from dataflow_sim.hardware.dram import DramConfig
+from dataflow_sim.hardware.dram_parts import DRAM_PARTS, DramPart
 from dataflow_sim.hardware.machine import Confidence, Figure, Hardware, HardwareFile
 from dataflow_sim.hardware.memory import DoubleBufferConfig
 from dataflow_sim.hardware.reading import DEFAULT_HARDWARE, load_hardware
@@ -13,9 +15,12 @@ from dataflow_sim.hardware.scaling import RESOURCES, scaled
 
 __all__ = [
     "DEFAULT_HARDWARE",
+    "DRAM_PARTS",
     "RESOURCES",
     "Confidence",
     "DoubleBufferConfig",
+    "DramConfig",
+    "DramPart",
     "Figure",
     "Hardware",
     "HardwareFile",

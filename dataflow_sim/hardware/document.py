@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from dataflow_sim.errors import HardwareError
 from dataflow_sim.hardware.memory import switches
-from dataflow_sim.hardware.presets import DRAM_PRESETS
+from dataflow_sim.hardware.presets import DRAM_PRESETS, preset_named
 from dataflow_sim.resources import shipped_files
 
 Path_ = tuple[str, ...]
@@ -227,7 +227,7 @@ def set_preset(found: Document, dram: object, place: str) -> None:
     name = dram.get("preset") if isinstance(dram, dict) else None
     if name is None:
         return
-    preset = DRAM_PRESETS.get(name) if isinstance(name, str) else None
+    preset = preset_named(name) if isinstance(name, str) else None
     if preset is None:
         found.problems.append(
             f"{place}: dram.preset: {name!r} is no technology; one of {', '.join(DRAM_PRESETS)}"

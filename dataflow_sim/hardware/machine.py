@@ -9,11 +9,11 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from dataflow_sim.hardware.compute import ComputeConfig, Strict
 from dataflow_sim.hardware.costs import EnergyConfig
+from dataflow_sim.hardware.dram import DramConfig
 from dataflow_sim.hardware.formats import FormatsConfig
 from dataflow_sim.hardware.memory import (
     CommandStreamConfig,
     DmaConfig,
-    DramConfig,
     FlashConfig,
     LocalMemoryConfig,
     SystemCacheConfig,

@@ -8,16 +8,13 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from dataflow_sim.hardware.compute import Strict
-from dataflow_sim.hardware.presets import DRAM_PRESETS
 from dataflow_sim.hardware.quantities import (
     Bytes,
     BytesPerSecond,
     Count,
-    Part,
     PjPerBit,
     Seconds,
     Switch,
-    Watt,
 )
 
 _MAXIMUM_ALIGNMENT = 1 << 16
@@ -122,70 +119,6 @@ class LocalMemoryConfig(Strict):
     @classmethod
     def _power_of_two(cls, value: int) -> int:
         return power_of_two(value, "alignment", _MAXIMUM_ALIGNMENT)
-
-
-class DramConfig(Strict):
-    """External memory: peak bandwidth and energy per bit, the same both ways unless stated."""
-
-    preset: str | None = Field(
-        None,
-        description=f"a technology that stands for `bandwidth` and `energy`: "
-        f"{', '.join(DRAM_PRESETS)}",
-    )
-    channel_bytes_per_second: BytesPerSecond = Field(
-        alias="bandwidth", gt=0, description="peak of one channel"
-    )
-    channels: Count = Field(1, description="channels side by side, each of the peak")
-    share: Part = Field(1.0, description="part of the bandwidth that other masters leave")
-    efficiency: Part = Field(
-        1.0,
-        description="part of the bandwidth that transfers reach: bursts cut short, rows opened, "
-        "turns between reads and writes, refresh",
-    )
-    energy_pj_per_bit: PjPerBit = Field(alias="energy", description="energy of a bit either way")
-    read_pj_per_bit: PjPerBit | None = Field(
-        None, alias="energy_read", description="energy of a bit read; left out, `energy`"
-    )
-    write_pj_per_bit: PjPerBit | None = Field(
-        None, alias="energy_write", description="energy of a bit written; left out, `energy`"
-    )
-    background_watt: Watt = Field(
-        0.0,
-        alias="background_power",
-        description="power of one channel for as long as a run takes, whatever moves: standby and "
-        "refresh",
-    )
-    burst_bytes: Bytes = Field(
-        1,
-        alias="burst",
-        description="every transfer moves whole bursts of so many bytes: a power of two; the rest "
-        "of the last one is `burst_padding`",
-    )
-
-    @field_validator("burst_bytes")
-    @classmethod
-    def _power_of_two(cls, value: int) -> int:
-        return power_of_two(value, "burst", 4096)
-
-    @property
-    def bandwidth_bytes_per_second(self) -> float:
-        """Peak of all channels, less what other masters take and what transfers do not reach."""
-        return self.peak_bytes_per_second * self.share * self.efficiency
-
-    @property
-    def peak_bytes_per_second(self) -> float:
-        """What the pins of all channels can move."""
-        return self.channel_bytes_per_second * self.channels
-
-    @property
-    def read_energy_pj_per_bit(self) -> float:
-        """Energy of a bit read."""
-        return self.energy_pj_per_bit if self.read_pj_per_bit is None else self.read_pj_per_bit
-
-    @property
-    def write_energy_pj_per_bit(self) -> float:
-        """Energy of a bit written."""
-        return self.energy_pj_per_bit if self.write_pj_per_bit is None else self.write_pj_per_bit
 
 
 class FlashConfig(Strict):

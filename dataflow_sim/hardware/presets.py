@@ -52,6 +52,10 @@ DRAM_PRESETS: Mapping[str, DramPreset] = {
     preset.name: preset
     for preset in (
         _preset(
+            *("lpddr4-2400", "x64", 64, 2400, "JEDEC JESD209-4", "11.8pJ/bit"),
+            "published: a DRAMsim3 run at 91 %, reads in sequence",
+        ),
+        _preset(
             *("lpddr4-3200", "x32", 32, 3200, "JEDEC JESD209-4", "8..11.8pJ/bit"),
             "published: 8, Accelergy's public data; 11.8, a DRAMsim3 run of LPDDR4-2400 at 91 %",
         ),
@@ -93,3 +97,18 @@ DRAM_PRESETS: Mapping[str, DramPreset] = {
         ),
     )
 }
+
+# the usual speed of a family, by the family's name
+_FAMILIES: Mapping[str, str] = {
+    "lpddr4": "lpddr4-3200",
+    "lpddr4x": "lpddr4x-4266",
+    "lpddr5": "lpddr5-6400",
+    "lpddr5x": "lpddr5x-8533",
+    "ddr4": "ddr4-3200",
+    "ddr3": "ddr3-1600",
+}
+
+
+def preset_named(name: str) -> DramPreset | None:
+    """The preset of a name, or of a family's; None where there is none."""
+    return DRAM_PRESETS.get(_FAMILIES.get(name, name))

@@ -19,12 +19,13 @@ named tuples, since a small memory makes millions of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from dataflow_sim.graph.layer import Layer, Tensor
 from dataflow_sim.graph.region import Box, Shape4, Span
+from dataflow_sim.program.homes import Home
 
 Origin = tuple[int, int, int, int]
 
@@ -216,7 +217,8 @@ class Program:
     includes partial sums that are spilled.  The layers in `again` may make elements of their
     outputs more than once, for halos.  What `stands` is in local memory before the first
     instruction, allocated already; what it `leaves` is there behind the last one, not freed.
-    Widths are the network's, `byte_bits` of them a byte.
+    Widths are the network's, `byte_bits` of them a byte.  `homes` say where tensors lie in DRAM;
+    where there are none, every transfer is one piece.
     """
 
     name: str
@@ -230,3 +232,4 @@ class Program:
     leaves: tuple[Standing, ...] = ()
     alignment_bytes: int = 1
     byte_bits: int = 8
+    homes: Mapping[str, Home] = field(default_factory=dict)

@@ -29,7 +29,7 @@ exactly once; a running reduction takes every row of its layer's body once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ from dataflow_sim.simulate.buffers import Buffers, row_by_row
 from dataflow_sim.simulate.grid import Grid
 from dataflow_sim.simulate.ledger_counts import FIRST_AGAIN, STORE, Ledger
 from dataflow_sim.simulate.macs import macs_of
+from dataflow_sim.simulate.requests import moved_bits
 from dataflow_sim.traffic import Reason, TrafficKey
 
 Progress = Callable[[int, int], None]
@@ -68,11 +69,11 @@ def _no_progress(done: int, total: int) -> None:
 
 
 class _Waiting(NamedTuple):
-    """A load whose reader is not known yet; `bits` are those of its transfer, of the parts of one
+    """A load whose reader is not known yet; `padding` is that of its transfer, of the parts of one
     that falls apart the first part's alone."""
 
     load: Load
-    bits: int | None
+    padding: int | None
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class _Counter:
     program: Program
     progress: Progress
     burst_bytes: int
+    moved: Mapping[tuple[str, Box], int]
     grids: dict[str, Grid] = field(default_factory=dict)
     reads: list[int] = field(init=False)
     writes: list[int] = field(init=False)
@@ -252,15 +254,20 @@ class _Counter:
     def _load(self, load: Load) -> None:
         """A load waits in its buffer for the step that reads it."""
         there = self.buffers[load.buffer]
-        bits = load.box.elements * self.program.tensors[load.tensor].bits
-        self.pending[there.buffer].append(_Waiting(load, bits))
+        self.pending[there.buffer].append(_Waiting(load, self._padding(load)))
 
-    def _transfer(self, layer: int, tensor: str, bits: int) -> None:
-        """One transfer of a layer, in whole bursts."""
+    def _padding(self, transfer: Load | Store) -> int:
+        """Bits that a transfer moves beside its own, in whole bursts."""
+        bits = transfer.box.elements * self.program.tensors[transfer.tensor].bits
+        if self.moved:
+            return self.moved[transfer.tensor, transfer.box] - bits
+        return -bits % (self.burst_bytes * self.program.byte_bits) if self.burst_bytes > 1 else 0
+
+    def _transfer(self, layer: int, tensor: str, padding: int) -> None:
+        """One transfer of a layer."""
         self.transfers[layer] += 1
-        burst = self.burst_bytes * self.program.byte_bits
-        if self.burst_bytes > 1 and bits % burst:
-            self.padding[layer, TrafficKey(tensor, Reason.BURST_PADDING)] += burst - bits % burst
+        if padding:
+            self.padding[layer, TrafficKey(tensor, Reason.BURST_PADDING)] += padding
 
     def _note_writer(self, buffer: int, layer: int) -> None:
         self.written_times += 1
@@ -276,12 +283,12 @@ class _Counter:
     def _split(self, split: Split) -> None:
         """Each row takes over what was loaded to it, and who wrote the whole last."""
         whole = self.buffers.split(split)
-        for load, bits in self.pending.pop(whole.buffer, ()):
+        for load, padding in self.pending.pop(whole.buffer, ()):
             for place, (row, of_row) in enumerate(row_by_row(load)):
                 if row >= len(split.parts):
                     raise ProgramError(f"'{load.tensor}' is loaded below the rows of {whole.label}")
                 part = split.parts[row].buffer
-                moved = bits if place == 0 else None
+                moved = padding if place == 0 else None
                 self.pending[part].append(_Waiting(of_row._replace(buffer=part), moved))
         last = self.writer.pop(whole.buffer, None)
         if last is not None:
@@ -291,10 +298,10 @@ class _Counter:
         """The whole takes over what was loaded to its rows, and who wrote to them last."""
         whole, loads, writers = join.whole.buffer, [], []
         for row, part in enumerate(self.buffers.join(join)):
-            for load, bits in self.pending.pop(part.buffer, ()):
+            for load, padding in self.pending.pop(part.buffer, ()):
                 batch, channel, _, column = load.origin
                 origin = (batch, channel, row, column)
-                loads.append(_Waiting(load._replace(buffer=whole, origin=origin), bits))
+                loads.append(_Waiting(load._replace(buffer=whole, origin=origin), padding))
             if part.buffer in self.writer:
                 writers.append(self.writer.pop(part.buffer))
         if loads:
@@ -309,9 +316,9 @@ class _Counter:
 
     def _consume(self, buffer: int, layer: int) -> None:
         """Count the loads that filled a buffer, now that a layer reads it."""
-        for load, bits in self.pending.pop(buffer, ()):
-            if bits is not None:
-                self._transfer(layer, load.tensor, bits)
+        for load, padding in self.pending.pop(buffer, ()):
+            if padding is not None:
+                self._transfer(layer, load.tensor, padding)
             tensor = self.program.tensors[load.tensor]
             grid = self.grids[load.tensor]
             cells = grid.cells(load.box)
@@ -351,7 +358,7 @@ class _Counter:
             raise ProgramError(f"'{store.tensor}' is stored from '{label}', which no step wrote")
         _, layer = self.writer[store.buffer]
         self._add(layer, store.tensor, STORE[tensor.kind], store.box.elements)
-        self._transfer(layer, store.tensor, store.box.elements * tensor.bits)
+        self._transfer(layer, store.tensor, self._padding(store))
         if self._is_local(store.buffer):
             self.reads[layer] += store.box.elements * tensor.local_bits
 
@@ -387,9 +394,11 @@ class _Counter:
 def count(program: Program, progress: Progress = _no_progress, burst_bytes: int = 1) -> Ledger:
     """Count a program; `progress` hears of instructions done and in all.
 
-    DRAM moves whole bursts of `burst_bytes`: each transfer is taken to lie in one piece from the
+    DRAM moves whole bursts of `burst_bytes`: those that a transfer's elements lie in, by the homes
+    of the program's tensors; where it has none, each transfer is taken to lie in one piece from the
     beginning of a burst on, which is the least that it can move.  Raises ProgramError when bytes
     are lost, written twice or unread.
     """
     with without_collection():
-        return _Counter(program, progress, burst_bytes).run()
+        moved = moved_bits(program, burst_bytes * program.byte_bits) if program.homes else {}
+        return _Counter(program, progress, burst_bytes, moved).run()

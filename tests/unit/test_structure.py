@@ -27,7 +27,9 @@ MAY_IMPORT = {
         *("results_of_groups", "traffic"),
     },
     "program": {"errors", "garbage", "graph", "schedule"},
-    "simulate": {"errors", "garbage", "graph", "traffic", "program.instructions"},
+    "simulate": {
+        *("errors", "garbage", "graph", "traffic", "program.homes", "program.instructions"),
+    },
     "results": {
         *("results_of_costs", "results_of_exact", "results_of_placement", "results_of_timeline"),
         *("results_of_what_ifs", "traffic"),
@@ -53,14 +55,27 @@ MAY_IMPORT = {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
     "energy": {"graph", "hardware", "results_of_costs"},
+    "delivered": {"hardware", "program", "simulate"},
     "proof": {
-        *("energy", "errors", "graph", "hardware", "program", "results", "schedule", "simulate"),
+        *(
+            "delivered",
+            "energy",
+            "errors",
+            "graph",
+            "hardware",
+            "program",
+            "results",
+            "schedule",
+            "simulate",
+        ),
         *("results_of_costs", "traffic"),
     },
-    "timing": {"energy", "errors", "graph", "hardware", "program.instructions", "simulate"},
+    "timing": {
+        *("delivered", "energy", "errors", "graph", "hardware", "program.instructions", "simulate"),
+    },
     "timelines": {"graph", "hardware", "results_of_timeline", "simulate", "timing"},
     "choosing": {
-        *("energy", "errors", "graph", "hardware", "priced", "program", "proof"),
+        *("delivered", "energy", "errors", "graph", "hardware", "priced", "program", "proof"),
         *("results_of_exact", "schedule", "timing"),
     },
     "banking": {"choosing", "errors", "graph", "program", "proof", "schedule", "simulate"},
