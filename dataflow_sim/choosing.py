@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from dataflow_sim.delivered import in_dram
+from dataflow_sim.delivered import in_dram, moved_in_bursts
 from dataflow_sim.energy.compute import layer_compute
 from dataflow_sim.energy.model import add_up
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import layer_macs
 from dataflow_sim.graph.network import NetworkGraph
-from dataflow_sim.hardware import Hardware
+from dataflow_sim.hardware import MAP_LAYOUTS, Hardware
 from dataflow_sim.priced import prices_on
 from dataflow_sim.program.lowering import lower
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS, closed_form_prices, counts_of_estimate
@@ -25,11 +25,18 @@ from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
 from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
 from dataflow_sim.schedule.search import POLICIES, budget_curve, schedule_network, schedule_on
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
-from dataflow_sim.timing import follow
+from dataflow_sim.timing import BUSES, DRAM, Followed, follow
 
 Progress = Callable[[int, int], None]
 _MOST_POINTS = 16  # of a curve that are priced
 _TIMED = 3  # schedules, the best by the closed form, that are timed
+# of energy in pJ and latency in seconds, by objective
+_WORTH: Mapping[str, Callable[[float, float], float]] = {
+    "energy": lambda energy, latency: energy,
+    "latency": lambda energy, latency: latency,
+    "energy-delay": lambda energy, latency: energy * latency,
+    "edp": lambda energy, latency: energy * latency,
+}
 
 
 def rates(graph: NetworkGraph, hardware: Hardware) -> Rates:
@@ -87,12 +94,7 @@ def chosen_schedules(
         return schedule_frames(graph, memory, policy, frames, progress)
     if frames > 1:
         raise InputError(f"--frames {frames} goes with --objective dram, not with '{objective}'")
-    worth: dict[str, Callable[[float, float], float]] = {
-        "energy": lambda energy, latency: energy,
-        "latency": lambda energy, latency: latency,
-        "energy-delay": lambda energy, latency: energy * latency,
-        "edp": lambda energy, latency: energy * latency,
-    }
+    worth = _WORTH
     found: list[tuple[float, int, int, Schedule]] = []
     for schedule in _candidates(graph, hardware, memory, policy, objective, progress):
         cost = worth[objective](*price(graph, hardware, schedule))
@@ -100,10 +102,13 @@ def chosen_schedules(
         found.append((cost, moved, len(found), schedule))
     first = sorted(found, key=lambda one: one[:3])[:_TIMED]
     if len(first) > 1:  # the closed form may be off by more than these differ
-        timed = (_timed(graph, hardware, each[3]) for each in first)
-        first = [
-            (worth[objective](*cost), *each[1:]) for cost, each in zip(timed, first, strict=True)
-        ]
+        timed = (
+            min(
+                worth[objective](*_timed(graph, machine, each[3])) for machine in laid_out(hardware)
+            )
+            for each in first
+        )
+        first = [(cost, *each[1:]) for cost, each in zip(timed, first, strict=True)]
     best = min(first, key=lambda one: one[:3])[3]
     return FrameSchedules(best, best)
 
@@ -111,12 +116,51 @@ def chosen_schedules(
 def _timed(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple[float, float]:
     """Energy in pJ and latency in seconds of a schedule, by its timeline where it can be timed."""
     counts = counts_of_estimate(graph, hardware, schedule)
-    followed = None
+    followed, padding_pj = None, 0.0
     if schedule.steps <= MAXIMUM_COUNTED_STEPS:
         program = in_dram(lower(graph, schedule), hardware.dram)
         followed = follow(graph, hardware, [program], counts.held)
+        padding_pj = _padding_pj(followed, hardware)
     energy, latency_s = prices_on(graph, hardware, schedule, counts, followed)
-    return energy.total_pj, latency_s
+    return energy.total_pj + padding_pj, latency_s
+
+
+def _padding_pj(followed: Followed, hardware: Hardware) -> float:
+    """The energy of what whole bursts move beside what the closed form counts."""
+    if followed.part is None:
+        return 0.0
+    dram, found = hardware.dram, followed.found
+    beside = followed.bits[BUSES.index(DRAM)] - found.bits * followed.part
+    each = np.where(found.stores == 1, dram.write_energy_pj_per_bit, dram.read_energy_pj_per_bit)
+    return float((beside * each).sum()) * 8 / followed.graph.byte_bits
+
+
+def laid_out(hardware: Hardware) -> list[Hardware]:
+    """The machine with each layout that its maps may have."""
+    if hardware.dram.layout != "best":
+        return [hardware]
+    layouts = MAP_LAYOUTS if hardware.dram.granule_bytes > 1 else MAP_LAYOUTS[:1]
+    return [
+        hardware.model_copy(update={"dram": hardware.dram.model_copy(update={"layout": name})})
+        for name in layouts
+    ]
+
+
+def with_layout(
+    graph: NetworkGraph, hardware: Hardware, schedule: Schedule, objective: str
+) -> Hardware:
+    """The machine with the layout of maps that costs a schedule least under an objective: of DRAM
+    bytes, those that move in whole bursts."""
+    machines = laid_out(hardware)
+    if len(machines) == 1 or schedule.steps > MAXIMUM_COUNTED_STEPS:
+        return machines[0]
+    if objective != "dram":
+        costs = [_WORTH[objective](*_timed(graph, each, schedule)) for each in machines]
+    else:
+        program = lower(graph, schedule)
+        burst = hardware.dram.granule_bytes * graph.byte_bits
+        costs = [moved_in_bursts(in_dram(program, each.dram), burst) for each in machines]
+    return machines[costs.index(min(costs))]
 
 
 def _candidates(

@@ -15,7 +15,7 @@ from dataflow_sim.simulate.dram_channel import Channel, Spread
 from dataflow_sim.simulate.dram_play import Delivery, banks, closed_form
 from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Precedence
-from dataflow_sim.simulate.requests import Requests, requests
+from dataflow_sim.simulate.requests import Requests, moved_bits, requests
 
 _PS_PER_S = 10**12
 # a time is taken for whole clocks that it misses by so little, as the standards round
@@ -38,6 +38,13 @@ def in_dram(program: Program, dram: DramConfig) -> Program:
             index_bytes=dram.index_bytes,
         ),
     )
+
+
+def moved_in_bursts(program: Program, burst: int) -> int:
+    """What the transfers of a program move, in bursts of so many units of width."""
+    moved = moved_bits(program, burst)
+    transfers = (each for each in program.instructions if isinstance(each, Load | Store))
+    return sum(moved[each.tensor, each.box] for each in transfers)
 
 
 def deliver(dram: DramConfig, asked: Requests, stores: npt.NDArray[np.bool_]) -> Delivery:

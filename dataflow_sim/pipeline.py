@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from dataflow_sim.banking import banked_schedule, check_alone
-from dataflow_sim.choosing import chosen_schedules, exactly_chosen
+from dataflow_sim.choosing import chosen_schedules, exactly_chosen, with_layout
+from dataflow_sim.dram_result import dram_result
 from dataflow_sim.errors import InputError
 from dataflow_sim.graph.analyses import (
     layer_macs_without_padding,
@@ -196,6 +197,7 @@ def run_in_full(
     graph = prepare(graph, hardware, options)
     chosen = choose(graph, hardware, options, progress)
     found = chosen.frames
+    hardware = with_layout(graph, hardware, found.cold, options.objective)
     cold = frame_of(graph, hardware, found.cold, progress, chosen.program)
     warm = cold if found.warm is found.cold else frame_of(graph, hardware, found.warm, progress)
     return FullRun(graph, cold, warm, _result(graph, hardware, options, chosen, cold, warm))
@@ -272,6 +274,7 @@ def _result(
         warnings=_warnings(graph, hardware, cold),
         exact=chosen.exact,
         timeline=_timeline(graph, hardware, options, cold, warm),
+        dram_delivery=dram_result(cold.timed, hardware, counts.program, cold.energy),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataflow_sim.results_of_costs import DramTraffic, EnergyBreakdown
+from dataflow_sim.results_of_dram import DramResult
 from dataflow_sim.results_of_exact import ExactResult
 from dataflow_sim.results_of_placement import fragmentation
 from dataflow_sim.results_of_timeline import TimelineResult
@@ -253,6 +254,7 @@ class RunResult:
     system_cache: SystemCacheResult | None = None
     what_ifs: tuple[WhatIfResult, ...] = ()
     timeline: TimelineResult | None = None
+    dram_delivery: DramResult | None = None
 
     @property
     def gap(self) -> float:
@@ -300,6 +302,7 @@ class RunResult:
             "energy_pj": self.energy.to_json(),
             "latency_s": self.latency_s,
             "timeline": None if self.timeline is None else self.timeline.to_json(),
+            "dram_delivery": None if self.dram_delivery is None else self.dram_delivery.to_json(),
             "required_gb_s": self.required_gb_s,
             "frames": self.frames.to_json(),
             "groups": len(self.groups),

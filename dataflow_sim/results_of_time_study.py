@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from dataflow_sim.results import RunResult
+from dataflow_sim.results_of_dram import RequestStream
 
 SCHEMA = "dataflow_sim.timeline/1"
 
@@ -132,7 +133,7 @@ class TransferEvent:
 
 @dataclass(frozen=True, slots=True)
 class TimeStudy:
-    """A run with its timeline in full."""
+    """A run with its timeline in full; `requests` are those of each DRAM channel, if asked for."""
 
     run: RunResult
     roofline: Roofline
@@ -141,6 +142,7 @@ class TimeStudy:
     stays: tuple[TimedStay, ...]
     steps: tuple[StepEvent, ...]
     transfers: tuple[TransferEvent, ...]
+    requests: tuple[RequestStream, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The JSON result: the run's without its layers' costs, and what is beside the timeline."""
@@ -154,6 +156,7 @@ class TimeStudy:
             "energy_pj": run["energy_pj"],
             "required_gb_s": run["required_gb_s"],
             "timeline": run["timeline"],
+            "dram_delivery": run["dram_delivery"],
             "roofline": self.roofline.to_json(),
             "sensitivity": [each.to_json() for each in self.sensitivity],
             "warnings": run["warnings"],

@@ -23,6 +23,7 @@ from dataflow_sim.pipeline import (
 )
 from dataflow_sim.priced import prices_on
 from dataflow_sim.proof import MAXIMUM_COUNTED_STEPS
+from dataflow_sim.request_streams import check_channels, streams
 from dataflow_sim.results_of_time_study import (
     Roofline,
     RooflinePoint,
@@ -49,12 +50,17 @@ def study(
     progress: Progress = no_progress,
     *,
     sensitivity: bool = False,
+    requests: bool = False,
 ) -> TimeStudy:
-    """Run a network on a machine, and look at its first frame over time.
+    """Run a network on a machine, and look at its first frame over time; with `requests` also at
+    what DRAM is asked for.
 
-    Raises InputError where the program takes too many steps to be timed; else as `run`.
+    Raises InputError where the program takes too many steps to be timed, and for requests of a DRAM
+    without channels; else as `run`.
     """
     options = options or RunOptions()
+    if requests:
+        check_channels(hardware)
     full = run_in_full(graph, hardware, options, progress)
     timed, program = full.cold.timed, full.cold.counts.program
     if full.cold.too_long:
@@ -78,6 +84,7 @@ def study(
         ),
         steps=steps,
         transfers=transfers,
+        requests=streams(timed, hardware) if requests else (),
     )
 
 

@@ -25,6 +25,7 @@ _COMMANDS = {
     "networks": "networks",
     "operators": "operators",
     "hardware": "hardware",
+    "dram": "dram",
     "whatifs": "whatifs",
 }
 _INTERRUPTED = 130

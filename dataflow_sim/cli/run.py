@@ -81,7 +81,7 @@ def command(
     from dataflow_sim import pipeline
     from dataflow_sim.cli.render import LateProgress, show, warn
     from dataflow_sim.errors import InputError
-    from dataflow_sim.report import files, tables, timeline
+    from dataflow_sim.report import dram, files, tables, timeline
 
     check_out(out)
     if exact_seconds is not None and not exact:
@@ -105,6 +105,7 @@ def command(
             *([] if options.frames == 1 else [tables.frames_table(result)]),
             *([] if result.timeline is None else [timeline.time_table(result.timeline)]),
             tables.energy_table(result),
+            *([] if result.dram_delivery is None else [dram.dram_table(result.dram_delivery)]),
             tables.costliest_layers(result),
             *([] if policy == "layerwise" else [tables.group_table(result)]),
         )

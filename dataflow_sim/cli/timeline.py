@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also time machines with half and twice the bandwidth, memory, MACs and clock.",
 )
+@click.option(
+    "--requests",
+    "trace_format",
+    type=click.Choice(("dramsim3", "ramulator2")),
+    help="Also write what DRAM is asked for to --out, a trace for each channel.",
+)
 @network_options
 @click.option(
     "--out",
@@ -51,6 +57,7 @@ def command(
     machine: Hardware,
     options: RunOptions,
     sensitivity: bool,
+    trace_format: str | None,
     request: ReadRequest,
     what_ifs: Plan,
     out: str | None,
@@ -66,25 +73,37 @@ def command(
 
     from dataflow_sim import pipeline, timeline_study
     from dataflow_sim.cli.render import LateProgress, show, warn
-    from dataflow_sim.report import files, timeline, timeline_files
+    from dataflow_sim.errors import InputError
+    from dataflow_sim.report import dram, files, timeline, timeline_files
 
     check_out(out)
+    if trace_format is not None and out is None:
+        raise InputError("--requests writes traces; give --out DIR")
     options = replace(options, policy=policy)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request, what_ifs)
-        found = timeline_study.study(graph, machine, options, progress, sensitivity=sensitivity)
+        found = timeline_study.study(
+            graph,
+            machine,
+            options,
+            progress,
+            sensitivity=sensitivity,
+            requests=trace_format is not None,
+        )
     warn(found.run.warnings)
     if out is not None:
-        files.write_files(Path(out), timeline_files.timeline_files(found))
+        files.write_files(Path(out), timeline_files.timeline_files(found, trace_format))
     if as_json:
         click.echo(found.json_text(), nl=False)
         return
     assert found.run.timeline is not None
+    delivered = found.run.dram_delivery
     show(
         (
             timeline.time_table(found.run.timeline),
             timeline.engine_table(found.run.timeline.engines),
             timeline.layer_table(found.run.timeline),
+            *([] if delivered is None else [dram.dram_table(delivered)]),
             *([timeline.sensitivity_table(found)] if sensitivity else []),
         )
     )

@@ -6,7 +6,7 @@ Everything wrong with a file is reported at once, with file, line and key.
 """
 
 from dataflow_sim.hardware.document import hardware_path
-from dataflow_sim.hardware.dram import DramConfig
+from dataflow_sim.hardware.dram import MAP_LAYOUTS, DramConfig, dram_of
 from dataflow_sim.hardware.dram_parts import DRAM_PARTS, DramPart
 from dataflow_sim.hardware.machine import Confidence, Figure, Hardware, HardwareFile
 from dataflow_sim.hardware.memory import DoubleBufferConfig
@@ -16,6 +16,7 @@ from dataflow_sim.hardware.scaling import RESOURCES, scaled
 __all__ = [
     "DEFAULT_HARDWARE",
     "DRAM_PARTS",
+    "MAP_LAYOUTS",
     "RESOURCES",
     "Confidence",
     "DoubleBufferConfig",
@@ -24,6 +25,7 @@ __all__ = [
     "Figure",
     "Hardware",
     "HardwareFile",
+    "dram_of",
     "hardware_path",
     "load_hardware",
     "scaled",

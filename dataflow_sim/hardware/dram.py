@@ -7,11 +7,13 @@ the part (`hardware.dram_parts`), where the tensors lie in it and how addresses 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from dataflow_sim.errors import InputError
 from dataflow_sim.hardware.compute import Strict
 from dataflow_sim.hardware.dram_parts import DRAM_PARTS, DramPart
 from dataflow_sim.hardware.memory import power_of_two
@@ -27,6 +29,7 @@ from dataflow_sim.hardware.quantities import (
 
 MAP_LAYOUTS = ("row-major", "channels-last", "channel-blocked", "tiles")
 _MAXIMUM_QUEUE = 256
+_PREFIX = "Value error, "
 
 
 class DramConfig(Strict):
@@ -152,27 +155,32 @@ class DramConfig(Strict):
     @model_validator(mode="after")
     def _of_a_part(self) -> Self:
         """What needs the part is asked of one, and fits it."""
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self) -> Iterator[str]:
         part = self.named_part
         if self.model == "peak":
             if self.width_bits is not None:
-                raise ValueError("width: a part's; set dram.model to banks or efficiency, too")
-            return self
-        if part is None:
-            known = ", ".join(DRAM_PARTS)
-            said = "no preset" if self.preset is None else f"the times of {self.preset} are unknown"
-            raise ValueError(f"model: {self.model}: {said}; give a preset of {known}")
+                yield "width: a part's; set dram.model to banks or efficiency, too"
+            return
         if self.efficiency != 1:
-            raise ValueError(f"efficiency: model {self.model} finds it; leave one of them out")
+            yield f"efficiency: model {self.model} finds it; leave one of them out"
+        if part is None:
+            said = "there is no preset"
+            if self.preset is not None:
+                said = f"the times of {self.preset} are not known"
+            yield f"model: {self.model}: {said}; give a preset of {', '.join(DRAM_PARTS)}"
+            return
         if self.width_bits is not None and self.width_bits % part.width_bits:
-            raise ValueError(
-                f"width: {self.width_bits} bits make no channels of {part.width_bits} each"
-            )
+            yield f"width: {self.width_bits} bits make no channels of {part.width_bits} each"
         if self.interleave_bytes < part.access_bytes:
-            raise ValueError(
+            yield (
                 f"interleave: {self.interleave_bytes} bytes are less than an access of "
                 f"{part.access_bytes}"
             )
-        return self
 
     @property
     def named_part(self) -> DramPart | None:
@@ -215,3 +223,23 @@ class DramConfig(Strict):
     def write_energy_pj_per_bit(self) -> float:
         """Energy of a bit written."""
         return self.energy_pj_per_bit if self.write_pj_per_bit is None else self.write_pj_per_bit
+
+
+def dram_of(preset: str, **keys: object) -> DramConfig:
+    """One interface of a preset, with keys of `dram` changed.
+
+    Raises InputError for a preset whose times are not known, and for keys that do not fit.
+    """
+    known = preset_named(preset)
+    if known is None or known.name not in DRAM_PARTS:
+        raise InputError(
+            f"--preset {preset}: no part whose times are known; one of {', '.join(DRAM_PARTS)}"
+        )
+    try:
+        return DramConfig.model_validate({"preset": known.name, **known.keys(), **keys})
+    except ValidationError as failure:
+        told = [
+            ": ".join(["dram", *map(str, each["loc"]), str(each["msg"]).removeprefix(_PREFIX)])
+            for each in failure.errors()
+        ]
+        raise InputError("\n".join(told)) from None

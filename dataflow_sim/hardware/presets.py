@@ -52,12 +52,12 @@ DRAM_PRESETS: Mapping[str, DramPreset] = {
     preset.name: preset
     for preset in (
         _preset(
-            *("lpddr4-2400", "x64", 64, 2400, "JEDEC JESD209-4", "11.8pJ/bit"),
-            "published: a DRAMsim3 run at 91 %, reads in sequence",
-        ),
-        _preset(
             *("lpddr4-3200", "x32", 32, 3200, "JEDEC JESD209-4", "8..11.8pJ/bit"),
             "published: 8, Accelergy's public data; 11.8, a DRAMsim3 run of LPDDR4-2400 at 91 %",
+        ),
+        _preset(
+            *("lpddr4-2400", "x64", 64, 2400, "JEDEC JESD209-4", "11.8pJ/bit"),
+            "published: a DRAMsim3 run at 91 %, reads in sequence",
         ),
         _preset(
             *("lpddr4x-4266", "x64", 64, 4266, "JEDEC JESD209-4-1", "9pJ/bit"),

@@ -56,6 +56,8 @@ def _problem(error: Mapping[str, Any]) -> str:
             "required key is missing"
         )
     shown = error.get("input")
+    if isinstance(shown, Mapping):  # of keys that do not go together
+        return text
     return text if repr(shown) in text else f"{text} (found {shown!r})"
 
 

@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from dataflow_sim.errors import InputError
+from dataflow_sim.report.dram import place_frame
 from dataflow_sim.report.live_set_plot import live_set_pictures
 from dataflow_sim.report.memory_map_plot import memory_pictures
 from dataflow_sim.report.plots import traffic_pictures
 from dataflow_sim.report.tables import buffer_frame, layer_frame, lifetime_frame
 from dataflow_sim.results import RunResult
+from dataflow_sim.results_of_dram import DramResult
 
 _PICTURES = ("png", "svg")
 _OTHER_OUT = "give another --out directory"
@@ -33,7 +35,13 @@ def run_files(result: RunResult) -> dict[str, bytes]:
         "traffic.png": pictures["png"],
         "traffic.svg": pictures["svg"],
         **(_buffer_files(result) if result.buffers else {}),
+        **(_place_file(result.dram_delivery) if result.dram_delivery is not None else {}),
     }
+
+
+def _place_file(found: DramResult) -> dict[str, bytes]:
+    """Where tensors lie in DRAM."""
+    return {"dram.csv": place_frame(found).to_csv(index=False, lineterminator="\n").encode()}
 
 
 def _buffer_files(result: RunResult) -> dict[str, bytes]:

@@ -113,6 +113,7 @@ class _Controller:
         self.open_from = [-1] * channel.ranks
         self.activates = self.refreshes = self.turns = self.active = 0
         self.busy: list[int] = []  # banks that accesses wait for
+        self.front = 0  # the last column command
 
     def _gaps(self, one: int, other: int) -> tuple[int, int, int, int]:
         """From a read to a read and a write, from a write to a read and a write, group to group."""
@@ -156,7 +157,7 @@ class _Controller:
             if min(self.due) <= best:
                 self._refresh(self.due.index(min(self.due)))
                 continue
-            now = best
+            now = self.front = best
             bank = banks[bank_of[chosen]]
             write = writes[chosen]
             gaps = after[bank.group]
@@ -239,7 +240,7 @@ class _Controller:
             if self.log is not None:
                 self.log.append(Command(closed, "pre", number, bank.row))
         acts = self.acts[bank.rank]
-        while acts and acts[0][0] + channel.faw <= now:  # over, for whatever comes
+        while acts and acts[0][0] + channel.faw <= self.front:  # over, for whatever comes
             del acts[0]
         clock = self._slot(bank, clock)
         insort(acts, (clock, bank.group))

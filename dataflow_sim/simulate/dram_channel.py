@@ -90,6 +90,11 @@ class Spread:
     by_bank: bool = False
 
     @property
+    def beside(self) -> int:
+        """Columns of a bank below the digit of the channel."""
+        return max(1, min(self.interleave // self.channel.groups, self.channel.row_accesses))
+
+    @property
     def period(self) -> int:
         """Accesses after which a stream comes back to a bank, at its next row."""
         one = self.channel
@@ -110,9 +115,8 @@ def placed(spread: Spread, accesses: Ints) -> Placed:
     """Where accesses lie."""
     one = spread.channel
     rest, group = np.divmod(accesses, one.groups)
-    low = max(1, min(spread.interleave // one.groups, one.row_accesses))
-    rest, channel = np.divmod(rest // low, spread.channels)
-    rest //= one.row_accesses // low
+    rest, channel = np.divmod(rest // spread.beside, spread.channels)
+    rest //= one.row_accesses // spread.beside
     banks = one.banks * one.ranks
     if spread.by_bank:
         rest, row = np.divmod(rest, one.rows)
@@ -120,3 +124,12 @@ def placed(spread: Spread, accesses: Ints) -> Placed:
     else:
         row, bank = np.divmod(rest, banks)
     return Placed(channel, bank * one.groups + group, row)
+
+
+def within_channel(spread: Spread, accesses: Ints) -> Ints:
+    """Addresses as their channel counts them: without the digit of the channel."""
+    rest, group = np.divmod(accesses, spread.channel.groups)
+    rest, column = np.divmod(rest, spread.beside)
+    return np.asarray(
+        (rest // spread.channels * spread.beside + column) * spread.channel.groups + group, np.int64
+    )

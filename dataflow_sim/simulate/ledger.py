@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +54,7 @@ from dataflow_sim.program.instructions import (
 )
 from dataflow_sim.simulate.buffers import Buffers, row_by_row
 from dataflow_sim.simulate.grid import Grid
-from dataflow_sim.simulate.ledger_counts import FIRST_AGAIN, STORE, Ledger
+from dataflow_sim.simulate.ledger_counts import FIRST_AGAIN, STORE, Ledger, Waiting
 from dataflow_sim.simulate.macs import macs_of
 from dataflow_sim.simulate.requests import moved_bits
 from dataflow_sim.traffic import Reason, TrafficKey
@@ -66,14 +65,6 @@ _PROGRESS_EVERY = 1 << 16
 
 def _no_progress(done: int, total: int) -> None:
     """Say nothing."""
-
-
-class _Waiting(NamedTuple):
-    """A load whose reader is not known yet; `padding` is that of its transfer, of the parts of one
-    that falls apart the first part's alone."""
-
-    load: Load
-    padding: int | None
 
 
 @dataclass(slots=True)
@@ -95,7 +86,7 @@ class _Counter:
     written: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     traffic: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
     padding: dict[tuple[int, TrafficKey], int] = field(default_factory=lambda: defaultdict(int))
-    pending: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
+    pending: dict[int, list[Waiting]] = field(default_factory=lambda: defaultdict(list))
     buffers: Buffers = field(default_factory=Buffers)
     # the last write to a buffer: its number among all writes, and the layer
     writer: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -254,7 +245,7 @@ class _Counter:
     def _load(self, load: Load) -> None:
         """A load waits in its buffer for the step that reads it."""
         there = self.buffers[load.buffer]
-        self.pending[there.buffer].append(_Waiting(load, self._padding(load)))
+        self.pending[there.buffer].append(Waiting(load, self._padding(load)))
 
     def _padding(self, transfer: Load | Store) -> int:
         """Bits that a transfer moves beside its own, in whole bursts."""
@@ -289,7 +280,7 @@ class _Counter:
                     raise ProgramError(f"'{load.tensor}' is loaded below the rows of {whole.label}")
                 part = split.parts[row].buffer
                 moved = padding if place == 0 else None
-                self.pending[part].append(_Waiting(of_row._replace(buffer=part), moved))
+                self.pending[part].append(Waiting(of_row._replace(buffer=part), moved))
         last = self.writer.pop(whole.buffer, None)
         if last is not None:
             self.writer.update((part.buffer, last) for part in split.parts)
@@ -301,7 +292,7 @@ class _Counter:
             for load, padding in self.pending.pop(part.buffer, ()):
                 batch, channel, _, column = load.origin
                 origin = (batch, channel, row, column)
-                loads.append(_Waiting(load._replace(buffer=whole, origin=origin), padding))
+                loads.append(Waiting(load._replace(buffer=whole, origin=origin), padding))
             if part.buffer in self.writer:
                 writers.append(self.writer.pop(part.buffer))
         if loads:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dataflow_sim.graph.layer import TensorKind
+from dataflow_sim.program.instructions import Load
 from dataflow_sim.traffic import Reason, TrafficKey
 
 FIRST_AGAIN = {
@@ -20,6 +22,14 @@ STORE = {
     TensorKind.OUTPUT: Reason.OUTPUT_WRITE,
     TensorKind.PARTIAL_SUM: Reason.PARTIAL_SUM_SPILL,
 }
+
+
+class Waiting(NamedTuple):
+    """A load whose reader is not known yet; `padding` is that of its transfer, of the parts of one
+    that falls apart the first part's alone."""
+
+    load: Load
+    padding: int | None
 
 
 @dataclass(frozen=True)

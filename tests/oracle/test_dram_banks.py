@@ -1,0 +1,537 @@
+"""The banks of a DRAM channel against the rules of the standards, command by command from the log.
+
+The checker knows the channel's numbers and the log alone: every command is held against all those
+before it.  Where the order is plain, in one bank, the times are worked out by hand, and equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from dataflow_sim.delivered import channel_of
+from dataflow_sim.hardware import DRAM_PARTS, load_hardware
+from dataflow_sim.simulate.dram_banks import Command, Served, serve
+from dataflow_sim.simulate.dram_channel import Channel
+
+_NEVER = -(1 << 40)
+_NO_REFRESH = 1 << 40
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Accesses in their order, and when each arrives, None for all at once."""
+
+    banks: list[int]
+    rows: list[int]
+    writes: list[bool]
+    arrivals: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.banks)
+
+
+def banks_of(channel: Channel) -> int:
+    return channel.ranks * channel.groups * channel.banks
+
+
+def rank_of(channel: Channel, bank: int) -> int:
+    return bank // (channel.groups * channel.banks)
+
+
+def data_of(channel: Channel, command: Command) -> int:
+    """The first clock of a column command's data."""
+    return command.clock + (channel.cl if command.kind == "rd" else channel.cwl)
+
+
+@dataclass
+class BankState:
+    """What a bank's past allows."""
+
+    row: int | None = None
+    opened: int = _NEVER
+    closed: int = _NEVER
+    last_read: int = _NEVER
+    last_write: int = _NEVER
+
+    def closes_from(self, channel: Channel) -> int:
+        """The first clock at which the open row may be closed."""
+        return max(
+            self.opened + channel.ras,
+            self.last_read + channel.rtp,
+            self.last_write + channel.cwl + channel.burst + channel.wr,
+        )
+
+
+@dataclass
+class Rules:
+    """Takes commands in the order of their clocks; an assertion fails at one that is not legal."""
+
+    channel: Channel
+    states: list[BankState] = field(default_factory=list)
+    activations: list[Command] = field(default_factory=list)
+    columns: list[Command] = field(default_factory=list)
+    refreshes: list[Command] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.states = [BankState() for _ in range(banks_of(self.channel))]
+
+    def take(self, command: Command) -> None:
+        if command.kind == "ref":
+            self.refresh(command)
+            return
+        assert 0 <= command.bank < len(self.states), command
+        rank = rank_of(self.channel, command.bank)
+        for other in self.refreshes[-8:]:
+            if other.bank == rank:
+                assert command.clock >= other.clock + self.channel.rfc, (other, command)
+        {"act": self.activate, "pre": self.close}.get(command.kind, self.column)(command)
+
+    def activate(self, command: Command) -> None:
+        channel, state = self.channel, self.states[command.bank]
+        assert state.row is None, command
+        assert command.clock >= state.closed + channel.rp, command
+        rank = rank_of(channel, command.bank)
+        of_rank = [c for c in self.activations[-64:] if rank_of(channel, c.bank) == rank]
+        for other in of_rank:
+            same = other.bank % channel.groups == command.bank % channel.groups
+            least = channel.rrd_same if same else channel.rrd_other
+            assert command.clock >= other.clock + least, (other, command)
+        if len(of_rank) >= 4:
+            assert command.clock >= of_rank[-4].clock + channel.faw, (of_rank[-4], command)
+        self.activations.append(command)
+        state.row, state.opened = command.row, command.clock
+
+    def close(self, command: Command) -> None:
+        state = self.states[command.bank]
+        assert state.row is not None, command
+        assert command.clock >= state.closes_from(self.channel), command
+        state.row, state.closed = None, command.clock
+
+    def refresh(self, command: Command) -> None:
+        """Rows that are open are closed in time, without a command of their own."""
+        channel = self.channel
+        for bank, state in enumerate(self.states):
+            if rank_of(channel, bank) != command.bank:
+                continue
+            closed = state.closed if state.row is None else state.closes_from(channel)
+            assert command.clock >= closed + channel.rp, (bank, command)
+            state.row, state.closed = None, closed
+        for other in self.refreshes:
+            if other.bank == command.bank:
+                assert command.clock >= other.clock + channel.rfc, (other, command)
+        self.refreshes.append(command)
+
+    def column(self, command: Command) -> None:
+        channel, state = self.channel, self.states[command.bank]
+        assert command.kind in ("rd", "wr"), command
+        assert state.row == command.row, (state, command)
+        assert command.clock >= state.opened + channel.rcd, command
+        for other in self.columns[-64:]:
+            assert command.clock >= other.clock + self.between(other, command), (other, command)
+        self.columns.append(command)
+        if command.kind == "rd":
+            state.last_read = command.clock
+        else:
+            state.last_write = command.clock
+
+    def between(self, other: Command, command: Command) -> int:
+        """The least from one column command to a later one."""
+        channel = self.channel
+        same_rank = rank_of(channel, other.bank) == rank_of(channel, command.bank)
+        same_group = same_rank and other.bank % channel.groups == command.bank % channel.groups
+        # what the bus needs between the data of both, as clocks between the commands
+        apart = data_of(channel, other) - other.clock - data_of(channel, command) + command.clock
+        apart += channel.burst if same_rank else channel.burst + channel.switch
+        if (other.kind, command.kind) == ("rd", "wr"):
+            return max(apart, channel.cl + channel.burst + channel.turn - channel.cwl)
+        if not same_rank:
+            return apart
+        if other.kind == command.kind:
+            return max(apart, channel.ccd_same if same_group else channel.ccd_other)
+        wait = channel.wtr_same if same_group else channel.wtr_other
+        return max(apart, channel.cwl + channel.burst + wait)
+
+
+def check_order(channel: Channel, stream: Stream, clocks: Sequence[int]) -> None:
+    """Hits keep their order; nothing goes ahead of what is `queue` places older."""
+    last: dict[tuple[int, int], int] = {}
+    oldest = _NEVER
+    for index, clock in enumerate(clocks):
+        place = (stream.banks[index], stream.rows[index])
+        assert clock > last.get(place, _NEVER), index
+        last[place] = clock
+        if index >= channel.queue:
+            oldest = max(oldest, clocks[index - channel.queue])
+        assert clock > oldest, index
+        assert clock >= (stream.arrivals[index] if stream.arrivals else 0), index
+
+
+def entered(channel: Channel, stream: Stream, clocks: Sequence[int]) -> list[int]:
+    """When each access comes into the window: it has arrived, and those far ahead have gone."""
+    enters, gone = [], 0
+    for index in range(len(stream)):
+        if index >= channel.queue:
+            gone = max(gone, clocks[index - channel.queue])
+        enters.append(max(gone, stream.arrivals[index] if stream.arrivals else 0))
+    return enters
+
+
+def check_causes(
+    channel: Channel, stream: Stream, clocks: Sequence[int], log: list[Command]
+) -> None:
+    """A row is closed for an access to another one, at or after a clock at which none in the window
+    was to it; and opened for the oldest of its bank, or again after a refresh."""
+    enters = entered(channel, stream, clocks)
+    of_bank: dict[int, list[int]] = {}
+    for index, bank in enumerate(stream.banks):
+        of_bank.setdefault(bank, []).append(index)
+    rows: dict[int, int] = {}
+    refreshed: set[int] = set()
+    for command in log:
+        if command.kind == "ref":
+            refreshed |= {bank for bank in rows if rank_of(channel, bank) == command.bank}
+        if command.kind not in ("act", "pre"):
+            continue
+        indices = of_bank.get(command.bank, [])
+        waiting = [i for i in indices if enters[i] <= command.clock < clocks[i]]
+        assert waiting, command
+        if command.kind == "act":
+            again = command.bank in refreshed and rows[command.bank] == command.row
+            assert again or stream.rows[waiting[0]] == command.row, command
+            rows[command.bank] = command.row
+            refreshed.discard(command.bank)
+            continue
+        row = rows[command.bank]
+        others = [i for i in waiting if stream.rows[i] != row]
+        hits = [i for i in indices if stream.rows[i] == row]
+        moments = {enters[i] for i in others} | {
+            clocks[i] for i in hits if clocks[i] <= command.clock
+        }
+        assert any(
+            any(enters[i] <= at for i in others)
+            and not any(enters[i] <= at < clocks[i] for i in hits)
+            for at in moments
+        ), command
+
+
+def check_refreshes(channel: Channel, served: Served, log: list[Command]) -> None:
+    """Number n of a rank is not before it is due, and as soon after as its rows can be closed."""
+    end = max(served.end, default=0)
+    closing = max(
+        channel.ras + channel.rcd,
+        channel.rtp + channel.rcd,
+        channel.cwl + channel.burst + channel.wr + channel.rcd,
+    )
+    slack = closing + channel.rp + channel.rfc
+    for rank in range(channel.ranks):
+        clocks = [c.clock for c in log if c.kind == "ref" and c.bank == rank]
+        for number, clock in enumerate(clocks):
+            assert abs(clock - (number + 1) * channel.refi) <= channel.refi + slack
+        assert abs(len(clocks) - end / channel.refi) <= 1 + slack / channel.refi
+
+
+def check_active(channel: Channel, served: Served, log: list[Command]) -> None:
+    """Clocks with an open row lie between what the log must have, and may have."""
+    end = max(served.end, default=0)
+    least = most = 0
+    for rank in range(channel.ranks):
+        ranges: list[tuple[int, int, int]] = []
+        begun: dict[int, int] = {}
+        used: dict[int, int] = {}
+        for command in log:
+            if command.kind == "ref" and command.bank == rank:
+                until = command.clock - channel.rp
+                ranges += [(begun[bank], used[bank] + 1, until) for bank in begun]
+                begun.clear()
+            elif command.kind == "ref" or rank_of(channel, command.bank) != rank:
+                continue
+            elif command.kind == "act":
+                begun[command.bank] = used[command.bank] = command.clock
+            elif command.kind == "pre":
+                ranges.append((begun.pop(command.bank), command.clock, command.clock))
+            else:
+                used[command.bank] = command.clock
+        ranges += [(begun[bank], used[bank] + 1, max(end, used[bank] + 1)) for bank in begun]
+        least += covered([(start, stop) for start, stop, _ in ranges])
+        most += covered([(start, stop) for start, _, stop in ranges])
+    assert least <= served.active <= most
+
+
+def covered(ranges: Sequence[tuple[int, int]]) -> int:
+    """The clocks in any of the ranges."""
+    total, at = 0, _NEVER
+    for start, stop in sorted(ranges):
+        total += max(0, stop - max(start, at))
+        at = max(at, stop)
+    return total
+
+
+def served_legally(channel: Channel, stream: Stream) -> Served:
+    """Serve a stream and hold all that is known against the log."""
+    log: list[Command] = []
+    served = serve(channel, stream.banks, stream.rows, stream.writes, stream.arrivals, log)
+    log.sort(key=lambda command: command.clock)
+    rules = Rules(channel)
+    for command in log:
+        rules.take(command)
+
+    # no two column commands have their data at the same time, so that ends tell them apart
+    data = sorted(data_of(channel, command) for command in rules.columns)
+    assert all(later >= first + channel.burst for first, later in pairwise(data))
+    ends = {data_of(channel, command) + channel.burst: command for command in rules.columns}
+    assert len(served.end) == len(stream) == len(rules.columns) == len(set(served.end))
+    assert set(served.end) == set(ends)
+    columns = [ends[end] for end in served.end]
+    kinds = ["wr" if write else "rd" for write in stream.writes]
+    assert [command.kind for command in columns] == kinds
+    assert [command.bank for command in columns] == stream.banks
+    assert [command.row for command in columns] == stream.rows
+
+    clocks = [command.clock for command in columns]
+    check_order(channel, stream, clocks)
+    check_causes(channel, stream, clocks, log)
+    check_refreshes(channel, served, log)
+    check_active(channel, served, log)
+    order = [command.kind for command in rules.columns]
+    assert served.activates == len(rules.activations)
+    assert (served.reads, served.writes) == (order.count("rd"), order.count("wr"))
+    assert served.refreshes == len(rules.refreshes)
+    assert served.turns == sum(a != b for a, b in pairwise(order))
+    return served
+
+
+def mixed(random: Random, length: int) -> list[bool]:
+    """Reads and writes: of one kind, any, or in turns of several."""
+    how = random.choice(("reads", "writes", "any", "turns"))
+    if how in ("reads", "writes"):
+        return [how == "writes"] * length
+    if how == "any":
+        return [random.random() < 0.4 for _ in range(length)]
+    turn = random.randint(2, 20)
+    return [index // turn % 2 == 1 for index in range(length)]
+
+
+def anywhere(channel: Channel, random: Random, length: int) -> Stream:
+    """Any bank, one of a few rows."""
+    rows = random.choice((1, 2, 4, channel.rows))
+    banks = [random.randrange(banks_of(channel)) for _ in range(length)]
+    return Stream(banks, [random.randrange(rows) for _ in banks], mixed(random, length))
+
+
+def sequential(channel: Channel, random: Random, length: int) -> Stream:
+    """One behind the other: round the groups, through a row, on to the next banks."""
+    columns, groups = random.choice((2, 5, channel.row_accesses)), channel.groups
+    others = banks_of(channel) // groups
+    banks, rows = [], []
+    at = random.randrange(columns * groups * others)
+    for access in range(at, at + length):
+        rest, group = divmod(access, groups)
+        row, bank = divmod(rest // columns, others)
+        banks.append(bank * groups + group)
+        rows.append(row % channel.rows)
+    return Stream(banks, rows, mixed(random, length))
+
+
+def ping_pong(channel: Channel, random: Random, length: int) -> Stream:
+    """Between two places, perhaps of the same bank, one of them read, the other written."""
+    places = [
+        (random.randrange(banks_of(channel)), random.randrange(channel.rows)) for _ in range(2)
+    ]
+    if random.random() < 0.5:
+        places[1] = (places[0][0], places[1][1])
+    turn = random.randint(1, 9)
+    which = [index // turn % 2 for index in range(length)]
+    banks, rows = [places[one][0] for one in which], [places[one][1] for one in which]
+    return Stream(banks, rows, [one == 1 for one in which])
+
+
+def one_bank(channel: Channel, random: Random, length: int) -> Stream:
+    """One bank, rows that return."""
+    bank, rows = random.randrange(banks_of(channel)), random.choice((2, 3, channel.rows))
+    writes = mixed(random, length)
+    return Stream([bank] * length, [random.randrange(rows) for _ in writes], writes)
+
+
+def arriving(channel: Channel, random: Random, length: int) -> Stream:
+    """Any stream, some at a time, at times so far apart that refreshes lie between."""
+    make = random.choice((anywhere, sequential, ping_pong, one_bank))
+    stream = make(channel, random, length)
+    clock, arrivals = random.choice((0, 30)), []
+    gaps = (1, 5, channel.rcd, 100, *((3 * channel.refi,) if channel.refi < 10**5 else ()))
+    for _ in range(length):
+        if random.random() < 0.1:
+            clock += random.choice(gaps)
+        arrivals.append(clock)
+        clock += random.choice((0, 0, 1, channel.burst))
+    return replace(stream, arrivals=arrivals)
+
+
+Make = Callable[[Channel, Random, int], Stream]
+STREAMS: tuple[Make, ...] = (anywhere, sequential, ping_pong, one_bank, arriving)
+
+
+def part(name: str) -> Channel:
+    """One channel of a part that comes with the simulator."""
+    hardware = load_hardware("bare", {"dram.preset": name, "dram.model": "banks"})
+    assert hardware.dram.part is not None
+    return channel_of(hardware.dram, hardware.dram.part)
+
+
+def random_channel(random: Random) -> Channel:
+    """Any numbers that do not contradict each other, small enough that they meet often."""
+    burst, ccd_other = random.randint(1, 4), random.randint(1, 5)
+    cwl = random.randint(1, 8)
+    rrd_other = random.randint(1, 6)
+    wtr_other = random.randint(1, 6)
+    rcd, ras, rp = random.randint(1, 12), random.randint(1, 24), random.randint(1, 12)
+    rfc, switch = random.randint(1, 60), random.randint(0, 3)
+    return Channel(
+        ranks=random.choice((1, 1, 2, 3)),
+        groups=random.choice((1, 2, 4)),
+        banks=random.choice((1, 2, 4)),
+        rows=random.choice((3, 16)),
+        row_accesses=random.choice((4, 8)),
+        burst=burst,
+        ccd_same=ccd_other + random.randint(0, 3),
+        ccd_other=ccd_other,
+        cl=cwl + random.randint(0, 6),
+        cwl=cwl,
+        turn=switch + random.randint(0, 2),
+        switch=switch,
+        wtr_same=wtr_other + random.randint(0, 4),
+        wtr_other=wtr_other,
+        rcd=rcd,
+        ras=ras,
+        rp=rp,
+        rrd_same=rrd_other + random.randint(0, 4),
+        rrd_other=rrd_other,
+        faw=rrd_other + 4 + random.randint(0, 36),
+        rtp=random.randint(1, 10),
+        wr=random.randint(1, 16),
+        refi=random.choice((_NO_REFRESH, rfc + random.randint(100, 400))),
+        rfc=rfc,
+        queue=random.choice((1, 2, 3, 8, 64)),
+    )
+
+
+@pytest.mark.parametrize("name", DRAM_PARTS)
+def test_parts(name: str) -> None:
+    """As they are, and with refreshes so near to each other that a short stream meets many."""
+    channel, random = part(name), Random(name)
+    for make in STREAMS:
+        served_legally(channel, make(channel, random, 150))
+    crowded = replace(channel, refi=2 * channel.rfc + 300, queue=random.choice((4, 16, 64)))
+    for make in STREAMS:
+        served_legally(crowded, make(crowded, random, 150))
+
+
+@pytest.mark.parametrize("name", ["lpddr4-2400", "ddr4-3200"])
+def test_parts_for_long(name: str) -> None:
+    """As long as several refreshes of the part itself."""
+    channel = part(name)
+    served = served_legally(channel, sequential(channel, Random(name), 4500))
+    assert served.refreshes >= 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_channel(seed: int) -> None:
+    random = Random(seed)
+    channel = random_channel(random)
+    for make in STREAMS:
+        served_legally(channel, make(channel, random, random.choice((1, 20, 100))))
+
+
+def by_hand(channel: Channel, stream: Stream) -> list[int]:
+    """The ends of accesses to one bank in their order, each as soon as all before it allow."""
+    state, opened, ends = BankState(), [_NEVER] * 4, []
+    last_kind, last_clock = "", _NEVER
+    for index, row in enumerate(stream.rows):
+        kind = "wr" if stream.writes[index] else "rd"
+        asked = stream.arrivals[index] if stream.arrivals else 0
+        # with one place in the window the next is known when the last has gone
+        asked = max(asked, last_clock)
+        if row != state.row:
+            clock = max(asked, opened[-1] + channel.rrd_same, opened[-4] + channel.faw)
+            if state.row is not None:
+                clock = max(clock, max(asked, state.closes_from(channel)) + channel.rp)
+            opened.append(clock)
+            state = BankState(row, clock)
+        clock = max(asked, state.opened + channel.rcd)
+        if last_kind == kind:
+            clock = max(clock, last_clock + max(channel.burst, channel.ccd_same))
+        elif kind == "wr":
+            clock = max(clock, last_clock + channel.cl + channel.burst + channel.turn - channel.cwl)
+        elif last_kind:
+            clock = max(clock, last_clock + channel.cwl + channel.burst + channel.wtr_same)
+        last_kind, last_clock = kind, clock
+        if kind == "rd":
+            state.last_read = clock
+            ends.append(clock + channel.cl + channel.burst)
+        else:
+            state.last_write = clock
+            ends.append(clock + channel.cwl + channel.burst)
+    return ends
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_one_bank_by_hand(seed: int) -> None:
+    """Rows that return, with one place in the window; or that do not, with any."""
+    random = Random(f"by hand {seed}")
+    channel = part(random.choice(tuple(DRAM_PARTS))) if seed % 2 else random_channel(random)
+    channel = replace(channel, refi=_NO_REFRESH)
+    for length in (1, 2, 60):
+        stream = one_bank(channel, random, length)
+        narrow = replace(channel, queue=1)
+        assert list(served_legally(narrow, stream).end) == by_hand(narrow, stream)
+        clock, arrivals = 0, []
+        for _ in range(length):
+            clock += random.choice((0, 0, 0, 1, 10, 200))
+            arrivals.append(clock)
+        late = replace(stream, arrivals=arrivals)
+        assert list(served_legally(narrow, late).end) == by_hand(narrow, late)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_do_not_return(seed: int) -> None:
+    """However wide the window, each row is used up before the next one is opened."""
+    random = Random(f"rows {seed}")
+    channel = part(random.choice(tuple(DRAM_PARTS))) if seed % 2 else random_channel(random)
+    channel = replace(channel, refi=_NO_REFRESH, rows=1 << 16, queue=random.choice((2, 8, 64)))
+    stream = one_bank(channel, random, 60)
+    rows, row = [], 0
+    for _ in range(len(stream)):
+        row += random.random() < 0.3
+        rows.append(row)
+    stream = replace(stream, rows=rows)
+    assert list(served_legally(channel, stream).end) == by_hand(channel, stream)
+
+
+def test_broken_rules_are_found() -> None:
+    """Every time of a channel, were it one clock longer, would be missed by some command."""
+    names = (
+        *("ccd_same", "ccd_other", "cl", "cwl", "turn", "switch", "wtr_same", "wtr_other", "rcd"),
+        *("ras", "rp", "rrd_same", "rrd_other", "faw", "rtp", "wr", "rfc"),
+    )
+    found = set()
+    for seed in range(40):
+        random = Random(f"broken {seed}")
+        channel = replace(random_channel(random), ranks=2, groups=2, banks=2)
+        stream = random.choice(STREAMS)(channel, random, 80)
+        log: list[Command] = []
+        serve(channel, stream.banks, stream.rows, stream.writes, stream.arrivals, log)
+        log.sort(key=lambda command: command.clock)
+        for name in names:
+            if name in found:
+                continue
+            rules = Rules(replace(channel, **{name: getattr(channel, name) + 1}))
+            try:
+                for command in log:
+                    rules.take(command)
+            except AssertionError:
+                found.add(name)
+    assert found == set(names)
