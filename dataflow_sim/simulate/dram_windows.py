@@ -53,7 +53,7 @@ def windows(one: Channel, bank: Ints, row: Ints, write: npt.NDArray[np.bool_]) -
     turns = _turns(window, write, lengths)
     gap = (one.read_to_write + one.write_to_read(True) - 2 * one.burst) / 2
     in_group = np.bincount(window * one.groups + bank % one.groups, minlength=count * one.groups)
-    same = in_group.reshape(count, -1).max(axis=1) * max(one.burst, one.ccd_same)
+    same = (in_group.reshape(count, -1).max(axis=1) - 1) * max(one.burst, one.ccd_same) + one.burst
     bus = np.maximum(lengths * one.burst, same) + turns * gap
     acts = np.bincount(window, opened, count).astype(np.float64)
     ends = _ends(one, bus, acts, _Visits.of(one, window, bank, opened, write))
