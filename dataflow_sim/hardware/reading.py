@@ -17,6 +17,7 @@ from dataflow_sim.hardware.quantities import End, is_range
 DEFAULT_HARDWARE = "vision_processor"
 _FIRST = ("dram", "dram.preset")
 _SHOWN = 60  # letters of an override
+_CHOICES = ("name", "description", "preset", "model", "layout", "mapping")  # are no figures
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
@@ -86,7 +87,7 @@ def _figures(document: Document) -> tuple[Figure, ...]:
     found = []
     for path, value in document.leaves():
         mark, _, told = document.sources.get(path, "").partition(": ")
-        if path[-1] in ("name", "description", "preset") or not mark:
+        if path[-1] in _CHOICES or not mark:
             continue
         found.append(
             Figure(key=".".join(path), value=str(value), confidence=Confidence(mark), source=told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dataflow_sim.request_streams import play_stream, read_stream
 from dataflow_sim.results import RunResult
 from dataflow_sim.simulate import dram_play
 from dataflow_sim.timeline_study import study
+from dataflow_sim.traffic import Reason
 
 LAYOUTS = ("row-major", "channels-last", "channel-blocked", "tiles")
 NETWORK = "ds_cnn_s"
@@ -42,10 +44,10 @@ def moved(result: RunResult) -> int:
 def test_what_moves_beside_the_bytes_depends_on_the_layout_and_is_padding() -> None:
     found = {layout: run(machine(layout=layout)) for layout in (*LAYOUTS, "packed")}
     own = {
-        name: moved(each) - each.traffic.by_reason["burst_padding"] for name, each in found.items()
+        name: moved(each) - each.traffic.of(Reason.BURST_PADDING) for name, each in found.items()
     }
     assert len(set(own.values())) == 1
-    padding = {name: each.traffic.by_reason["burst_padding"] for name, each in found.items()}
+    padding = {name: each.traffic.of(Reason.BURST_PADDING) for name, each in found.items()}
     assert padding["packed"] == min(padding.values())
     assert len(set(padding.values())) > 2
     for name, each in found.items():
@@ -59,12 +61,12 @@ def test_what_moves_beside_the_bytes_depends_on_the_layout_and_is_padding() -> N
 
 
 def test_the_best_layout_is_the_best_of_all_under_its_objective() -> None:
-    for objective in ("dram", "latency", "energy"):
-        worth = {
-            "dram": moved,
-            "latency": lambda result: result.latency_s,
-            "energy": lambda result: result.energy.total_pj,
-        }[objective]
+    worths: dict[str, Callable[[RunResult], float]] = {
+        "dram": moved,
+        "latency": lambda result: result.latency_s,
+        "energy": lambda result: result.energy.total_pj,
+    }
+    for objective, worth in worths.items():
         best = run(machine(layout="best"), objective)
         assert best.dram_delivery is not None
         assert best.dram_delivery.layout in LAYOUTS
