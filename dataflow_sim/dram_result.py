@@ -61,7 +61,7 @@ def _part(timed: Timed, hardware: HardwareFile, flat_pj: float) -> PartDelivery 
     moved = int(timed.followed.bits[bus].sum()) // timed.followed.graph.byte_bits
     busy_s = seconds(timed.durations.buses[bus].sum()) * dram.share
     return PartDelivery(
-        part=str(dram.preset),
+        part=dram.part_name,
         model=dram.model,
         channels=channels,
         clock_hertz=hertz,

@@ -164,7 +164,7 @@ def play_stream(dram: DramConfig, stream: RequestStream) -> StreamResult:
     rate = moved / seconds
     return StreamResult(
         name=stream.name,
-        part=str(dram.preset),
+        part=dram.part_name,
         model=dram.model,
         requests=int(addresses.size),
         reads=int(addresses.size) - written,

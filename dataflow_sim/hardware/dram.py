@@ -185,8 +185,13 @@ class DramConfig(Strict):
     @property
     def named_part(self) -> DramPart | None:
         """What the preset names, where its times are known."""
+        return DRAM_PARTS.get(self.part_name)
+
+    @property
+    def part_name(self) -> str:
+        """What the preset is called in full; nothing where there is none."""
         preset = None if self.preset is None else preset_named(self.preset)
-        return None if preset is None else DRAM_PARTS.get(preset.name)
+        return "" if preset is None else preset.name
 
     @property
     def part(self) -> DramPart | None:

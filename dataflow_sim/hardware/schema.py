@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dataflow_sim.hardware.dram_parts import DRAM_PARTS
 from dataflow_sim.hardware.machine import Confidence, HardwareFile
 from dataflow_sim.hardware.presets import DRAM_PRESETS
 from dataflow_sim.hardware.tables import ENERGY_TABLES
@@ -101,6 +102,26 @@ def _rows(
         yield f"{prefix}{key}", kind, _default(entry, key in group.get("required", ())), told
 
 
+def _parts() -> Iterator[str]:
+    """The parts that `dram.model` can play, as rows of a table."""
+    yield "Times are in ns, those that follow the clock (tCCD) in clocks. `dram.model` plays them."
+    yield ""
+    columns = ("preset", "channels", "ranks x groups x banks", "row", "access", "tRCD tRP tRAS")
+    more = ("tRRD tFAW", "tCCD_S tCCD_L", "tRFC tREFI", "sources")
+    yield f"| {' | '.join((*columns, *more))} |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for name, part in DRAM_PARTS.items():
+        core = " ".join(f"{each / 1000:g}" for each in (part.rcd_ps, part.rp_ps, part.ras_ps))
+        rows = " ".join(f"{each / 1000:g}" for each in (part.rrd_other_ps, part.faw_ps))
+        yield (
+            f"| `{name}` | {part.channels} x {part.width_bits} bit | "
+            f"{part.ranks} x {part.groups} x {part.banks} | {part.row_bytes} B | "
+            f"{part.access_bytes} B | {core} | {rows} | {part.ccd_other} {part.ccd_same} | "
+            f"{part.rfc_ps / 1000:g} {part.refi_ps / 1000:g} | "
+            f"{part.timing_source}; currents {part.current_source} |"
+        )
+
+
 _HEAD = """\
 # Hardware files
 
@@ -129,7 +150,7 @@ def reference_page() -> str:
         f"{p.bandwidth_source}; {p.energy_source} |"
         for p in DRAM_PRESETS.values()
     ]
-    lines += ["", "## Tables of energies", ""]
+    lines += ["", "## DRAM parts", "", *_parts(), "", "## Tables of energies", ""]
     for table in ENERGY_TABLES.values():
         operations = ", ".join(f"{name} {pj:g} pJ" for name, pj in table.operations.items())
         sram = ", ".join(f"{size // 1024} KiB {pj:.4g} pJ/bit" for size, pj in table.sram)

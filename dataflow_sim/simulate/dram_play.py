@@ -17,6 +17,7 @@ the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,9 @@ from dataflow_sim.simulate.requests import Requests
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-# accesses that are played one by one: about a minute
-MOST_ACCESSES = 1 << 24
+# accesses that are played one by one: about half a minute
+MOST_ACCESSES = 1 << 22
+_AT_ONCE = 1 << 22  # accesses of a piece in closed form
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,17 +110,43 @@ def banks(spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: 
 def closed_form(
     spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: int
 ) -> Delivery:
-    """The same by the closed form."""
-    first, count, of = asked.first * wide, asked.count * wide, asked.of
+    """The same by the closed form; long queues piece by piece, to keep within memory."""
+    count = asked.count * wide
     rounds = np.maximum(count // spread.period - 1, 0) * (not spread.by_bank)
-    rest = _accesses(spread, of, first + rounds * spread.period, count - rounds * spread.period)
+    left = np.concatenate([[0], np.cumsum(count - rounds * spread.period)])[asked.offset]
+    edges = np.searchsorted(left, np.arange(0, int(left[-1]) + 1, _AT_ONCE))
+    edges = np.unique(np.append(edges, stores.size))
+    pieces = []
+    for first, last in pairwise(edges.tolist()):
+        ranges = slice(int(asked.offset[first]), int(asked.offset[last]))
+        offset = asked.offset[first : last + 1] - asked.offset[first]
+        piece = Requests(offset, asked.first[ranges], asked.count[ranges])
+        pieces.append(_piece(spread, piece, stores[first:last], wide, rounds[ranges]))
+    clocks = np.concatenate([np.zeros(0), *(each.clocks for each in pieces)])
+    return Delivery(
+        clocks=clocks,
+        activates=sum(each.activates for each in pieces),
+        reads=sum(each.reads for each in pieces),
+        writes=sum(each.writes for each in pieces),
+        turns=sum(each.turns for each in pieces),
+        refreshes=sum(each.refreshes for each in pieces),
+    )
+
+
+def _piece(
+    spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: int, rounds: Ints
+) -> Delivery:
+    """Part of a queue in closed form, from a DRAM at rest; of each range so many rounds through all
+    banks are left out, and added at the rate of the bus."""
+    one, of = spread.channel, asked.of
+    skipped = rounds * spread.period
+    rest = _accesses(spread, of, asked.first * wide + skipped, asked.count * wide - skipped)
     whole = np.zeros(stores.size, np.int64)
     np.add.at(whole, of, rounds)
-    one = spread.channel
+    extra = np.cumsum(whole * (spread.period // spread.channels * one.burst))
     ends = np.zeros(stores.size)
-    activates = turns = 0
-    opened = one.groups * one.banks * one.ranks
-    extra = whole * (spread.period // spread.channels * one.burst)
+    activates = int(whole.sum()) * one.groups * one.banks * one.ranks * spread.channels
+    turns = 0
     for number in range(spread.channels):
         mine = rest.channel == number
         place = rest.place[mine]
@@ -128,8 +156,7 @@ def closed_form(
         last = np.searchsorted(place, np.arange(stores.size), side="right")
         opening = one.rcd + np.where(stores[place[:1]], one.cwl, one.cl)  # of the first row
         begun = np.where(last > 0, opening.sum(), 0)
-        ends = np.maximum(ends, found.end[last] + np.cumsum(extra) + begun)
-    activates += int(whole.sum()) * opened * spread.channels
+        ends = np.maximum(ends, found.end[last] + extra + begun)
     bursts = asked.bursts * wide
     clocks = _clocks(ends) * _stretch(one)
     return Delivery(
