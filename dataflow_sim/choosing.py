@@ -115,6 +115,9 @@ def chosen_schedules(
 
 def _timed(graph: NetworkGraph, hardware: Hardware, schedule: Schedule) -> tuple[float, float]:
     """Energy in pJ and latency in seconds of a schedule, by its timeline where it can be timed."""
+    if hardware.dram.model == "banks":  # whose closed form is as good for choosing, and quicker
+        dram = hardware.dram.model_copy(update={"model": "efficiency"})
+        hardware = hardware.model_copy(update={"dram": dram, "better": None, "worse": None})
     counts = counts_of_estimate(graph, hardware, schedule)
     followed, padding_pj = None, 0.0
     if schedule.steps <= MAXIMUM_COUNTED_STEPS:
@@ -137,7 +140,7 @@ def _padding_pj(followed: Followed, hardware: Hardware) -> float:
 
 def laid_out(hardware: Hardware) -> list[Hardware]:
     """The machine with each layout that its maps may have."""
-    if hardware.dram.layout != "best":
+    if hardware.dram.map_layout != "best":
         return [hardware]
     layouts = MAP_LAYOUTS if hardware.dram.granule_bytes > 1 else MAP_LAYOUTS[:1]
     return [

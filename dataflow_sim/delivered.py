@@ -29,7 +29,7 @@ def in_dram(program: Program, dram: DramConfig) -> Program:
     return laid_out(
         program,
         Layouts(
-            maps=dram.layout,
+            maps=dram.map_layout,
             weights=dram.weights_layout,
             interface=dram.interface_layout,
             channel_block=dram.channel_block,

@@ -92,7 +92,7 @@ def dram_result(
     if timed is None or timed.followed.asked is None or program is None:
         return None
     return DramResult(
-        layout=hardware.dram.layout,
+        layout=hardware.dram.map_layout,
         tensors=_tensors(timed, program),
         delivery=_part(timed, hardware, energy.dram_access_pj),
     )

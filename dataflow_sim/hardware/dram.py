@@ -27,6 +27,7 @@ from dataflow_sim.hardware.quantities import (
     Watt,
 )
 
+_Layout = Literal["packed", "row-major", "channels-last", "channel-blocked", "tiles", "best"]
 MAP_LAYOUTS = ("row-major", "channels-last", "channel-blocked", "tiles")
 _MAXIMUM_QUEUE = 256
 _PREFIX = "Value error, "
@@ -98,15 +99,13 @@ class DramConfig(Strict):
         "of the last one is `burst_padding`; under `model: banks` and `efficiency` at least an "
         "access of the part",
     )
-    layout: Literal["packed", "row-major", "channels-last", "channel-blocked", "tiles", "best"] = (
-        Field(
-            "packed",
-            description="where the elements of a map lie: as if every transfer were one piece, the "
-            "least that it can move (`packed`); row by row of each channel (`row-major`); pixel by "
-            "pixel (`channels-last`); row by row, pixels of blocks of channels "
-            "(`channel-blocked`); tile by tile as they are stored (`tiles`); or whichever of these "
-            "four costs least under the objective (`best`)",
-        )
+    layout: _Layout | None = Field(
+        None,
+        description="where the elements of a map lie: as if every transfer were one piece, the "
+        "least that it can move (`packed`); row by row of each channel (`row-major`); pixel by "
+        "pixel (`channels-last`); row by row, pixels of blocks of channels (`channel-blocked`); "
+        "tile by tile as they are stored (`tiles`); or whichever of these four costs least under "
+        "the objective (`best`).  Left out, `packed` under `model: peak`, else `best`",
     )
     weights_layout: Literal["fetch-order", "row-major"] = Field(
         "fetch-order",
@@ -202,6 +201,11 @@ class DramConfig(Strict):
         if self.width_bits is None:
             return part
         return replace(part, channels=self.width_bits // part.width_bits)
+
+    @property
+    def map_layout(self) -> str:
+        """Where maps lie, or `best` of MAP_LAYOUTS."""
+        return self.layout or ("packed" if self.part is None else "best")
 
     @property
     def granule_bytes(self) -> int:

@@ -8,8 +8,9 @@
 
 The last block of `channel-blocked` leaves the addresses of missing channels free.  Where boxes
 overlap, or leave columns out, they make no tiles: the tensor lies row by row.  A compressed tensor
-cannot be entered in its middle: whatever the layout of others, it lies in tiles, each compressed by
-itself, which an index finds; one that makes no tiles is one.
+has no addresses of elements: whatever the layout of others, unless all is packed, it lies in tiles,
+each compressed by itself, which an index finds; one that makes no tiles is one.  Part of a tile is
+taken to lie within it in proportion.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def lines(shape: Shape4, bits: int, name: str, block: int, pitch: int) -> tuple[
     found: list[Digit] = []
     stride = bits
     for letter in reversed(_ORDERS[name]):
+        if letter == "b" and block == 1:
+            continue
         blocked = block if letter == "C" else 1
         found.append(Digit(_AXES[letter], blocked, sizes[letter], stride))
         stride *= sizes[letter]

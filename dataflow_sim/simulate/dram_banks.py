@@ -48,11 +48,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a channel did: the clock at which the data of each access have moved, and commands.
-
-    `active` are the clocks of all ranks in which some row is open; `turns` changes between reading
-    and writing.
-    """
+    """What a channel did: the clock at which the data of each access have moved, and commands;
+    `turns` are changes between reading and writing."""
 
     end: tuple[int, ...]
     activates: int
@@ -60,14 +57,16 @@ class Served:
     writes: int
     refreshes: int
     turns: int
-    active: int
 
 
 class _Bank:
-    """A bank: the row that is open or on its way, when it may be read and closed, who waits."""
+    """A bank: the row that is open or on its way, when it may be read and closed, who waits; and
+    what it was `before` a row was sent for: row, activation, when that might be closed and when it
+    was, and from when on another might be opened."""
 
     __slots__ = (
         "act",
+        "before",
         "closable",
         "group",
         "openable",
@@ -82,6 +81,7 @@ class _Bank:
         self.rank, self.group = rank, group
         self.row = -1
         self.act = self.ready = self.closable = self.openable = 0
+        self.before = (-1, 0, 0, 0, 0)
         self.waiting: list[int] = []
         self.target = -1
 
@@ -107,11 +107,10 @@ class _Controller:
         pairs = range(groups * channel.ranks)
         self.next_read, self.next_write = [0 for _ in pairs], [0 for _ in pairs]
         self.after = [[self._gaps(one, other) for other in pairs] for one in pairs]
-        # of each rank: recent activations in order, with their groups; when a row was opened first
+        # of each rank: recent activations in order, with their groups
         self.acts: list[list[tuple[int, int]]] = [[] for _ in range(channel.ranks)]
         self.due = [channel.refi * (rank + 1) // channel.ranks for rank in range(channel.ranks)]
-        self.open_from = [-1] * channel.ranks
-        self.activates = self.refreshes = self.turns = self.active = 0
+        self.activates = self.refreshes = self.turns = 0
         self.busy: list[int] = []  # banks that accesses wait for
         self.front = 0  # the last column command
 
@@ -121,7 +120,8 @@ class _Controller:
         if one // groups != other // groups:
             apart = channel.burst + channel.switch
             turned = channel.cwl - channel.cl + apart
-            return apart, channel.read_to_write, max(turned, channel.burst), apart
+            more = max(0, channel.switch - channel.turn)
+            return apart, channel.read_to_write + more, max(turned, channel.burst), apart
         same = one == other
         ccd = max(channel.burst, channel.ccd_same if same else channel.ccd_other)
         return ccd, channel.read_to_write, channel.write_to_read(same), ccd
@@ -139,11 +139,10 @@ class _Controller:
         last_write = None
         left = count
         pairs = range(len(next_read))
+        while entered < min(count, window):
+            self._enter(entered, now)
+            entered += 1
         while left:
-            limit = min(count, head + window)
-            while entered < limit:
-                self._enter(entered, now)
-                entered += 1
             best, chosen = _FAR, -1
             for number in busy:
                 bank = banks[number]
@@ -184,13 +183,15 @@ class _Controller:
                 self.log.append(Command(now, kind, bank_of[chosen], self.row_of[chosen]))
             self.turns += last_write is not None and last_write != write
             last_write = write
-            self._leave(bank, bank_of[chosen], chosen, now)
             left -= 1
             served[chosen] = 1
             while served[head]:
                 head += 1
-        finish = max(end, default=0)
-        self.active += sum(max(0, finish - since) for since in self.open_from if since >= 0)
+            limit = min(count, head + window)
+            while entered < limit:
+                self._enter(entered, now)
+                entered += 1
+            self._leave(bank, bank_of[chosen], chosen, now)
         written = sum(map(bool, writes))
         return Served(
             tuple(end),
@@ -199,7 +200,6 @@ class _Controller:
             written,
             self.refreshes,
             self.turns,
-            self.active,
         )
 
     def _enter(self, access: int, now: int) -> None:
@@ -233,7 +233,7 @@ class _Controller:
     def _open(self, bank: _Bank, number: int, row: int, now: int) -> None:
         """Open a row, closing the one that is open."""
         channel = self.channel
-        clock = max(now, bank.openable)
+        closed, clock = -1, max(now, bank.openable)
         if bank.row >= 0:
             closed = max(now, bank.closable)
             clock = max(clock, closed + channel.rp)
@@ -246,8 +246,7 @@ class _Controller:
         insort(acts, (clock, bank.group))
         if self.log is not None:
             self.log.append(Command(clock, "act", number, row))
-        since = self.open_from[bank.rank]
-        self.open_from[bank.rank] = clock if since < 0 else min(since, clock)
+        bank.before = (bank.row, bank.act, bank.closable, closed, bank.openable)
         self.activates += 1
         bank.row, bank.act = row, clock
         bank.ready, bank.closable = clock + channel.rcd, clock + channel.ras
@@ -278,13 +277,10 @@ class _Controller:
             if bank.rank != rank:
                 continue
             if bank.row >= 0 and bank.act >= due:  # on its way: not opened before
-                self._withdraw(bank, number)
+                self._withdraw(bank, number, due)
             if bank.row >= 0:
                 begin = max(begin, bank.closable + channel.rp, due + channel.rp)
             begin = max(begin, bank.openable)
-        since = self.open_from[rank]
-        self.active += max(0, begin - since) if since >= 0 else 0
-        self.open_from[rank] = -1
         self.refreshes += 1
         self.due[rank] += channel.refi
         if self.log is not None:
@@ -299,14 +295,21 @@ class _Controller:
             arrived = 0 if self.arrivals is None else self.arrivals[target]
             self._open(self.banks[number], number, self.row_of[target], arrived)
 
-    def _withdraw(self, bank: _Bank, number: int) -> None:
-        """Take back the activation of a row that has not happened."""
+    def _withdraw(self, bank: _Bank, number: int, due: int) -> None:
+        """Take back the activation of a row that has not happened, and the precharge before it if
+        that has not, either."""
         self.acts[bank.rank].remove((bank.act, bank.group))
         self.activates -= 1
+        row, act, closable, closed, openable = bank.before
         if self.log is not None:
             self.log.remove(Command(bank.act, "act", number, bank.row))
-        bank.openable = max(bank.openable, bank.act)
-        bank.row = -1
+            if closed >= due:
+                self.log.remove(Command(closed, "pre", number, row))
+        if closed >= due:
+            bank.row, bank.act, bank.closable, bank.openable = row, act, closable, openable
+        else:
+            bank.row = -1
+            bank.openable = openable if closed < 0 else closed + self.channel.rp
 
 
 def serve(
