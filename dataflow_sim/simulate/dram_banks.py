@@ -106,7 +106,10 @@ class _Controller:
         ]
         pairs = range(groups * channel.ranks)
         self.next_read, self.next_write = [0 for _ in pairs], [0 for _ in pairs]
-        self.after = [[self._gaps(one, other) for other in pairs] for one in pairs]
+        # behind a read and behind a write in a group of a rank: to a read and a write in each
+        self.after = [
+            [[self._gaps(one, other)[kind] for other in pairs] for one in pairs] for kind in (0, 1)
+        ]
         # of each rank: recent activations in order, with their groups
         self.acts: list[list[tuple[int, int]]] = [[] for _ in range(channel.ranks)]
         self.due = [channel.refi * (rank + 1) // channel.ranks for rank in range(channel.ranks)]
@@ -114,31 +117,33 @@ class _Controller:
         self.busy: list[int] = []  # banks that accesses wait for
         self.front = 0  # the last column command
 
-    def _gaps(self, one: int, other: int) -> tuple[int, int, int, int]:
+    def _gaps(self, one: int, other: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """From a read to a read and a write, from a write to a read and a write, group to group."""
         channel, groups = self.channel, self.channel.groups
         if one // groups != other // groups:
             apart = channel.burst + channel.switch
             turned = channel.cwl - channel.cl + apart
             more = max(0, channel.switch - channel.turn)
-            return apart, channel.read_to_write + more, max(turned, channel.burst), apart
+            behind_read = (apart, channel.read_to_write + more)
+            return behind_read, (max(turned, channel.burst), apart)
         same = one == other
         ccd = max(channel.burst, channel.ccd_same if same else channel.ccd_other)
-        return ccd, channel.read_to_write, channel.write_to_read(same), ccd
+        return (ccd, channel.read_to_write), (channel.write_to_read(same), ccd)
 
     def run(self) -> Served:
         """Serve all accesses."""
         bank_of, writes, banks, arrivals = self.bank_of, self.writes, self.banks, self.arrivals
-        cl, cwl, burst = self.channel.cl, self.channel.cwl, self.channel.burst
-        rtp, recovery = self.channel.rtp, cwl + burst + self.channel.wr
-        next_read, next_write, busy, after = self.next_read, self.next_write, self.busy, self.after
+        channel, busy, after = self.channel, self.busy, self.after
+        next_read, next_write = self.next_read, self.next_write
+        # of a read and of a write: to the end of its data, and to when its row may be closed
+        written = channel.cwl + channel.burst
+        done = ((channel.cl + channel.burst, channel.rtp), (written, written + channel.wr))
         count = len(bank_of)
         end, served = [0] * count, bytearray(count + 1)
         head = entered = now = 0
         window = self.channel.queue
         last_write = None
         left = count
-        pairs = range(len(next_read))
         while entered < min(count, window):
             self._enter(entered, now)
             entered += 1
@@ -159,25 +164,14 @@ class _Controller:
             now = self.front = best
             bank = banks[bank_of[chosen]]
             write = writes[chosen]
-            gaps = after[bank.group]
-            if write:
-                end[chosen] = now + cwl + burst
-                bank.closable = max(bank.closable, now + recovery)
-                for other in pairs:
-                    _, _, to_read, to_write = gaps[other]
-                    if now + to_read > next_read[other]:
-                        next_read[other] = now + to_read
-                    if now + to_write > next_write[other]:
-                        next_write[other] = now + to_write
-            else:
-                end[chosen] = now + cl + burst
-                bank.closable = max(bank.closable, now + rtp)
-                for other in pairs:
-                    to_read, to_write, _, _ = gaps[other]
-                    if now + to_read > next_read[other]:
-                        next_read[other] = now + to_read
-                    if now + to_write > next_write[other]:
-                        next_write[other] = now + to_write
+            latency, behind = done[write]
+            end[chosen] = now + latency
+            bank.closable = max(bank.closable, now + behind)
+            for other, (to_read, to_write) in enumerate(after[write][bank.group]):
+                if now + to_read > next_read[other]:
+                    next_read[other] = now + to_read
+                if now + to_write > next_write[other]:
+                    next_write[other] = now + to_write
             if self.log is not None:
                 kind = "wr" if write else "rd"
                 self.log.append(Command(now, kind, bank_of[chosen], self.row_of[chosen]))
@@ -192,15 +186,9 @@ class _Controller:
                 self._enter(entered, now)
                 entered += 1
             self._leave(bank, bank_of[chosen], chosen, now)
-        written = sum(map(bool, writes))
-        return Served(
-            tuple(end),
-            self.activates,
-            count - written,
-            written,
-            self.refreshes,
-            self.turns,
-        )
+        stores = sum(map(bool, writes))
+        counts = (self.activates, count - stores, stores, self.refreshes, self.turns)
+        return Served(tuple(end), *counts)
 
     def _enter(self, access: int, now: int) -> None:
         """An access comes into the window."""
