@@ -1,8 +1,8 @@
 """The closed form of DRAM against every access on its bank, on transfers of networks at 256 KiB.
 
 The queues of whole networks agree within 10 %, but for two of 400, which are within 15 %: LPDDR5
-on EfficientNet-B0 with row-major maps (decision 0035).  Transfers by themselves, from a DRAM at rest
-and without refresh, which takes the same part of both, agree within 10 % but for a few in a
+on EfficientNet-B0 with row-major maps (decision 0035).  Transfers by themselves, from a DRAM at
+rest and without refresh, which takes the same part of both, agree within 10 % but for a few in a
 hundred: short ones, whose end depends on which bank comes last.
 """
 
