@@ -133,7 +133,8 @@ class _Visits:
 def _ends(one: Channel, bus: Floats, acts: Floats, visits: _Visits) -> Floats:
     """When each window is over, from when the first column command may go.
 
-    A row is opened as soon as the window before has begun, and its bank is free.
+    A row is opened when its access is queued, a window ahead, its rank may open another, and its
+    bank is free.
     """
     free = [-float(one.rcd)] * (one.ranks * one.banks * one.groups)
     apart = max(one.rrd_other, one.faw / 4) / one.ranks

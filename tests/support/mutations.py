@@ -45,7 +45,7 @@ LOWERING = tuple(
     sorted(
         path.stem
         for path in Path(dataflow_sim.program.__path__[0]).glob("*.py")
-        if path.stem not in ("__init__", "banks", "instructions")
+        if path.stem not in ("__init__", "banks", "homes", "instructions", "laying")
     )
 )
 
