@@ -77,8 +77,10 @@ def read_stream(path: Path) -> RequestStream:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"trace '{path}' cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"trace '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"trace '{path}' cannot be read: it is no text") from None
     addresses: list[int] = []
     writes: list[bool] = []
     clocks: list[int] = []
