@@ -94,17 +94,17 @@ def chosen_schedules(
         return schedule_frames(graph, memory, policy, frames, progress)
     if frames > 1:
         raise InputError(f"--frames {frames} goes with --objective dram, not with '{objective}'")
-    worth = _WORTH
     found: list[tuple[float, int, int, Schedule]] = []
     for schedule in _candidates(graph, hardware, memory, policy, objective, progress):
-        cost = worth[objective](*price(graph, hardware, schedule))
+        cost = _WORTH[objective](*price(graph, hardware, schedule))
         moved = sum(schedule.traffic_bytes().values())
         found.append((cost, moved, len(found), schedule))
     first = sorted(found, key=lambda one: one[:3])[:_TIMED]
     if len(first) > 1:  # the closed form may be off by more than these differ
         timed = (
             min(
-                worth[objective](*_timed(graph, machine, each[3])) for machine in laid_out(hardware)
+                _WORTH[objective](*_timed(graph, machine, each[3]))
+                for machine in each_layout(hardware)
             )
             for each in first
         )
@@ -138,7 +138,7 @@ def _padding_pj(followed: Followed, hardware: Hardware) -> float:
     return float((beside * each).sum()) * 8 / followed.graph.byte_bits
 
 
-def laid_out(hardware: Hardware) -> list[Hardware]:
+def each_layout(hardware: Hardware) -> list[Hardware]:
     """The machine with each layout that its maps may have."""
     if hardware.dram.map_layout != "best":
         return [hardware]
@@ -154,7 +154,7 @@ def with_layout(
 ) -> Hardware:
     """The machine with the layout of maps that costs a schedule least under an objective: of DRAM
     bytes, those that move in whole bursts."""
-    machines = laid_out(hardware)
+    machines = each_layout(hardware)
     if len(machines) == 1 or schedule.steps > MAXIMUM_COUNTED_STEPS:
         return machines[0]
     if objective != "dram":

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from dataflow_sim.hardware import DramConfig, DramPart
 from dataflow_sim.program.instructions import Load, Program, Store
 from dataflow_sim.program.laying import Layouts, laid_out
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.dram_channel import Channel, Spread
 from dataflow_sim.simulate.dram_play import Delivery, banks, closed_form
-from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Precedence
 from dataflow_sim.simulate.requests import Requests, moved_bits, requests
 

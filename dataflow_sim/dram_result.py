@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from dataflow_sim.delivered import clock_hertz
-from dataflow_sim.energy.dram_commands import command_prices
+from dataflow_sim.energy.dram_commands import command_energy
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.results_of_costs import EnergyBreakdown
-from dataflow_sim.results_of_dram import CommandEnergy, DramResult, PartDelivery, TensorPlace
+from dataflow_sim.results_of_dram import DramResult, PartDelivery, TensorPlace
 from dataflow_sim.timing import BUSES, DRAM, Timed, seconds
 
 
@@ -53,10 +53,8 @@ def _part(timed: Timed, hardware: HardwareFile, flat_pj: float) -> PartDelivery 
         return None
     part, channels = dram.part, dram.part.channels * dram.channels
     hertz = float(clock_hertz(dram))
-    prices = command_prices(part, hertz)
     latency_s = seconds(timed.timeline.latency)
     refreshes = latency_s * 1e12 / part.refi_ps * part.ranks * channels
-    watt = prices.open_watt if delivery.activates else prices.closed_watt
     bus = BUSES.index(DRAM)
     moved = int(timed.followed.bits[bus].sum()) // timed.followed.graph.byte_bits
     busy_s = seconds(timed.durations.buses[bus].sum()) * dram.share
@@ -72,13 +70,7 @@ def _part(timed: Timed, hardware: HardwareFile, flat_pj: float) -> PartDelivery 
         refreshes=refreshes,
         busy_s=busy_s,
         efficiency=moved / busy_s / dram.peak_bytes_per_second if busy_s else 0.0,
-        energy=CommandEnergy(
-            activate_pj=delivery.activates * prices.activate_pj,
-            read_pj=delivery.reads * prices.read_pj,
-            write_pj=delivery.writes * prices.write_pj,
-            refresh_pj=refreshes * prices.refresh_pj,
-            background_pj=watt * channels * latency_s * 1e12,
-        ),
+        energy=command_energy(part, hertz, delivery, refreshes, channels * latency_s),
         flat_pj=flat_pj,
         moved_bytes=moved,
     )

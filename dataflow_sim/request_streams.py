@@ -9,18 +9,20 @@ One file is one channel.  Blank lines and comments behind `#` are skipped.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dataflow_sim.delivered import channel_of, clock_hertz, spread_of
-from dataflow_sim.energy.dram_commands import command_prices
+from dataflow_sim.delivered import clock_hertz, spread_of
+from dataflow_sim.energy.dram_commands import command_energy
 from dataflow_sim.errors import InputError
 from dataflow_sim.hardware import DramConfig, HardwareFile
-from dataflow_sim.results_of_dram import CommandEnergy, RequestStream, StreamResult
-from dataflow_sim.simulate.dram_banks import serve
-from dataflow_sim.simulate.dram_channel import Spread, placed, within_channel
-from dataflow_sim.simulate.dram_play import closed_stream
+from dataflow_sim.results_of_dram import RequestStream, StreamResult
+from dataflow_sim.simulate.arrays import counted
+from dataflow_sim.simulate.dram_channel import placed, within_channel
+from dataflow_sim.simulate.dram_play import banks, closed_form
+from dataflow_sim.simulate.requests import Requests
 from dataflow_sim.simulate.timeline import FS_PER_S
 from dataflow_sim.timing import Timed
 
@@ -50,9 +52,8 @@ def streams(timed: Timed, hardware: HardwareFile) -> tuple[RequestStream, ...]:
     spread, access = spread_of(dram, dram.part), dram.part.access_bytes
     wide = dram.granule_bytes // access
     count = asked.count * wide
-    which = np.repeat(np.arange(count.size), count)
-    number = np.repeat(asked.first * wide - (np.cumsum(count) - count), count)
-    number += np.arange(which.size)
+    which, number = counted(count)
+    number += (asked.first * wide)[which]
     place = asked.of[which]
     channel, local = placed(spread, number).channel, within_channel(spread, number) * access
     fs_per_clock = FS_PER_S / float(clock_hertz(dram))
@@ -137,48 +138,34 @@ def play_stream(dram: DramConfig, stream: RequestStream) -> StreamResult:
     whenever they come."""
     part = dram.part
     assert part is not None
-    channel, hertz = channel_of(dram, part), float(clock_hertz(dram))
+    hertz, count = float(clock_hertz(dram)), len(stream.addresses)
+    spread = replace(spread_of(dram, part), channels=1)
     addresses = np.array(stream.addresses, np.int64) // part.access_bytes
-    spread = Spread(channel, 1, spread_of(dram, part).interleave, dram.mapping == "bank-row-column")
-    there = placed(spread, addresses)
+    asked = Requests(np.arange(count + 1), addresses, np.ones(count, np.int64))
     writes = np.array(stream.writes, bool)
     if dram.model == "banks":
-        served = serve(
-            channel, there.bank.tolist(), there.row.tolist(), writes.tolist(), stream.clocks
-        )
-        clocks, refreshes = max(served.end), float(served.refreshes)
-        activates, turns = served.activates, served.turns
+        delivery = banks(spread, asked, writes, 1, stream.clocks)
     else:
-        delivery = closed_stream(spread, there, writes)
-        clocks, refreshes = int(np.ceil(delivery.clocks.sum())), delivery.refreshes
-        activates, turns = delivery.activates, delivery.turns
-    prices = command_prices(part, hertz)
-    seconds = clocks / hertz
-    written = int(writes.sum())
-    moved = addresses.size * part.access_bytes
-    energy = CommandEnergy(
-        activate_pj=activates * prices.activate_pj,
-        read_pj=(addresses.size - written) * prices.read_pj,
-        write_pj=written * prices.write_pj,
-        refresh_pj=refreshes * prices.refresh_pj,
-        background_pj=prices.open_watt * seconds * 1e12,
-    )
+        delivery = closed_form(spread, asked, writes, 1)
+    clocks = int(np.ceil(delivery.clocks.sum()))
+    seconds, moved = clocks / hertz, count * part.access_bytes
+    energy = command_energy(part, hertz, delivery, delivery.refreshes, seconds)
     rate = moved / seconds
     return StreamResult(
         name=stream.name,
         part=dram.part_name,
         model=dram.model,
-        requests=int(addresses.size),
-        reads=int(addresses.size) - written,
-        writes=written,
+        requests=count,
+        reads=delivery.reads,
+        writes=delivery.writes,
         clocks=clocks,
         seconds=seconds,
         bytes_per_second=rate,
         utilisation=rate * part.channels / dram.channel_bytes_per_second,
-        activates=activates,
-        row_hits=max(0.0, 1 - activates / addresses.size),
-        turns=turns,
-        refreshes=refreshes,
+        activates=delivery.activates,
+        row_hits=max(0.0, 1 - delivery.activates / count),
+        turns=delivery.turns,
+        refreshes=float(delivery.refreshes),
         energy=energy,
         pj_per_bit=energy.total_pj / (8 * moved),
     )

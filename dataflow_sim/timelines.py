@@ -25,7 +25,7 @@ from dataflow_sim.results_of_timeline import (
     TimelineResult,
     Verdict,
 )
-from dataflow_sim.simulate.hazards import Ints
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.timeline import FS_PER_S
 from dataflow_sim.simulate.waits import (
     BUS_CAUSES,

@@ -27,8 +27,8 @@ from dataflow_sim.graph.layer import TensorKind
 from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import HardwareFile
 from dataflow_sim.program.instructions import Program
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.dram_play import Delivery
-from dataflow_sim.simulate.hazards import Ints
 from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
 from dataflow_sim.simulate.requests import Requests
 from dataflow_sim.simulate.system_cache import NOTHING_HELD, Held, loaded_again

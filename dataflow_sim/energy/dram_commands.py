@@ -14,8 +14,26 @@ Source: Micron, TN-41-01, Calculating memory system power; as DRAMsim3 and DRAMP
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from dataflow_sim.hardware import DramPart
+from dataflow_sim.results_of_dram import CommandEnergy
+
+
+class Commanded(Protocol):
+    """Whoever counts commands."""
+
+    @property
+    def activates(self) -> int:
+        """Rows opened."""
+
+    @property
+    def reads(self) -> int:
+        """Accesses read."""
+
+    @property
+    def writes(self) -> int:
+        """Accesses written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +70,20 @@ def command_prices(part: DramPart, clock_hertz: float) -> CommandPrices:
         refresh_pj=refresh * devices,
         open_watt=standing * devices * part.ranks,
         closed_watt=closed * devices * part.ranks,
+    )
+
+
+def command_energy(
+    part: DramPart, clock_hertz: float, delivery: Commanded, refreshes: float, open_s: float
+) -> CommandEnergy:
+    """The energy of commands, and of channels that stand by with rows open for so many seconds in
+    all, or with none where none was opened."""
+    prices = command_prices(part, clock_hertz)
+    watt = prices.open_watt if delivery.activates else prices.closed_watt
+    return CommandEnergy(
+        activate_pj=delivery.activates * prices.activate_pj,
+        read_pj=delivery.reads * prices.read_pj,
+        write_pj=delivery.writes * prices.write_pj,
+        refresh_pj=refreshes * prices.refresh_pj,
+        background_pj=watt * open_s * 1e12,
     )

@@ -18,12 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dataflow_sim.graph.region import Box
 from dataflow_sim.program.homes import Digit, Home, Lines, Pieces, Tiles
-
-Ints = npt.NDArray[np.int64]
+from dataflow_sim.simulate.arrays import Ints, counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +68,7 @@ def _expanded(
     total: Ints = np.ones(base.size, np.int64)
     for count in counts:
         total *= count
-    piece = np.repeat(np.arange(base.size), total)
-    rest = np.arange(piece.size) - np.repeat(np.cumsum(total) - total, total)
+    piece, rest = counted(total)
     start: Ints = base[piece]
     for count, step in zip(reversed(counts), reversed(steps), strict=True):
         digit = rest % count[piece]
@@ -107,8 +104,7 @@ def _split(of: Ints, boxes: Ints, axis: int, block: int) -> tuple[Ints, Ints]:
     if strided.any():  # each index by itself
         there = boxes[strided]
         lengths = -(-(there[:, axis, 1] - there[:, axis, 0]) // there[:, axis, 2])
-        piece = np.repeat(np.arange(lengths.size), lengths)
-        number = np.arange(piece.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        piece, number = counted(lengths)
         single = there[piece].copy()
         single[:, axis, 0] += number * single[:, axis, 2]
         single[:, axis, 1], single[:, axis, 2] = single[:, axis, 0] + 1, 1

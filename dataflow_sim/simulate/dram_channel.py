@@ -15,9 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from dataflow_sim.simulate.arrays import Ints
 
 
 @dataclass(frozen=True, slots=True)

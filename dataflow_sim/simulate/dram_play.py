@@ -16,20 +16,19 @@ the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from dataflow_sim.errors import TooLongError
-from dataflow_sim.simulate.dram_banks import serve
-from dataflow_sim.simulate.dram_channel import Channel, Placed, Spread, placed
+from dataflow_sim.simulate.arrays import Bools, Floats, Ints, counted
+from dataflow_sim.simulate.dram_banks import Served, serve
+from dataflow_sim.simulate.dram_channel import Channel, Spread, placed
 from dataflow_sim.simulate.dram_windows import windows
 from dataflow_sim.simulate.requests import Requests
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 # accesses that are played one by one: about half a minute
 MOST_ACCESSES = 1 << 22
 _AT_ONCE = 1 << 22  # accesses of a piece in closed form
@@ -64,20 +63,38 @@ class _Accesses:
 
 
 def _accesses(spread: Spread, place: Ints, first: Ints, count: Ints) -> _Accesses:
-    which = np.repeat(np.arange(first.size), count)
-    address = np.repeat(first - (np.cumsum(count) - count), count) + np.arange(which.size)
-    there = placed(spread, address)
+    which, number = counted(count)
+    there = placed(spread, first[which] + number)
     return _Accesses(place[which], there.channel, there.bank, there.row)
 
 
-def _clocks(ends: npt.NDArray[np.float64]) -> Floats:
+def _clocks(ends: Floats) -> Floats:
     """What each transfer adds to the end of all up to it."""
     return np.diff(np.maximum.accumulate(ends), prepend=0.0)
 
 
-def banks(spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: int) -> Delivery:
+def _together(clocks: Floats, parts: Sequence[Served | Delivery]) -> Delivery:
+    """What a queue took, and the commands of all its parts."""
+    return Delivery(
+        clocks=clocks,
+        activates=sum(each.activates for each in parts),
+        reads=sum(each.reads for each in parts),
+        writes=sum(each.writes for each in parts),
+        turns=sum(each.turns for each in parts),
+        refreshes=sum(each.refreshes for each in parts),
+    )
+
+
+def banks(
+    spread: Spread,
+    asked: Requests,
+    stores: Bools,
+    wide: int,
+    arrivals: Sequence[int] | None = None,
+) -> Delivery:
     """Play requests access by access; `stores` tells of each transfer whether it writes, `wide` how
-    many accesses a burst is.
+    many accesses a burst is.  `arrivals` are the clocks at which transfers come, in their order;
+    left out, all are there.
 
     Raises TooLongError for more than MOST_ACCESSES.
     """
@@ -85,7 +102,7 @@ def banks(spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: 
     if total > MOST_ACCESSES:
         raise TooLongError(
             f"{total:,} accesses of DRAM are too many to play one by one, of which there may be "
-            f"{MOST_ACCESSES:,}; give --set dram.model=efficiency"
+            f"{MOST_ACCESSES:,}; take the model efficiency"
         )
     found = _accesses(spread, asked.of, asked.first * wide, asked.count * wide)
     ends = np.zeros(stores.size)
@@ -93,23 +110,15 @@ def banks(spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: 
     for number in range(spread.channels):
         mine = found.channel == number
         place = found.place[mine]
-        writes = stores[place].tolist()
-        served = serve(spread.channel, found.bank[mine].tolist(), found.row[mine].tolist(), writes)
+        lists = (found.bank[mine].tolist(), found.row[mine].tolist(), stores[place].tolist())
+        comes = None if arrivals is None else np.array(arrivals, np.int64)[place].tolist()
+        served = serve(spread.channel, *lists, comes)
         np.maximum.at(ends, place, np.array(served.end, np.float64))
         played.append(served)
-    return Delivery(
-        clocks=_clocks(ends),
-        activates=sum(each.activates for each in played),
-        reads=sum(each.reads for each in played),
-        writes=sum(each.writes for each in played),
-        turns=sum(each.turns for each in played),
-        refreshes=sum(each.refreshes for each in played),
-    )
+    return _together(_clocks(ends), played)
 
 
-def closed_form(
-    spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: int
-) -> Delivery:
+def closed_form(spread: Spread, asked: Requests, stores: Bools, wide: int) -> Delivery:
     """The same by the closed form; long queues piece by piece, to keep within memory."""
     count = asked.count * wide
     rounds = np.maximum(count // spread.period - 1, 0) * (not spread.by_bank)
@@ -123,19 +132,10 @@ def closed_form(
         piece = Requests(offset, asked.first[ranges], asked.count[ranges])
         pieces.append(_piece(spread, piece, stores[first:last], wide, rounds[ranges]))
     clocks = np.concatenate([np.zeros(0), *(each.clocks for each in pieces)])
-    return Delivery(
-        clocks=clocks,
-        activates=sum(each.activates for each in pieces),
-        reads=sum(each.reads for each in pieces),
-        writes=sum(each.writes for each in pieces),
-        turns=sum(each.turns for each in pieces),
-        refreshes=sum(each.refreshes for each in pieces),
-    )
+    return _together(clocks, pieces)
 
 
-def _piece(
-    spread: Spread, asked: Requests, stores: npt.NDArray[np.bool_], wide: int, rounds: Ints
-) -> Delivery:
+def _piece(spread: Spread, asked: Requests, stores: Bools, wide: int, rounds: Ints) -> Delivery:
     """Part of a queue in closed form, from a DRAM at rest; of each range so many rounds through all
     banks are left out, and added at the rate of the bus."""
     one, of = spread.channel, asked.of
@@ -173,21 +173,3 @@ def _stretch(one: Channel) -> float:
     """What refresh makes of a clock: of one rank's all is lost, of several the others go on while
     rows are closed and opened."""
     return 1 / (1 - one.refreshed) if one.ranks == 1 else 1 / (1 - one.rfc / one.refi)
-
-
-def closed_stream(spread: Spread, there: Placed, writes: npt.NDArray[np.bool_]) -> Delivery:
-    """Single accesses of one channel in closed form, each a transfer of its own."""
-    one = spread.channel
-    found = windows(one, there.bank, there.row, writes)
-    opening = one.rcd + (one.cwl if writes[0] else one.cl)
-    clocks = np.diff(found.end)
-    clocks[0] += opening
-    clocks *= _stretch(one)
-    return Delivery(
-        clocks=clocks,
-        activates=found.activates,
-        reads=int((~writes).sum()),
-        writes=int(writes.sum()),
-        turns=found.turns,
-        refreshes=float(clocks.sum()) / one.refi * one.ranks,
-    )

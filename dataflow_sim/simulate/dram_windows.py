@@ -24,12 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from dataflow_sim.simulate.arrays import Bools, Floats, Ints
 from dataflow_sim.simulate.dram_channel import Channel
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +38,7 @@ class Windows:
     turns: int
 
 
-def windows(one: Channel, bank: Ints, row: Ints, write: npt.NDArray[np.bool_]) -> Windows:
+def windows(one: Channel, bank: Ints, row: Ints, write: Bools) -> Windows:
     """How long the accesses of a channel take, of each its bank, its row and whether it writes."""
     size = bank.size
     if not size:
@@ -66,7 +63,7 @@ def windows(one: Channel, bank: Ints, row: Ints, write: npt.NDArray[np.bool_]) -
     return Windows(end, int(opened.sum()), int(turns.sum()))
 
 
-def _turns(window: Ints, write: npt.NDArray[np.bool_], lengths: Ints) -> Floats:
+def _turns(window: Ints, write: Bools, lengths: Ints) -> Floats:
     """Changes between reading and writing in each window, one with both making two at most."""
     turned = np.diff(write.astype(np.int64), prepend=int(write[0])) != 0
     found = np.bincount(window, turned, lengths.size)
@@ -97,8 +94,8 @@ class _Visits:
         one: Channel,
         window: Ints,
         bank: Ints,
-        opened: npt.NDArray[np.bool_],
-        write: npt.NDArray[np.bool_],
+        opened: Bools,
+        write: Bools,
     ) -> _Visits:
         banks = one.ranks * one.banks * one.groups
         names, places = np.unique(window * banks + bank, return_inverse=True)
@@ -168,7 +165,7 @@ def _ends(one: Channel, bus: Floats, acts: Floats, visits: _Visits) -> Floats:
     return np.array(found)
 
 
-def _opening(one: Channel, bank: Ints, row: Ints, opened: npt.NDArray[np.bool_]) -> float:
+def _opening(one: Channel, bank: Ints, row: Ints, opened: Bools) -> float:
     """How long the first window takes that opens its rows beside nothing: for each of them the
     activations up to it, and its accesses with those of the rows behind it."""
     rows = np.stack([bank, row])
@@ -182,7 +179,7 @@ def _opening(one: Channel, bank: Ints, row: Ints, opened: npt.NDArray[np.bool_])
     return float((act + behind).max(initial=0))
 
 
-def _opened(window: Ints, bank: Ints, row: Ints) -> npt.NDArray[np.bool_]:
+def _opened(window: Ints, bank: Ints, row: Ints) -> Bools:
     """Of each access whether it opens a row: the first to it in a window, which serves those to a
     row together, unless the bank had it open before."""
     order = np.argsort(bank, kind="stable")

@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dataflow_sim.graph.region import Box
 from dataflow_sim.program.instructions import Origin
+from dataflow_sim.simulate.arrays import Ints
 
-Ints = npt.NDArray[np.int64]
 NEVER = -1  # less than every number
 # rows [top, bottom) and channels [first, last) of a buffer, or of a tensor in DRAM; a plain tuple,
 # since there are millions

@@ -50,10 +50,10 @@ from dataflow_sim.program.instructions import (
     Stream,
 )
 from dataflow_sim.simulate.accesses import reads_of, writes_of
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.hazards import (
     NEVER,
     Ground,
-    Ints,
     Last,
     Place,
     Region,

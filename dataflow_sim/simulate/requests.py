@@ -10,7 +10,8 @@ import numpy as np
 from dataflow_sim.errors import ProgramError
 from dataflow_sim.graph.region import Box
 from dataflow_sim.program.instructions import Load, Program, Store
-from dataflow_sim.simulate.address_runs import Ints, Runs, runs_of
+from dataflow_sim.simulate.address_runs import Runs, runs_of
+from dataflow_sim.simulate.arrays import Ints, counted
 
 
 def _bursts(program: Program, tensor: str, boxes: Sequence[Box], burst: int) -> Runs:
@@ -108,5 +109,6 @@ def requests(transfers: Sequence[tuple[Program, Load | Store] | int], burst: int
             which.append(nothing)
     chosen = np.array(which, np.int64)
     offset = np.concatenate([[0], np.cumsum(size[chosen])])
-    ranges = np.repeat(begin[chosen] - offset[:-1], size[chosen]) + np.arange(offset[-1])
+    place, within = counted(size[chosen])
+    ranges = begin[chosen][place] + within
     return Requests(offset, np.concatenate(firsts)[ranges], np.concatenate(counts)[ranges])

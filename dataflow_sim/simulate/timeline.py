@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.simulate.hazards import Ints
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.precedence import Precedence
 
 FS_PER_S = 10**15

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflow_sim.errors import ProgramError
-from dataflow_sim.simulate.hazards import Ints
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.precedence import Precedence
 from dataflow_sim.simulate.timeline import Durations, Timeline
 

@@ -15,7 +15,7 @@ from dataflow_sim.graph.network import NetworkGraph
 from dataflow_sim.hardware import Hardware, scaled
 from dataflow_sim.program.instructions import Program
 from dataflow_sim.schedule.types import MemoryOptions
-from dataflow_sim.simulate.hazards import Ints
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.ledger import count
 from dataflow_sim.simulate.precedence import Commands, Precedence, precedence
 from dataflow_sim.simulate.stays import stays

@@ -18,7 +18,7 @@ from dataflow_sim.program.instructions import (
     Slice,
     Store,
 )
-from dataflow_sim.simulate.hazards import Ints
+from dataflow_sim.simulate.arrays import Ints
 from dataflow_sim.simulate.precedence import precedence
 from dataflow_sim.simulate.timeline import Durations, Timeline, play
 

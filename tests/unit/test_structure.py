@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "built_in": {
         *("errors", "graph", "ingest", "inspection", "networks", "results_of_networks"),
     },
-    "energy": {"graph", "hardware", "results_of_costs"},
+    "energy": {"graph", "hardware", "results_of_costs", "results_of_dram"},
     "delivered": {"hardware", "program", "simulate"},
     "proof": {
         *(
