@@ -22,6 +22,7 @@ from dataflow_sim.networks import is_built_in
 from dataflow_sim.preparation import (
     RunOptions,
     demanded,
+    external_files,
     load_network,
     memory_options,
     named_file,
@@ -53,7 +54,9 @@ __all__ = [
     "RunOptions",
     "catalogue",
     "check_frames",
+    "compulsory_bytes",
     "curve",
+    "external_files",
     "is_built_in",
     "load_network",
     "memory_options",

@@ -11,7 +11,14 @@ from dataflow_sim.graph.part import part_of
 from dataflow_sim.graph.passes import Precision, assign_precision, drop_vectors
 from dataflow_sim.graph.pooling import Pooler, place_pooling
 from dataflow_sim.hardware import Hardware
-from dataflow_sim.ingest import FileWeights, ReadRequest, graph_from_model, read_network
+from dataflow_sim.ingest import (
+    FileWeights,
+    ReadRequest,
+    graph_from_model,
+    load_model,
+    read_network,
+)
+from dataflow_sim.ingest.file.annotate import external_locations
 from dataflow_sim.networks import build_network, is_built_in
 from dataflow_sim.schedule.demands import NOTHING, Demand, GroupWords, demand_of
 from dataflow_sim.schedule.types import Buffering, MemoryOptions
@@ -55,6 +62,11 @@ def named_file(name_or_path: str) -> Path | None:
     if is_built_in(name_or_path) or not (path.suffix or len(path.parts) > 1 or path.exists()):
         return None
     return path
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files of weights that a network's file refers to.  Raises NetworkError."""
+    return tuple(path.parent / each for each in external_locations(load_model(path)))
 
 
 def load_network(

@@ -18,6 +18,7 @@ _QUANTITY = re.compile(
     re.ASCII,
 )
 
+_LONGEST_SIDE = 8  # digits
 _MAGNITUDE = 24  # quantities lie between 1e-24 and 1e25 of their unit
 _BYTES: Mapping[str, Decimal] = {
     "B": Decimal(1),
@@ -155,6 +156,16 @@ def parse_part(text: object) -> float:
     value = Decimal(match.group(1))
     _check_magnitude(value, text, "part")
     return float(value)
+
+
+def parse_rows_by_columns(text: str) -> tuple[int, int]:
+    """Rows and columns of an image such as `320x240`."""
+    rows, cross, columns = text.lower().partition("x")
+    numbers = [each.strip() for each in (rows, columns)]
+    legal = all(n.isascii() and n.isdigit() and len(n) <= _LONGEST_SIDE for n in numbers)
+    if not (cross and legal and all(int(n) for n in numbers)):
+        raise InputError(f"'{text[:40]}' is no size of an image; write rows x columns, as 320x320")
+    return int(numbers[0]), int(numbers[1])
 
 
 def format_bytes(value_bytes: float) -> str:

@@ -27,6 +27,12 @@ _COMMANDS = {
     "hardware": "hardware",
     "dram": "dram",
     "whatifs": "whatifs",
+    "scenario": "scenario",
+    "sweep": "sweep",
+    "study": "study",
+    "compare": "compare",
+    "claims": "claims",
+    "gallery": "gallery",
 }
 _INTERRUPTED = 130
 

@@ -12,26 +12,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-from dataflow_sim.errors import HardwareError
+from dataflow_sim.documents import KeyPath, YamlFile, read_yaml
+from dataflow_sim.errors import HardwareError, InputError
 from dataflow_sim.hardware.memory import switches
 from dataflow_sim.hardware.presets import DRAM_PRESETS, preset_named
 from dataflow_sim.resources import shipped_files
 
-Path_ = tuple[str, ...]
-
-_DEEPEST_NESTING = 100
 _LONGEST_CHAIN = 16
 # a key that may hold one switch for all below it; a change of one leaves the others
 _SWITCHES = ("local_memory", "double_buffer")
 _MARKS = ("published", "derived", "assumed")
 NO_SOURCE = "assumed: no source is given"
-# what the YAML library lets through for scalars that look like dates, numbers or tags
-BAD_SCALAR = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -39,12 +30,12 @@ class Document:
     """What a file says: values, by path where each stands and its source, problems so far."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    places: dict[Path_, str] = field(default_factory=dict)
-    sources: dict[Path_, str] = field(default_factory=dict)
+    places: dict[KeyPath, str] = field(default_factory=dict)
+    sources: dict[KeyPath, str] = field(default_factory=dict)
     based_on: tuple[str, ...] = ()
     problems: list[str] = field(default_factory=list)
 
-    def set(self, path: Path_, value: Any, place: str, source: str) -> None:
+    def set(self, path: KeyPath, value: Any, place: str, source: str) -> None:
         """Say something; what was said of the same key, or below it, is forgotten."""
         node = self.values
         for depth, key in enumerate(path[:-1], start=1):
@@ -70,12 +61,12 @@ class Document:
                 return found
         return None
 
-    def leaves(self) -> Iterator[tuple[Path_, Any]]:
+    def leaves(self) -> Iterator[tuple[KeyPath, Any]]:
         """Every key that holds no further ones, with its value."""
         yield from leaves(self.values)
 
 
-def leaves(values: Mapping[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+def leaves(values: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Every key below which there is none, with its value."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -84,34 +75,12 @@ def leaves(values: Mapping[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_,
             yield (*path, str(key)), value
 
 
-def parse_yaml(text: str, label: str) -> CommentedMap:
-    """A mapping of keys.  Raises HardwareError with file and line."""
+def _read_yaml(text: str, label: str) -> YamlFile:
+    """A file's keys.  Raises HardwareError with file and line."""
     try:
-        if max(text.count("["), text.count("{")) > _DEEPEST_NESTING:
-            raise HardwareError(f"{label}: brackets by the hundred; none is needed so deep")
-        document = YAML(typ="rt").load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        key = str(error.problem or "").split(" with value")[0].removeprefix("found duplicate key ")
-        raise HardwareError(f"{label}:{line}: the key {key} stands twice; delete one") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise HardwareError(f"{label}:{line}: not YAML: {error.problem}") from None
-    except (YAMLError, *BAD_SCALAR) as error:
-        raise HardwareError(f"{label}: not YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(document, CommentedMap):
-        raise HardwareError(f"{label}: a hardware file is a mapping of keys such as 'name: ...'")
-    return document
-
-
-def parse_value(text: str) -> Any:
-    """The value that an override's text says.  Raises ValueError where it is no YAML."""
-    try:
-        if max(text.count("["), text.count("{")) > _DEEPEST_NESTING:
-            raise ValueError("too many brackets")
-        return _plain(YAML(typ="safe").load(text))
-    except (YAMLError, *BAD_SCALAR):
-        raise ValueError("no YAML") from None
+        return read_yaml(text, label, "a hardware file")
+    except InputError as error:
+        raise HardwareError(str(error)) from None
 
 
 def hardware_path(name_or_path: str) -> Path:
@@ -134,27 +103,6 @@ def hardware_path(name_or_path: str) -> Path:
     )
 
 
-def _plain(value: Any) -> Any:
-    """Mappings and lists of the YAML library as those of the language, keys as texts."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return value
-
-
-def _positions(document: CommentedMap, label: str, path: Path_ = ()) -> dict[Path_, str]:
-    """Where every key of a file stands."""
-    found: dict[Path_, str] = {}
-    lines = document.lc.data or {}
-    for key, value in document.items():
-        here = (*path, str(key))
-        found[here] = f"{label}:{lines[key][0] + 1}" if key in lines else label
-        if isinstance(value, CommentedMap):
-            found.update(_positions(value, label, here))
-    return found
-
-
 class _Reader:
     """Reads a file with all that it extends."""
 
@@ -173,7 +121,7 @@ class _Reader:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise HardwareError(f"hardware file '{path}' cannot be read: {error}") from None
-        parsed = parse_yaml(text, str(path))
+        parsed = _read_yaml(text, str(path))
         found = self._base(parsed, path)
         self._lay(found, parsed, str(path))
         self.open.pop()
@@ -187,11 +135,11 @@ class _Reader:
         except (OSError, ValueError) as error:
             raise HardwareError(f"'{name_or_path[:60]}': {error}"[:200]) from None
 
-    def _base(self, parsed: CommentedMap, path: Path) -> Document:
-        name = parsed.get("extends")
-        if "extends" not in parsed:
+    def _base(self, parsed: YamlFile, path: Path) -> Document:
+        name = parsed.values.get("extends")
+        if "extends" not in parsed.values:
             return Document()
-        line = parsed.lc.data["extends"][0] + 1
+        line = parsed.positions[("extends",)].line
         if not isinstance(name, str) or not name.strip():
             raise HardwareError(
                 f"{path}:{line}: extends: give the name of a shipped machine, or a file"
@@ -203,12 +151,10 @@ class _Reader:
         found.based_on = (name, *found.based_on)
         return found
 
-    def _lay(self, found: Document, parsed: CommentedMap, label: str) -> None:
+    def _lay(self, found: Document, parsed: YamlFile, label: str) -> None:
         """Lay a file over what it extends."""
-        try:
-            values, positions = _plain(parsed), _positions(parsed, label)
-        except RecursionError:
-            raise HardwareError(f"{label}: a key holds itself; write its values out") from None
+        values = dict(parsed.values)
+        positions = {path: f"{label}:{place.line}" for path, place in parsed.positions.items()}
         sources = _sources(values.pop("sources", {}), values, positions, found.problems)
         values.pop("extends", None)
         set_preset(found, values.get("dram"), positions.get(("dram", "preset"), label))
@@ -246,17 +192,17 @@ def set_preset(found: Document, dram: object, place: str) -> None:
 
 
 def _sources(
-    given: object, values: Mapping[str, Any], positions: Mapping[Path_, str], problems: list[str]
-) -> dict[Path_, str]:
+    given: object, values: Mapping[str, Any], positions: Mapping[KeyPath, str], problems: list[str]
+) -> dict[KeyPath, str]:
     """The source of every key of a file, by the longest path that one is given for."""
-    found: dict[Path_, str] = {}
+    found: dict[KeyPath, str] = {}
     if not isinstance(given, dict):
         place = positions.get(("sources",), "?")
         problems.append(
             f"{place}: sources: a mapping of keys such as 'dram.bandwidth: \"published: ...\"'"
         )
         return found
-    by_path: dict[Path_, str] = {}
+    by_path: dict[KeyPath, str] = {}
     keys = [path for path, _ in leaves(values)]
     for key, text in given.items():
         place, path = positions[("sources", key)], tuple(key.split("."))

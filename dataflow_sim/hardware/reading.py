@@ -9,8 +9,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from dataflow_sim.documents import parse_value
 from dataflow_sim.errors import HardwareError
-from dataflow_sim.hardware.document import Document, leaves, parse_value, read_document, set_preset
+from dataflow_sim.hardware.document import Document, leaves, read_document, set_preset
 from dataflow_sim.hardware.machine import Confidence, Figure, Hardware, HardwareFile
 from dataflow_sim.hardware.quantities import End, is_range
 

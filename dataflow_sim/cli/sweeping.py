@@ -1,0 +1,132 @@
+"""What the commands that run many points share: where they compute, and how far they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from dataflow_sim.errors import InputError
+
+if TYPE_CHECKING:
+    from dataflow_sim.sweep.engine import Executor
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_MOST_PROCESSES = 1024
+_OPTIONS = (
+    click.option(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="Processes on this machine.  [default: one for each of its cores]",
+    ),
+    click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Compute on the workers of this dask.distributed scheduler (extra: cluster).",
+    ),
+)
+
+
+def where_options(command: Command) -> Command:
+    """--processes and --cluster: the command receives them as they are."""
+    result: Any = command
+    for option in reversed(_OPTIONS):
+        result = option(result)
+    return cast(Command, result)
+
+
+def executor_of(processes: int | None, cluster: str | None) -> Executor:
+    """Where tasks are computed.  Raises InputError."""
+    from dataflow_sim.sweep import engine
+    from dataflow_sim.sweep.cluster import cluster as on_cluster
+
+    if cluster is not None:
+        if processes is not None:
+            raise InputError("--processes and --cluster: give one of them")
+        return on_cluster(cluster)
+    if processes is not None and not 1 <= processes <= _MOST_PROCESSES:
+        raise InputError(f"--processes is {processes}; from 1 to {_MOST_PROCESSES}")
+    return engine.processes(processes or os.cpu_count() or 1)
+
+
+def store_directory(out: str | None, name: str, *, resume: bool) -> Path:
+    """Where results stay: as asked, else `results/NAME`.
+
+    Raises InputError where results are stored already and nobody asked to go on.
+    """
+    from dataflow_sim.sweep.store import STORE
+
+    directory = Path(out) if out is not None else Path("results") / name
+    if not resume and (directory / STORE).exists():
+        raise InputError(
+            f"'{directory}' holds results already; give --resume to go on from them, or another "
+            "--out directory"
+        )
+    return directory
+
+
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate so far, of those that this sweep computed."""
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:.2f}/s" if speed < 10 else f"{speed:,.0f}/s")
+
+
+class SweepProgress:
+    """How many tasks are done, how fast, and how long the rest takes; on a terminal only."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> SweepProgress:
+        """Nothing is drawn before there is anything to say."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell that so many of all are done."""
+        if not self._console.is_terminal:
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+            self._progress.add_task(self._what, total=total, completed=done)
+        self._progress.update(self._progress.task_ids[0], completed=done)

@@ -1,0 +1,148 @@
+"""From scenarios to their results: what to compute, computed, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dataflow_sim.results_of_studies import (
+    ClaimResult,
+    PictureResult,
+    Row,
+    ShownTable,
+    StudyResult,
+)
+from dataflow_sim.scenario.model import Picture, Shown
+from dataflow_sim.scenario.reading import Scenario
+from dataflow_sim.scenario.table import Table
+from dataflow_sim.study.judging import judged
+from dataflow_sim.study.questions import answered
+from dataflow_sim.sweep.engine import Executor, Progress, sweep
+from dataflow_sim.sweep.rows import Tables
+from dataflow_sim.sweep.store import Store
+from dataflow_sim.sweep.tasks import Kind, Task, finders, kinds_of, machine_of, task_of
+from dataflow_sim.sweep.work import DEFECT, OK, machine_columns
+
+_TABLES: Mapping[str, str] = {"points": "", "layers": "layer", "breakpoints": "curve"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A scenario with the tasks of each of its points, by kind, and its machines' columns."""
+
+    scenario: Scenario
+    tasks: tuple[Mapping[Kind, Task], ...]
+    machines: tuple[Mapping[str, float | int], ...]
+
+
+def _planned(scenario: Scenario) -> _Planned:
+    file = scenario.file
+    wanted = finders(file.record, file.record_layers)
+    sharing: dict[Task, int] = {}
+    for point in scenario.points:
+        curve = task_of("curve", point.settings)
+        sharing[curve] = sharing.get(curve, 0) + 1
+    tasks, machines = [], []
+    for point in scenario.points:
+        settings = point.settings
+        machine = machine_of(task_of("run", settings).asked)
+        shared = sharing[task_of("curve", settings)] > 1
+        kinds = kinds_of(wanted, machine, settings, shared=shared, curves=file.curves)
+        tasks.append({kind: task_of(kind, settings) for kind in kinds})
+        machines.append(machine_columns(machine))
+    return _Planned(scenario, tuple(tasks), tuple(machines))
+
+
+def count_tasks(scenario: Scenario) -> dict[str, int]:
+    """How many tasks of each kind a scenario computes, those that points share once."""
+    plan = _planned(scenario)
+    tasks = {task: None for each in plan.tasks for task in each.values()}
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[task.kind] = counts.get(task.kind, 0) + 1
+    return counts
+
+
+def run_scenarios(
+    scenarios: Sequence[Scenario], store: Store, executor: Executor, progress: Progress
+) -> list[StudyResult]:
+    """Compute what the store does not have, for all scenarios together, and what follows.
+
+    Raises InputError, and StoreError where results cannot be kept.
+    """
+    plans = [_planned(scenario) for scenario in scenarios]
+    every = [task for plan in plans for tasks in plan.tasks for task in tasks.values()]
+    keys, swept = sweep(every, store, executor, progress)
+    found = []
+    for plan in plans:
+        own = {task for tasks in plan.tasks for task in tasks.values()}
+        results = store.results(keys[task] for task in own)
+        tables = Tables(plan.scenario.file, plan.scenario.points)
+        for point, tasks, machine in zip(
+            plan.scenario.points, plan.tasks, plan.machines, strict=True
+        ):
+            tables.add(point, machine, {k: dict(results[keys[t]]) for k, t in tasks.items()})
+        found.append(_concluded(plan.scenario, tables.tables(), swept.stored, swept.computed))
+    return found
+
+
+def _concluded(
+    scenario: Scenario, tables: Mapping[str, Table], stored: int, computed: int
+) -> StudyResult:
+    file = scenario.file
+    status = [row["status"] for row in tables[""].rows]
+    return StudyResult(
+        name=scenario.name,
+        title=file.title,
+        description=file.description,
+        points=tables[""],
+        layers=tables["layer"],
+        breakpoints=tables["curve"],
+        checked=judged(tables, file.measure, file.expect),
+        answers=tuple(answered(tables[""], question) for question in file.questions),
+        shown=tuple(_shown(tables, each) for each in file.tables),
+        pictures=tuple(_picture(tables, each) for each in file.pictures),
+        claim=None
+        if file.claim is None
+        else ClaimResult(
+            source=file.claim.source,
+            says=file.claim.says,
+            expected=file.claim.expected,
+            verdict=file.claim.verdict,
+            because=file.claim.because,
+            decision=file.claim.decision,
+        ),
+        failed=sum(each != OK for each in status),
+        defects=sum(each == DEFECT for each in status),
+        stored=stored,
+        computed=computed,
+    )
+
+
+def _shown(tables: Mapping[str, Table], shown: Shown) -> ShownTable:
+    chosen = tables[_TABLES[shown.of]].where(shown.where)
+    rows: list[Row] = [{name: row[name] for name in shown.columns} for row in chosen.rows]
+    return ShownTable(
+        shown.title,
+        tuple(shown.columns),
+        tuple(rows[: shown.limit]),
+        max(0, len(rows) - shown.limit),
+    )
+
+
+def _picture(tables: Mapping[str, Table], picture: Picture) -> PictureResult:
+    chosen = tables[_TABLES[picture.of]].where(picture.where)
+    names = dict.fromkeys((*picture.by, picture.x, *picture.y))
+    return PictureResult(
+        file=picture.file,
+        kind=picture.kind,
+        title=picture.title,
+        x=picture.x,
+        y=tuple(picture.y),
+        by=tuple(picture.by),
+        log=tuple(picture.log),
+        x_label=picture.x_label,
+        y_label=picture.y_label,
+        limit_line=picture.limit_line,
+        rows=tuple({name: row[name] for name in names} for row in chosen.rows),
+    )
