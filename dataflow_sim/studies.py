@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow_sim.results_of_studies import (
@@ -11,10 +11,12 @@ from dataflow_sim.results_of_studies import (
     Row,
     ShownTable,
     StudyResult,
+    Value,
 )
+from dataflow_sim.scenario.expressions import Evaluator, plain
 from dataflow_sim.scenario.model import Picture, Shown
 from dataflow_sim.scenario.reading import Scenario
-from dataflow_sim.scenario.table import Table
+from dataflow_sim.scenario.table import Table, derived, relative
 from dataflow_sim.study.judging import judged
 from dataflow_sim.study.questions import answered
 from dataflow_sim.sweep.engine import Executor, Progress, sweep
@@ -90,6 +92,11 @@ def _concluded(
     scenario: Scenario, tables: Mapping[str, Table], stored: int, computed: int
 ) -> StudyResult:
     file = scenario.file
+    tables = {
+        **tables,
+        "": derived(tables[""], _columns(file.derive)),
+        "layer": derived(tables["layer"], _columns(file.derive_layers)),
+    }
     status = [row["status"] for row in tables[""].rows]
     return StudyResult(
         name=scenario.name,
@@ -119,8 +126,20 @@ def _concluded(
     )
 
 
+def _columns(given: Mapping[str, str]) -> dict[str, Callable[[Table], Value]]:
+    """Further columns by name, each from its expression."""
+
+    def of(text: str) -> Callable[[Table], Value]:
+        return lambda row: plain(Evaluator({"": row}).value(text))
+
+    return {name: of(text) for name, text in given.items()}
+
+
 def _shown(tables: Mapping[str, Table], shown: Shown) -> ShownTable:
-    chosen = tables[_TABLES[shown.of]].where(shown.where)
+    chosen = tables[_TABLES[shown.of]]
+    if shown.relative_to:
+        chosen = relative(chosen, shown.relative_to, shown.columns)
+    chosen = chosen.where(shown.where)
     rows: list[Row] = [{name: row[name] for name in shown.columns} for row in chosen.rows]
     return ShownTable(
         shown.title,
@@ -131,7 +150,10 @@ def _shown(tables: Mapping[str, Table], shown: Shown) -> ShownTable:
 
 
 def _picture(tables: Mapping[str, Table], picture: Picture) -> PictureResult:
-    chosen = tables[_TABLES[picture.of]].where(picture.where)
+    chosen = tables[_TABLES[picture.of]]
+    if picture.relative_to:
+        chosen = relative(chosen, picture.relative_to, picture.y)
+    chosen = chosen.where(picture.where)
     names = dict.fromkeys((*picture.by, picture.x, *picture.y))
     return PictureResult(
         file=picture.file,

@@ -105,7 +105,7 @@ def graph_from_model(
     network = replace(resolve(ready.model, name, ready.dims), statements=ready.statements)
     network, reports = _rewritten(network, request.replaced)
     nodes = gather_pointwise(network)
-    builder = GraphBuilder(network, nodes, folds=request.fold)
+    builder = GraphBuilder(network, nodes, request)
     for node in nodes:
         try:
             _place(builder, node)

@@ -14,7 +14,8 @@ class ReadRequest:
     those of the inputs; `branches` and `trips` choose, by node, the branch of an If and how
     often a Loop runs; `strict` refuses operators that are not understood.  `replaced` are operators
     that others stand for (`ingest.passes.replacements`); without `fold` every elementwise chain,
-    addition and pooling is a layer of its own.
+    addition and pooling is a layer of its own, without `fold_ahead` those that could only fold into
+    the layers behind them are; with `copy_concats` what is joined is written once more as one map.
     """
 
     dims: Mapping[str, int] = field(default_factory=dict)
@@ -25,3 +26,5 @@ class ReadRequest:
     strict: bool = False
     replaced: tuple[str, ...] = ()
     fold: bool = True
+    fold_ahead: bool = True
+    copy_concats: bool = False

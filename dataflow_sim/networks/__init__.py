@@ -29,6 +29,7 @@ from dataflow_sim.networks.images import fsrcnn, segmentation, style_transfer, u
 from dataflow_sim.networks.language import bert, gpt2, llama, mobilebert
 from dataflow_sim.networks.names import find, read_numbers, split_name
 from dataflow_sim.networks.row import BuiltIn, Number, Parameter, Published
+from dataflow_sim.networks.single import convolution
 from dataflow_sim.networks.writer import input_shapes, output_shapes
 
 __all__ = [
@@ -51,6 +52,7 @@ _FAMILIES = (
     *(ssd, yolo, yolov8, faster_rcnn),
     *(segmentation, unet, style_transfer, fsrcnn, ds_cnn, wav2letter),
     *(bert, mobilebert, gpt2, llama),
+    convolution,
 )
 
 BUILT_IN: Mapping[str, BuiltIn] = {

@@ -12,6 +12,7 @@ from dataflow_sim.report.tables import Table
 from dataflow_sim.results_of_studies import Answer, Checked, Row, StudyResult, TableResult, Value
 
 _SHOWN_ROWS = 40
+VERDICTS = ("reproduced", "refined", "refuted", "differs", "holds")
 _FORMATS = ("png", "svg")
 
 
@@ -139,7 +140,8 @@ def claims_page(results: Sequence[StudyResult], folder: str) -> str:
         if claim is not None:
             lines += [f"*{claim.source}*: {claim.says}", ""]
             lines += [f"Expected: {claim.expected}", ""]
-            because = f": {claim.because.strip()}" if claim.because else "."
+            argued = claim.because and result.verdict == claim.verdict
+            because = f": {claim.because.strip()}" if argued else "."
             lines += [f"**{result.verdict.capitalize()}**{because}", ""]
             if claim.decision:
                 lines += [f"See [{claim.decision}](decisions/{claim.decision}.md).", ""]

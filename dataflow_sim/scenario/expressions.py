@@ -18,11 +18,15 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dataflow_sim.errors import InputError
+from dataflow_sim.hardware.tables import ENERGY_TABLES
+from dataflow_sim.results_of_studies import Value
 from dataflow_sim.scenario.table import Table, numbers
 
 TABLES = ("", "layer", "curve")  # the points', the layers', the breakpoints'
@@ -49,6 +53,25 @@ def _least(values: Any, condition: Any) -> Any:
     return chosen.min()
 
 
+def _step(places: Any, values: Any, at: Any) -> Any:
+    found = np.searchsorted(np.asarray(places), np.asarray(at), side="right") - 1
+    if np.any(found < 0):
+        raise ExpressionError("step: a place lies before the first")
+    return np.asarray(values)[found]
+
+
+def _energy(table: Any, operation: Any) -> float:
+    known = ENERGY_TABLES.get(str(table))
+    if known is None:
+        raise ExpressionError(f"no table of energies '{table}'; {', '.join(ENERGY_TABLES)}")
+    if str(operation) in known.operations:
+        return known.operations[str(operation)]
+    if str(operation) in known.dram:
+        return sum(known.dram[str(operation)]) / 2
+    legal = ", ".join((*known.operations, *known.dram))
+    raise ExpressionError(f"'{operation}' is not in the table '{table}'; {legal}")
+
+
 def _picked(values: Any, condition: Any) -> Any:
     chosen = np.asarray(values)[np.asarray(condition, dtype=bool)]
     return chosen[0] if chosen.size == 1 else chosen
@@ -67,6 +90,14 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Any], str]] = {
     "last": (lambda x: np.ravel(x)[-1], "the last element"),
     "least": (_least, "least(values, condition): the least of those where it holds"),
     "where": (_picked, "where(values, condition): those where it holds"),
+    "step": (
+        _step,
+        "step(places, values, at): of values that hold from their place on, those at other places",
+    ),
+    "energy": (
+        _energy,
+        "energy(table, operation): of a shipped table, pJ, or pJ a bit of external memory",
+    ),
     "rises": (_rises, "no element is below the one before"),
     "falls": (_falls, "no element is above the one before"),
     "abs": (np.abs, "magnitude"),
@@ -107,6 +138,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> ast.expr:
     """The tree of an expression.  Raises ExpressionError where it is none."""
     if len(text) > _LONGEST:
@@ -276,7 +308,7 @@ class Evaluator:
     def _compare(self, node: ast.Compare) -> Any:
         values = [_array(self._value(each)) for each in (node.left, *node.comparators)]
         found: Any = True
-        for op, left, right in zip(node.ops, values, values[1:], strict=True):
+        for op, (left, right) in zip(node.ops, pairwise(values), strict=True):
             found = np.logical_and(found, _COMPARE[type(op)](left, right))
         return bool(found) if np.ndim(found) == 0 else found
 
@@ -314,3 +346,11 @@ class Evaluator:
 def _array(value: Any) -> Any:
     """Lists as arrays, so that arithmetic goes element by element; whole numbers stay whole."""
     return np.asarray(value) if isinstance(value, list) else value
+
+
+def plain(value: Any) -> Value:
+    """A single value as one of the language.  Raises ExpressionError for an array."""
+    if np.ndim(value):
+        raise ExpressionError("one value is needed, and this is an array")
+    found: Value = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    return found

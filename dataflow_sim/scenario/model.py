@@ -117,6 +117,9 @@ def part_of(text: str) -> float:
     return float(number) / 100
 
 
+_RELATIVE = "numbers as parts of those of the row with these values, all other axes the same"
+
+
 class Shown(Strict):
     """A table of the report."""
 
@@ -124,6 +127,7 @@ class Shown(Strict):
     of: Literal["points", "layers", "breakpoints"] = Field("points", description="which rows")
     columns: list[str] = Field(description="columns, in order")
     where: dict[str, Any] = Field({}, description="only rows with these values")
+    relative_to: dict[str, Any] = Field({}, description=_RELATIVE)
     limit: int = Field(40, ge=1, le=1000, description="rows at most")
 
 
@@ -140,6 +144,7 @@ class Picture(Strict):
         [], description="columns that tell series apart"
     )
     where: dict[str, Any] = Field({}, description="only rows with these values")
+    relative_to: dict[str, Any] = Field({}, description=_RELATIVE)
     log: list[Literal["x", "y"]] = Field([], description="axes with equal ratios")
     x_label: str = Field("", description="left out, the column's name")
     y_label: str = Field("", description="left out, the columns' names")
@@ -237,6 +242,12 @@ class ScenarioFile(Settings):
         ["dram_bytes", "weight_bytes", "map_bytes"], description="columns of the points"
     )
     record_layers: list[str] = Field([], description="columns of the table of layers")
+    derive: dict[str, str] = Field(
+        {}, description="further columns of the points: an expression of each row's own columns"
+    )
+    derive_layers: dict[str, str] = Field(
+        {}, description="further columns of the layers, in the same way"
+    )
     curves: bool = Field(False, description="keep every breakpoint of the budget curves")
     measure: dict[str, str] = Field({}, description="names for expressions, in order")
     expect: list[Expectation] = Field([], description="what the results should be")

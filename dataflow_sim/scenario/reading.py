@@ -324,6 +324,14 @@ class _Reader:
             own = Names({"": names.filters[""]}, {"": frozenset()}, frozenset())
             for text in problems(file.where, own):
                 self._add(("where",), text)
+        for key, given, table in (
+            ("derive", file.derive, ""),
+            ("derive_layers", file.derive_layers, "layer"),
+        ):
+            own = Names({"": names.columns[table]}, {"": frozenset()}, frozenset())
+            for name, text in given.items():
+                for problem in problems(text, own):
+                    self._add((key, name), problem)
         known = set(names.values)
         for name, text in file.measure.items():
             here = Names(names.columns, names.filters, frozenset(known))
@@ -344,10 +352,11 @@ class _Reader:
     def _shown(self, file: ScenarioFile, names: Names) -> None:
         rows = {"points": "", "layers": "layer", "breakpoints": "curve"}
         for index, shown in enumerate(file.tables):
-            for name in (*shown.columns, *shown.where):
+            for name in (*shown.columns, *shown.where, *shown.relative_to):
                 self._of_table(("tables", index), name, names, rows[shown.of])
         for index, picture in enumerate(file.pictures):
-            for name in (picture.x, *picture.y, *picture.by, *picture.where):
+            used = (picture.x, *picture.y, *picture.by, *picture.where, *picture.relative_to)
+            for name in used:
                 self._of_table(("pictures", index), name, names, rows[picture.of])
             if [each.file for each in file.pictures].count(picture.file) > 1:
                 self._add(("pictures", index, "file"), f"'{picture.file}' is drawn twice")
@@ -375,8 +384,8 @@ def names_of(file: ScenarioFile, axes: Iterable[Axis]) -> Names:
     status, _ = ALWAYS
     return Names(
         columns={
-            "": frozenset({*coordinates, *file.record, *ALWAYS}),
-            "layer": frozenset({*coordinates, "layer", *file.record_layers}),
+            "": frozenset({*coordinates, *file.record, *file.derive, *ALWAYS}),
+            "layer": frozenset({*coordinates, "layer", *file.record_layers, *file.derive_layers}),
             "curve": frozenset({*of_curves, *CURVE_COLUMNS} if file.curves else ()),
         },
         filters={

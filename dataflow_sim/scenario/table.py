@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.results_of_studies import Row, TableResult, Value
@@ -48,6 +48,50 @@ class Table(TableResult):
     def label(self, row: Row) -> str:
         """A row by what tells it apart."""
         return ", ".join(f"{axis}={row[axis]}" for axis in self.axes)
+
+
+def derived(table: Table, columns: Mapping[str, Callable[[Table], Value]]) -> Table:
+    """The table with further columns, each from a row's own; None where a row has not got what it
+    takes."""
+    rows = table.rows
+    names = list(table.columns)
+    for name, found in columns.items():
+        wide: list[Row] = []
+        for row in rows:
+            try:
+                value = found(Table(table.axes, tuple(names), (row,)))
+            except InputError:
+                value = None
+            wide.append({**row, name: value})
+        rows = tuple(wide)
+        names.append(name)
+    return Table(table.axes, tuple(names), rows)
+
+
+def relative(table: Table, base: Mapping[str, object], columns: Iterable[str]) -> Table:
+    """The table with some columns as parts of those of a base row: the one with these values, all
+    other axes the same.
+
+    Raises InputError where a row has no base.
+    """
+    others = [axis for axis in table.axes if axis not in base]
+    others = [axis for axis in others if axis.removesuffix(_SIZE) not in base]
+    bases = {tuple(row[axis] for axis in others): row for row in table.where(base).rows}
+    found: list[Row] = []
+    for row in table.rows:
+        first = bases.get(tuple(row[axis] for axis in others))
+        if first is None:
+            raise InputError(f"{table.label(row)} has nothing to stand beside at {dict(base)}")
+        parts: dict[str, Value] = {}
+        for name in columns:
+            value, whole = row[name], first[name]
+            numeric = isinstance(value, int | float) and isinstance(whole, int | float)
+            if numeric and not isinstance(value, bool) and name not in table.axes:
+                assert isinstance(value, int | float)
+                assert isinstance(whole, int | float)
+                parts[name] = value / whole if whole else None
+        found.append({**row, **parts})
+    return Table(table.axes, table.columns, tuple(found))
 
 
 def _same(have: Value, wanted: object, column: str) -> bool:

@@ -43,7 +43,11 @@ def _replaced(name: str) -> WhatIf:
 
 
 def _folding(request: ReadRequest, asked: Asked) -> ReadRequest:
-    return replace(request, fold=asked.word() == "on")
+    return replace(request, fold=asked.word() != "off", fold_ahead=asked.word() == "on")
+
+
+def _concat(request: ReadRequest, asked: Asked) -> ReadRequest:
+    return replace(request, copy_concats=asked.word() == "copy")
 
 
 WHAT_IFS = (
@@ -70,10 +74,21 @@ WHAT_IFS = (
     WhatIf(
         "folding",
         Stage.READING,
-        word("on", "off"),
-        "elementwise chains, additions and poolings fold into the layers before them, or do not",
-        "layers may be followed by normalisation, activation, additions and poolings",
-        "with off each of these is a layer of its own, whose map passes through memory",
+        word("on", "behind", "off"),
+        "elementwise chains, additions and poolings fold into the layers around them, into those "
+        "before them alone, or not at all",
+        "layers may be surrounded by normalisation, activation, additions and poolings",
+        "with off each of these is a layer of its own, whose map passes through memory; with "
+        "behind those are that would fold into the layers after them",
         read=_folding,
+    ),
+    WhatIf(
+        "concat",
+        Stage.READING,
+        word("view", "copy"),
+        "maps that are joined along channels are read where they lie, or written once more as one",
+        "maps may be joined along their channels",
+        "with copy each such concat is a layer that reads all and writes one map",
+        read=_concat,
     ),
 )

@@ -31,19 +31,23 @@ from dataflow_sim.ingest.layers.pointwise import PointNode
 from dataflow_sim.ingest.layers.preferences import Preferences
 from dataflow_sim.ingest.layers.rounding import MapRoundings
 from dataflow_sim.ingest.network import Node, ResolvedNetwork
+from dataflow_sim.ingest.request import ReadRequest
 
 
 class GraphBuilder:
     """Turns resolved nodes into layers; operators' rules call its methods.
 
-    Unless it `folds`, elementwise nodes, additions and poolings are layers of their own.
+    Unless it `folds`, elementwise nodes, additions and poolings are layers of their own; unless it
+    `folds_ahead`, those that would fold into their readers are.
     """
 
     def __init__(
-        self, network: ResolvedNetwork, nodes: Sequence[Node | PointNode], *, folds: bool = True
+        self, network: ResolvedNetwork, nodes: Sequence[Node | PointNode], request: ReadRequest
     ) -> None:
         self.network = network
-        self.folds = folds
+        self.folds = request.fold
+        self.folds_ahead = request.fold and request.fold_ahead
+        self.copies_concats = request.copy_concats
         self.preferences = Preferences(network)
         self.values: dict[str, Value] = {}
         self.joined: dict[str, JoinedValue] = {}

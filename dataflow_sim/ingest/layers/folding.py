@@ -143,7 +143,7 @@ def _unary(builder: GraphBuilder, node: PointNode, program: PointProgram, value:
         draft.fold(program, builder.roundings.of_name(name))
         draft.end = node.output
         builder.values[node.output] = value
-    elif _absorbable(builder, node.output):
+    elif builder.folds_ahead and _absorbable(builder, node.output):
         builder.values[node.output] = Value(value.view, value.axes, value.pre.then(program))
     else:
         _elementwise_layer(builder, node, program, [value], 0)

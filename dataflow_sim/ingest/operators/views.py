@@ -39,7 +39,11 @@ def _concat(builder: GraphBuilder, node: Node) -> None:
             )
         segments = tuple(segment for part in parts for segment in part.view.segments)
         axes = parts[0].axes.with_axis(axis, (Factor(CHANNEL, channels, 1),))
-        builder.values[node.outputs[0]] = Value(View(segments, (n, channels, h, w)), axes)
+        joined = Value(View(segments, (n, channels, h, w)), axes)
+        if builder.copies_concats:
+            builder.copies.append(node.name)
+            joined = builder.copied(node.outputs[0], joined)
+        builder.values[node.outputs[0]] = joined
 
 
 def _by_channels(parts: list[Value], axis: int) -> bool:

@@ -1,0 +1,1 @@
+"""Networks of one layer or two, for studies of a layer."""
