@@ -48,7 +48,7 @@ def command(
     from dataflow_sim.report import files, studies
     from dataflow_sim.scenario.reading import read_scenario, scenario_path
     from dataflow_sim.studies import run_scenarios
-    from dataflow_sim.sweep.store import Store
+    from dataflow_sim.sweeps.store import Store
 
     check_out(out)
     read = read_scenario(scenario_path(scenario))

@@ -11,9 +11,9 @@ from contextlib import closing
 from typing import Any
 
 from dataflow_sim.errors import InputError
-from dataflow_sim.sweep.engine import Done, Executor, timed
-from dataflow_sim.sweep.tasks import Task, code_version
-from dataflow_sim.sweep.work import DEFECT
+from dataflow_sim.sweeps.engine import Done, Executor, timed
+from dataflow_sim.sweeps.tasks import Task, code_version
+from dataflow_sim.sweeps.work import DEFECT
 
 _CONNECT = "15s"
 
