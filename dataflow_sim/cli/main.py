@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from dataflow_sim.errors import EXIT_BAD_INPUT, DataflowSimError
+from dataflow_sim.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, DataflowSimError
 
 # name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
 _COMMANDS = {
@@ -34,7 +34,6 @@ _COMMANDS = {
     "claims": "claims",
     "gallery": "gallery",
 }
-_INTERRUPTED = 130
 
 
 class _LazyGroup(click.Group):
@@ -66,7 +65,7 @@ def main() -> None:
         sys.exit(finished.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

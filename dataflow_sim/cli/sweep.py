@@ -11,6 +11,7 @@ from dataflow_sim.cli.sweeping import (
     store_directory,
     where_options,
 )
+from dataflow_sim.errors import EXIT_INTERRUPTED
 
 _FAILED = 1
 
@@ -54,8 +55,14 @@ def command(
     read = read_scenario(scenario_path(scenario))
     directory = store_directory(out, read.name, resume=resume)
     executor = executor_of(processes, cluster)
-    with Store(directory) as store, SweepProgress(read.name) as progress:
-        (result,) = run_scenarios([read], store, executor, progress)
+    try:
+        with Store(directory) as store, SweepProgress(read.name) as progress:
+            (result,) = run_scenarios([read], store, executor, progress)
+    except KeyboardInterrupt:
+        click.echo(
+            f"interrupted; what was computed is stored in {directory}, --resume goes on", err=True
+        )
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     files.write_files(directory, studies.study_files(result))
     if result.failed:
         told = f"{result.failed:,} of {len(result.points.rows):,} points failed"
