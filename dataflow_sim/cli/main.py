@@ -60,9 +60,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command and turn errors meant for the user into messages and exit codes."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as finished:
-        sys.exit(finished.exit_code)
+        sys.exit(cli.main(standalone_mode=False))  # what Exit was raised with, else nothing
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -61,7 +61,7 @@ def cluster(address: str) -> Executor:
             ended: Any = as_completed
             _check_workers(client, address)
             running = {client.submit(timed, task, pure=False): task for task in tasks}
-            for future in ended(list(running)):
+            for future in ended(list(running), loop=client.loop):
                 task = running.pop(future)
                 if future.status == "finished":
                     yield (task, *future.result())
