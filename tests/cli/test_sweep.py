@@ -28,7 +28,7 @@ hardware: bare
 axes:
   weight_bits: [4, 8]
   activation_bits: [4, 8]
-  local_memory: [64B, 8KiB, 32KiB]
+  local_memory: [16B, 8KiB, 32KiB]
 record: [dram_bytes, latency_ms, energy_mj, macs]
 questions:
   - pareto: {least: [dram_bytes, local_memory_bytes]}
