@@ -8,6 +8,7 @@ from __future__ import annotations
 
 EXIT_BAD_INPUT = 2
 EXIT_DOES_NOT_FIT = 3
+EXIT_INTERRUPTED = 130
 
 
 class DataflowSimError(Exception):

@@ -19,11 +19,11 @@ from dataflow_sim.scenario.reading import Scenario
 from dataflow_sim.scenario.table import Table, derived, relative
 from dataflow_sim.study.judging import judged
 from dataflow_sim.study.questions import answered
-from dataflow_sim.sweep.engine import Executor, Progress, sweep
-from dataflow_sim.sweep.rows import Tables
-from dataflow_sim.sweep.store import Store
-from dataflow_sim.sweep.tasks import Kind, Task, finders, kinds_of, machine_of, task_of
-from dataflow_sim.sweep.work import DEFECT, OK, machine_columns
+from dataflow_sim.sweeps.engine import Executor, Progress, sweep
+from dataflow_sim.sweeps.rows import Tables
+from dataflow_sim.sweeps.store import Store
+from dataflow_sim.sweeps.tasks import Kind, Task, finders, kinds_of, machine_of, task_of
+from dataflow_sim.sweeps.work import DEFECT, OK, machine_columns
 
 _TABLES: Mapping[str, str] = {"points": "", "layers": "layer", "breakpoints": "curve"}
 

@@ -50,7 +50,7 @@ def command(
     from dataflow_sim.scenario.reading import read_scenario
     from dataflow_sim.scenario.shipped import shipped_scenarios
     from dataflow_sim.studies import run_scenarios
-    from dataflow_sim.sweep.store import Store
+    from dataflow_sim.sweeps.store import Store
 
     check_out(out)
     shipped = shipped_scenarios("claims")

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from dataflow_sim.errors import EXIT_BAD_INPUT, DataflowSimError
+from dataflow_sim.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, DataflowSimError
 
 # name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
 _COMMANDS = {
@@ -34,7 +34,6 @@ _COMMANDS = {
     "claims": "claims",
     "gallery": "gallery",
 }
-_INTERRUPTED = 130
 
 
 class _LazyGroup(click.Group):
@@ -61,12 +60,10 @@ def cli() -> None:
 def main() -> None:
     """Run the command and turn errors meant for the user into messages and exit codes."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as finished:
-        sys.exit(finished.exit_code)
+        sys.exit(cli.main(standalone_mode=False))  # what Exit was raised with, else nothing
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -11,6 +11,7 @@ from dataflow_sim.cli.sweeping import (
     store_directory,
     where_options,
 )
+from dataflow_sim.errors import EXIT_INTERRUPTED
 
 _FAILED = 1
 
@@ -48,14 +49,20 @@ def command(
     from dataflow_sim.report import files, studies
     from dataflow_sim.scenario.reading import read_scenario, scenario_path
     from dataflow_sim.studies import run_scenarios
-    from dataflow_sim.sweep.store import Store
+    from dataflow_sim.sweeps.store import Store
 
     check_out(out)
     read = read_scenario(scenario_path(scenario))
     directory = store_directory(out, read.name, resume=resume)
     executor = executor_of(processes, cluster)
-    with Store(directory) as store, SweepProgress(read.name) as progress:
-        (result,) = run_scenarios([read], store, executor, progress)
+    try:
+        with Store(directory) as store, SweepProgress(read.name) as progress:
+            (result,) = run_scenarios([read], store, executor, progress)
+    except KeyboardInterrupt:
+        click.echo(
+            f"interrupted; what was computed is stored in {directory}, --resume goes on", err=True
+        )
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     files.write_files(directory, studies.study_files(result))
     if result.failed:
         told = f"{result.failed:,} of {len(result.points.rows):,} points failed"

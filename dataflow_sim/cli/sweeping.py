@@ -24,7 +24,7 @@ from rich.text import Text
 from dataflow_sim.errors import InputError
 
 if TYPE_CHECKING:
-    from dataflow_sim.sweep.engine import Executor
+    from dataflow_sim.sweeps.engine import Executor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,8 +54,8 @@ def where_options(command: Command) -> Command:
 
 def executor_of(processes: int | None, cluster: str | None) -> Executor:
     """Where tasks are computed.  Raises InputError."""
-    from dataflow_sim.sweep import engine
-    from dataflow_sim.sweep.cluster import cluster as on_cluster
+    from dataflow_sim.sweeps import engine
+    from dataflow_sim.sweeps.cluster import cluster as on_cluster
 
     if cluster is not None:
         if processes is not None:
@@ -71,7 +71,7 @@ def store_directory(out: str | None, name: str, *, resume: bool) -> Path:
 
     Raises InputError where results are stored already and nobody asked to go on.
     """
-    from dataflow_sim.sweep.store import STORE
+    from dataflow_sim.sweeps.store import STORE
 
     directory = Path(out) if out is not None else Path("results") / name
     if not resume and (directory / STORE).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -213,6 +214,30 @@ def picture_files(result: StudyResult, kinds: Sequence[str] = _FORMATS) -> dict[
         for picture in result.pictures
         for kind, data in study_picture(picture, kinds).items()
     }
+
+
+def gallery_files(result: StudyResult) -> dict[str, bytes]:
+    """What stands in a gallery: the page, the table of points, and pictures that scale."""
+    return {**_texts(result), **picture_files(result, ("svg",))}
+
+
+def _texts(result: StudyResult) -> dict[str, bytes]:
+    return {"README.md": study_page(result).encode(), "points.csv": _csv(result.points)}
+
+
+def differing(result: StudyResult, directory: Path) -> list[str]:
+    """The files of a gallery whose text is another than that of a study, or that are not there.
+
+    Of pictures only that they are there: how they are drawn changes with the drawing library.
+    """
+    texts = _texts(result)
+    found = [name for name, data in texts.items() if _read(directory / name) != data]
+    drawn = [f"{picture.file}.svg" for picture in result.pictures]
+    return [*found, *(name for name in drawn if _read(directory / name) is None)]
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def study_files(result: StudyResult) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -30,6 +31,7 @@ _COLOURS = (
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vPX*<>"
 _LONGEST_LABEL = 44
+_LETTERS_BELOW = 70  # a line of names of equal width, below bars
 _MANY_BARS = 12  # names below them stand upright from here on
 _FACTORS = ((1e9, "G"), (1e6, "M"), (1e3, "K"))
 
@@ -73,6 +75,12 @@ def _memory(value: float, _: int | None = None) -> str:
     return format_capacity(round(value))
 
 
+def _ratio_axis(axis: Axis) -> None:
+    """Numbers at powers of ten, or near ones where there are few."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _text(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _dress(axes: Axes, picture: PictureResult, *, numeric: bool) -> None:
     if numeric:
         memory = picture.x.endswith("_bytes") and ("local" in picture.x or "capacity" in picture.x)
@@ -83,10 +91,13 @@ def _dress(axes: Axes, picture: PictureResult, *, numeric: bool) -> None:
             if "x" in picture.log:
                 axes.xaxis.set_major_locator(LogLocator(base=4))
                 axes.xaxis.set_minor_formatter(NullFormatter())
-        elif "x" not in picture.log:
+        elif "x" in picture.log:
+            _ratio_axis(axes.xaxis)
+        else:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _text(v)))
     if "y" in picture.log:
         axes.set_yscale("log")
+        _ratio_axis(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _text(v)))
@@ -112,9 +123,18 @@ def _lines(axes: Axes, picture: PictureResult, series: Sequence[Series]) -> bool
             style |= {"marker": _MARKERS[index % len(_MARKERS)], "markersize": 4.5}
         if picture.kind == "steps":
             style["drawstyle"] = "steps-post"
+            xs, ys = _to_the_end(xs, ys, series)
         places: Any = [_number(x) for x in xs] if numeric else [str(x) for x in xs]
         axes.plot(places, ys, **style)
     return numeric
+
+
+def _to_the_end(
+    xs: list[Value], ys: list[float], series: Sequence[Series]
+) -> tuple[list[Value], list[float]]:
+    """The last value holds as far as any series goes."""
+    furthest = max((x for _, others, _ in series for x in others), key=_number)
+    return ([*xs, furthest], [*ys, ys[-1]]) if _number(furthest) > _number(xs[-1]) else (xs, ys)
 
 
 def _bars(axes: Axes, series: Sequence[Series]) -> bool:
@@ -124,8 +144,8 @@ def _bars(axes: Axes, series: Sequence[Series]) -> bool:
         offset = (index - (len(series) - 1) / 2) * width
         places = [names.index(str(x)) + offset for x in xs]
         axes.bar(places, ys, width=width * 0.94, color=_COLOURS[index % len(_COLOURS)], label=label)
-    upright = len(names) > _MANY_BARS or max(map(len, names)) * len(names) > 90
     shown = [clipped(name, 30) for name in names]
+    upright = len(names) > _MANY_BARS or max(map(len, shown)) * len(shown) > _LETTERS_BELOW
     axes.set_xticks(range(len(names)), shown, rotation=90 if upright else 0)
     return False
 

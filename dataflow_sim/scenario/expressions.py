@@ -271,7 +271,7 @@ class Evaluator:
             raise
         except InputError as error:
             raise ExpressionError(f"{_short(text)}: {error}") from None
-        except (ArithmeticError, TypeError, ValueError, IndexError) as error:
+        except (ArithmeticError, TypeError, ValueError, LookupError) as error:
             raise ExpressionError(f"{_short(text)}: {error}") from None
 
     def _value(self, node: ast.expr) -> Any:
@@ -288,7 +288,7 @@ class Evaluator:
                 return np.asarray(self._value(inner))[self._place(place)]
             case ast.UnaryOp(op=ast.Not(), operand=inner):
                 return not self._single(inner)
-            case ast.UnaryOp(operand=inner):
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
                 return -_array(self._value(inner))
             case ast.BoolOp(op=ast.And(), values=inner):
                 return all(self._single(each) for each in inner)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from dataflow_sim.errors import InputError
 
 Scalar = str | int | float | bool
 Policy = Literal["layerwise", "resident", "merged"]
@@ -70,6 +81,22 @@ class Range(Strict):
         return self
 
 
+def part_of(text: str) -> float:
+    """A part such as `3%` as a number.  Raises ValueError."""
+    number = text.strip().removesuffix("%")
+    if not text.strip().endswith("%") or not number.replace(".", "", 1).isdigit():
+        raise ValueError(f"'{text[:40]}' is no part; write a percentage such as 1.5%")
+    return float(number) / 100
+
+
+def _part(text: str) -> str:
+    part_of(text)
+    return text
+
+
+Percentage = Annotated[str, AfterValidator(_part)]
+
+
 class Expectation(Strict):
     """What a value should be.  A list of values is held to a list, element by element."""
 
@@ -83,7 +110,7 @@ class Expectation(Strict):
     above: str | int | float | None = Field(None, description="number, or expression")
     below: str | int | float | None = Field(None, description="number, or expression")
     holds: bool | None = Field(None, description="the value is true, or false")
-    within: str | None = Field(None, description="with equals: a part of the number, as 3%")
+    within: Percentage | None = Field(None, description="with equals: a part of the number, as 3%")
     by: float | None = Field(None, ge=0, description="with equals: so much more or less")
     digits: int | None = Field(
         None, ge=0, le=12, description="with equals: the printed digits, rounded or cut off"
@@ -101,20 +128,10 @@ class Expectation(Strict):
         tolerances = [n for n in ("within", "by", "digits") if getattr(self, n) is not None]
         if tolerances and (given != ["equals"] or len(tolerances) > 1):
             raise ValueError("one of within, by and digits goes with equals")
-        if self.within is not None:
-            part_of(self.within)
         return self
 
 
 RELATIONS = ("equals", "at_least", "at_most", "above", "below", "holds")
-
-
-def part_of(text: str) -> float:
-    """A part such as `3%` as a number.  Raises ValueError."""
-    number = text.strip().removesuffix("%")
-    if not text.strip().endswith("%") or not number.replace(".", "", 1).isdigit():
-        raise ValueError(f"'{text[:40]}' is no part; write a percentage such as 1.5%")
-    return float(number) / 100
 
 
 _RELATIVE = "numbers as parts of those of the row with these values, all other axes the same"
@@ -154,7 +171,7 @@ class Picture(Strict):
 class Knee(Strict):
     """The least memory within so much of the floor."""
 
-    within: str = Field("5%", description="above the floor, as 5%")
+    within: Percentage = Field("5%", description="above the floor, as 5%")
     floor: str = Field("compulsory_bytes", description="column of the floor")
     of: str = Field("dram_bytes", description="column that falls to it")
     against: str = Field("local_memory_bytes", description="column that is wanted least")
@@ -204,6 +221,15 @@ class Question(Strict):
         if sum(kind is not None for kind in kinds) != 1:
             raise ValueError("ask one of knee, pareto, needs, sensitivity")
         return self
+
+
+def question_of(given: Mapping[str, Any]) -> Question:
+    """A question as plain data.  Raises InputError with all that is wrong with it."""
+    try:
+        return Question.model_validate(given)
+    except ValidationError as failure:
+        told = [str(each["msg"]).removeprefix("Value error, ") for each in failure.errors()]
+        raise InputError("\n".join(told)) from None
 
 
 class Claim(Strict):

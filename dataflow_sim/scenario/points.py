@@ -154,7 +154,7 @@ def combined(layers: Iterable[Mapping[str, Any]]) -> Settings:
             elif key in _ADDED:
                 found[key] = {**found.get(key, {}), **value}
             else:
-                found[key] = value
+                found[key] = parse_bytes(value) if key == MEMORY else value
     return Settings.model_validate(found)
 
 

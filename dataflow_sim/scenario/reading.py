@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,17 @@ from dataflow_sim.errors import InputError
 from dataflow_sim.hardware import DEFAULT_HARDWARE, HardwareFile, load_hardware
 from dataflow_sim.networks import numbers_of
 from dataflow_sim.pipeline import is_built_in, named_file, parse_what_ifs
-from dataflow_sim.scenario.columns import ALWAYS, CURVE_COLUMNS, LAYER_COLUMNS, POINT_COLUMNS
-from dataflow_sim.scenario.expressions import Names, problems
-from dataflow_sim.scenario.model import RELATIONS, Question, ScenarioFile, Settings
-from dataflow_sim.scenario.points import FIELDS, Axis, Point, axis_of, override_text, points_of
+from dataflow_sim.scenario.checking import near, problems_of_columns
+from dataflow_sim.scenario.model import ScenarioFile, Settings
+from dataflow_sim.scenario.points import (
+    FIELDS,
+    Axis,
+    Point,
+    axis_of,
+    combined,
+    override_text,
+    points_of,
+)
 from dataflow_sim.scenario.shipped import SUFFIX, shipped_scenarios
 from dataflow_sim.units import parse_bytes, parse_rows_by_columns
 
@@ -54,11 +60,9 @@ def scenario_path(name_or_path: str) -> Path:
         return shipped[name_or_path]
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise ScenarioError(f"scenario file '{path}' does not exist or is no file")
-    near = get_close_matches(name_or_path, shipped, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
     raise ScenarioError(
-        f"unknown scenario '{name_or_path[:60]}'; {hint}give a {SUFFIX} file, or a name that "
-        "`scenario list` shows"
+        f"unknown scenario '{name_or_path[:60]}'{near(name_or_path, shipped)}; give a {SUFFIX} "
+        "file, or a name that `scenario list` shows"
     )
 
 
@@ -100,22 +104,27 @@ class _Reader:
             self._names(file, axes)
             self._settings(file, axes)
             points = self._points(file)
-            self._expressions(file, axes)
+            self.found += problems_of_columns(file, axes)
             if not self.found:
                 self._machines(file, points)
             if not self.found:
                 return Scenario(self.path.stem, self.path, file, points)
-        lines = [f"{self._where(path)}: {text}" for path, text in self.found]
+        ordered = sorted(self.found, key=lambda problem: self._position(problem[0]))
+        lines = [f"{self._where(path)}: {text}" for path, text in ordered]
         raise ScenarioError("\n".join(dict.fromkeys(lines)))
 
-    def _where(self, path: KeyPath) -> str:
-        """The file with line and column of a key, or of the nearest around it."""
+    def _position(self, path: KeyPath) -> tuple[int, int]:
+        """Line and column of a key, or of the nearest around it."""
         for length in range(len(path), 0, -1):
             place = self.document.positions.get(path[:length])
             if place is not None:
-                key = ".".join(path[:length])
-                return f"{self.path}:{place.line}:{place.column}: {key}"
-        return str(self.path)
+                return place.line, place.column
+        return 0, 0
+
+    def _where(self, path: KeyPath) -> str:
+        """The file with line and column of a key, or of the nearest around it."""
+        line, column = self._position(path)
+        return f"{self.path}:{line}:{column}: {'.'.join(path)}" if line else str(self.path)
 
     def _add(self, path: Iterable[object], text: str) -> None:
         self.found.extend((tuple(map(str, path)), line) for line in text.splitlines())
@@ -129,22 +138,30 @@ class _Reader:
             return None
 
     def _validated(self) -> ScenarioFile | None:
+        """The file's keys; of a file with wrong ones those that are left without them."""
         try:
             return ScenarioFile.model_validate(self.document.values)
         except ValidationError as failure:
-            for error in failure.errors():
-                place = tuple(map(str, error["loc"]))
-                if error["type"] == "extra_forbidden":
-                    text = f"unknown key '{place[-1]}'{_nearest(place)}"
-                elif error["type"] == "missing":
-                    text = f"required key '{place[-1]}' is missing"
-                else:
-                    text = str(error["msg"]).removeprefix("Value error, ")
-                    given = error.get("input")
-                    if not isinstance(given, dict | list):
-                        text += f" (found {given!r})"
-                self._add(place, text)
+            self._add_failure(failure)
+            rest = _without(self.document.values, failure)
+        try:
+            return ScenarioFile.model_validate(rest)
+        except ValidationError:
             return None
+
+    def _add_failure(self, failure: ValidationError) -> None:
+        for error in failure.errors():
+            place = tuple(map(str, error["loc"]))
+            if error["type"] == "extra_forbidden":
+                text = f"unknown key '{place[-1]}'{_nearest(place)}"
+            elif error["type"] == "missing":
+                text = f"required key '{place[-1]}' is missing"
+            else:
+                text = str(error["msg"]).removeprefix("Value error, ")
+                given = error.get("input")
+                if not isinstance(given, dict | list):
+                    text += f" (found {given!r})"
+            self._add(place, text)
 
     # -------------------------------------------------------- networks, machines, axes
 
@@ -186,8 +203,7 @@ class _Reader:
             head, dot, _ = key.partition(".")
             known = key in FIELDS or head in top or (dot and head in _PREFIXES)
             if not known:
-                near = get_close_matches(key, [*FIELDS, *top, *_PREFIXES], n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
+                hint = near(key, [*FIELDS, *top, *_PREFIXES])
                 self._add(
                     ("axes", key),
                     f"'{key}' is neither a setting ({', '.join(FIELDS)}) nor a key of the hardware "
@@ -204,6 +220,8 @@ class _Reader:
             except InputError as error:
                 self._add(("axes", key), str(error))
                 continue
+            for label, setting in zip(axis.labels, axis.settings, strict=True):
+                self._legal(("axes", key), label, setting)
             found.append(axis)
         self._zips(file, found)
         for key in file.axes:
@@ -211,6 +229,15 @@ class _Reader:
             if setters:
                 self._add(("cases", setters[0]), f"the axis '{key}' sets this as well; keep one")
         return found
+
+    def _legal(self, place: tuple[object, ...], label: object, setting: Mapping[str, Any]) -> None:
+        """What one value of an axis sets is a legal setting."""
+        try:
+            combined([setting])
+        except ValidationError as failure:
+            for error in failure.errors():
+                told = str(error["msg"]).removeprefix("Value error, ")
+                self._add(place, f"{told} (found {label!r})")
 
     def _zips(self, file: ScenarioFile, axes: list[Axis]) -> None:
         lengths = {axis.key: len(axis.labels) for axis in axes}
@@ -268,12 +295,6 @@ class _Reader:
             return ()
         try:
             points = points_of(file, DEFAULT_HARDWARE)
-        except ValidationError as failure:
-            for error in failure.errors():
-                key = str(error["loc"][0])
-                told = str(error["msg"]).removeprefix("Value error, ")
-                self._add(("axes", key), f"{told} (found {error.get('input')!r})")
-            return ()
         except InputError as error:
             self._add(("where",) if file.where is not None else ("axes",), str(error))
             return ()
@@ -312,110 +333,15 @@ class _Reader:
                     return ("cases", name, "set", key)
         return ("machines",) if file.machines else ("hardware",)
 
-    # -------------------------------------------------------- columns and expressions
 
-    def _expressions(self, file: ScenarioFile, axes: list[Axis]) -> None:
-        for index, name in enumerate(file.record):
-            self._column(("record", index), name, POINT_COLUMNS)
-        for index, name in enumerate(file.record_layers):
-            self._column(("record_layers", index), name, LAYER_COLUMNS)
-        names = names_of(file, axes)
-        if file.where is not None:
-            own = Names({"": names.filters[""]}, {"": frozenset()}, frozenset())
-            for text in problems(file.where, own):
-                self._add(("where",), text)
-        for key, given, table in (
-            ("derive", file.derive, ""),
-            ("derive_layers", file.derive_layers, "layer"),
-        ):
-            own = Names({"": names.columns[table]}, {"": frozenset()}, frozenset())
-            for name, text in given.items():
-                for problem in problems(text, own):
-                    self._add((key, name), problem)
-        known = set(names.values)
-        for name, text in file.measure.items():
-            here = Names(names.columns, names.filters, frozenset(known))
-            for problem in problems(text, here):
-                self._add(("measure", name), problem)
-            known.add(name)
-        full = Names(names.columns, names.filters, frozenset(known))
-        for index, expectation in enumerate(file.expect):
-            for key in ("value", *RELATIONS):
-                given = getattr(expectation, key)
-                for problem in problems(given, full) if isinstance(given, str) else ():
-                    self._add(("expect", index, key), problem)
-        self._shown(file, names)
-        for index, question in enumerate(file.questions):
-            for problem in _question_problems(question, names):
-                self._add(("questions", index), problem)
-
-    def _shown(self, file: ScenarioFile, names: Names) -> None:
-        rows = {"points": "", "layers": "layer", "breakpoints": "curve"}
-        for index, shown in enumerate(file.tables):
-            for name in (*shown.columns, *shown.where, *shown.relative_to):
-                self._of_table(("tables", index), name, names, rows[shown.of])
-        for index, picture in enumerate(file.pictures):
-            used = (picture.x, *picture.y, *picture.by, *picture.where, *picture.relative_to)
-            for name in used:
-                self._of_table(("pictures", index), name, names, rows[picture.of])
-            if [each.file for each in file.pictures].count(picture.file) > 1:
-                self._add(("pictures", index, "file"), f"'{picture.file}' is drawn twice")
-
-    def _of_table(self, place: tuple[object, ...], name: str, names: Names, table: str) -> None:
-        legal = names.columns[table] | names.filters[table]
-        if name not in legal:
-            self._add(
-                place, f"no column '{name}'{_near(name, legal)}; record it, or choose another"
-            )
-
-    def _column(self, place: tuple[object, ...], name: str, known: Mapping[str, object]) -> None:
-        if name not in known:
-            self._add(
-                place, f"unknown column '{name}'{_near(name, known)}; `scenario columns` lists all"
-            )
-
-
-def names_of(file: ScenarioFile, axes: Iterable[Axis]) -> Names:
-    """What expressions over a scenario's results may name."""
-    coordinates = {"network", "hardware", *(axis.column for axis in axes)}
-    coordinates |= {"case"} if file.cases else set()
-    filters = coordinates | {each.removesuffix("_bytes") for each in coordinates}
-    of_curves = {each for each in filters if not each.startswith("local_memory")}
-    status, _ = ALWAYS
-    return Names(
-        columns={
-            "": frozenset({*coordinates, *file.record, *file.derive, *ALWAYS}),
-            "layer": frozenset({*coordinates, "layer", *file.record_layers, *file.derive_layers}),
-            "curve": frozenset({*of_curves, *CURVE_COLUMNS} if file.curves else ()),
-        },
-        filters={
-            "": frozenset({*filters, status}),
-            "layer": frozenset({*filters, "layer", *({"kind", "op"} & set(file.record_layers))}),
-            "curve": frozenset(of_curves),
-        },
-        values=frozenset(),
-    )
-
-
-def _question_problems(question: Question, names: Names) -> Iterator[str]:
-    used = list(question.by)
-    if question.knee is not None:
-        used += [question.knee.floor, question.knee.of, question.knee.against]
-    if question.pareto is not None:
-        used += [*question.pareto.least, *question.pareto.most]
-    if question.sensitivity is not None:
-        used.append(question.sensitivity.of)
-    if question.needs is not None:
-        used.append(question.needs.least)
-        yield from problems(question.needs.target, names)
-    for name in used:
-        if name not in names.columns[""]:
-            yield f"no column '{name}'{_near(name, names.columns[''])}; record it"
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+def _without(values: Mapping[str, Any], failure: ValidationError) -> dict[str, Any]:
+    """The keys of a file without those that are wrong, so that the others can be looked at."""
+    rest = {"title": "", **values}
+    for error in failure.errors():
+        first = str(error["loc"][0]) if error["loc"] else ""
+        if error["type"] != "missing" or len(error["loc"]) > 1:
+            rest.pop(first, None)
+    return rest
 
 
 def _nearest(place: KeyPath) -> str:
@@ -426,7 +352,7 @@ def _nearest(place: KeyPath) -> str:
         if inner is None:
             return ""
         model = inner
-    return _near(place[-1], model.model_fields)
+    return near(place[-1], model.model_fields)
 
 
 def _sets(case: Settings, key: str) -> bool:

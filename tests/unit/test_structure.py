@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "traffic": set(),
     "garbage": set(),
     "resources": set(),
-    "hardware": {"errors", "units", "resources"},
+    "documents": {"errors"},
+    "hardware": {"documents", "errors", "units", "resources"},
     "storage": {"energy", "graph", "hardware"},
     "graph": {"errors"},
     "ingest": {"errors", "graph"},
@@ -46,6 +47,8 @@ MAY_IMPORT = {
     "results_of_replay": {"results_of_what_ifs"},
     "results_of_timeline": set(),
     "results_of_what_ifs": set(),
+    "results_of_comparison": set(),
+    "results_of_studies": set(),
     "lifetimes": {"errors", "results_of_placement"},
     "placing": {"errors", "lifetimes", "results_of_placement", "schedule"},
     "whatif": {"energy", "errors", "graph", "ingest"},
@@ -128,6 +131,24 @@ MAY_IMPORT = {
         *("errors", "graph", "hardware", "inspection", "pipeline", "results_of_explanation"),
         *("results_of_groups", "schedule"),
     },
+    "holding": {
+        *("errors", "graph", "hardware", "preparation", "program", "results_of_costs", "schedule"),
+        *("simulate", "traffic"),
+    },
+    "scenario": {
+        *("documents", "errors", "hardware", "networks", "pipeline", "resources"),
+        *("results_of_studies", "traffic", "units"),
+    },
+    "sweeps": {
+        *("errors", "graph", "hardware", "holding", "inspection", "pipeline", "results"),
+        *("results_of_costs", "results_of_studies", "scenario", "traffic", "units", "whatif"),
+    },
+    "study": {"errors", "results_of_comparison", "results_of_studies", "scenario"},
+    "studies": {"results_of_studies", "scenario", "study", "sweeps"},
+    "api": {
+        *("hardware", "pipeline", "report", "results", "results_of_curves"),
+        *("results_of_studies", "scenario", "studies", "sweeps", "units"),
+    },
     "execution": {"errors", "graph", "program", "results_of_replay", "simulate"},
     "replaying": {
         *("errors", "execution", "graph", "hardware", "ingest", "networks", "pipeline", "program"),
@@ -142,7 +163,7 @@ MAY_IMPORT = {
             "results_of_time_study",
             "results_of_timeline",
         ),
-        *("results_of_replay", "traffic", "units"),
+        *("results_of_comparison", "results_of_replay", "results_of_studies", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
@@ -155,20 +176,21 @@ MAY_IMPORT = {
             "results",
             "results_of_curves",
         ),
-        *("timeline_study", "units", "whatif"),
+        *("scenario", "studies", "study", "sweeps", "timeline_study", "units", "whatif"),
     },
 }
 # third-party packages that stay in few rooms
 ONLY_IN = {
     "onnx": {"ingest", "networks", "simulate.reference", "simulate.reference_operators"},
     "onnxruntime": {"simulate.reference"},
-    "matplotlib": {"report"},
-    "pandas": {"report"},
+    "distributed": {"sweeps.cluster"},
+    "matplotlib": {"api", "report"},
+    "pandas": {"api", "report"},
     "click": {"cli"},
     "rich": {"cli"},
     "ortools": {"schedule.exact_solver"},
-    "ruamel": {"hardware"},
-    "pydantic": {"hardware"},
+    "ruamel": {"documents"},
+    "pydantic": {"hardware", "scenario"},
 }
 
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from signal import SIG_IGN, SIGINT, signal
 
-from dataflow_sim.sweep.store import Store
-from dataflow_sim.sweep.tasks import Task, key_of
-from dataflow_sim.sweep.work import DEFECT, Payload, compute
+from dataflow_sim.sweeps.store import Store
+from dataflow_sim.sweeps.tasks import Task, key_of
+from dataflow_sim.sweeps.work import DEFECT, Payload, compute
 
 Progress = Callable[[int, int], None]
 Done = tuple[Task, Payload, float]

@@ -35,7 +35,7 @@ from dataflow_sim.pipeline import (
 )
 from dataflow_sim.results import LayerResult, RunResult
 from dataflow_sim.results_of_costs import INPUTS, MAP_READS, PARTIAL_SUMS, WEIGHTS, DramTraffic
-from dataflow_sim.sweep.tasks import Task, machine_of
+from dataflow_sim.sweeps.tasks import Task, machine_of
 from dataflow_sim.traffic import Reason
 from dataflow_sim.units import parse_rows_by_columns
 from dataflow_sim.whatif.selecting import kernels

@@ -11,9 +11,9 @@ from contextlib import closing
 from typing import Any
 
 from dataflow_sim.errors import InputError
-from dataflow_sim.sweep.engine import Done, Executor, timed
-from dataflow_sim.sweep.tasks import Task, code_version
-from dataflow_sim.sweep.work import DEFECT
+from dataflow_sim.sweeps.engine import Done, Executor, timed
+from dataflow_sim.sweeps.tasks import Task, code_version
+from dataflow_sim.sweeps.work import DEFECT
 
 _CONNECT = "15s"
 
@@ -61,7 +61,7 @@ def cluster(address: str) -> Executor:
             ended: Any = as_completed
             _check_workers(client, address)
             running = {client.submit(timed, task, pure=False): task for task in tasks}
-            for future in ended(list(running)):
+            for future in ended(list(running), loop=client.loop):
                 task = running.pop(future)
                 if future.status == "finished":
                     yield (task, *future.result())

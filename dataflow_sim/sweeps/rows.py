@@ -12,7 +12,7 @@ from dataflow_sim.scenario.columns import ALWAYS, CURVE_COLUMNS, POINT_COLUMNS, 
 from dataflow_sim.scenario.model import ScenarioFile
 from dataflow_sim.scenario.points import Point
 from dataflow_sim.scenario.table import Table
-from dataflow_sim.sweep.work import DOES_NOT_FIT, OK, Payload, traffic_columns
+from dataflow_sim.sweeps.work import DOES_NOT_FIT, OK, Payload, traffic_columns
 from dataflow_sim.traffic import Reason
 
 LAYER = "layer"
