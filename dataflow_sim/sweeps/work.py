@@ -150,6 +150,7 @@ def _facts(asked: Mapping[str, Any]) -> Payload:
                 "layer": layer.name,
                 "op": layer.op,
                 "kind": layer.kind.value,
+                "groups": layer.groups,
                 "macs": inspected.macs,
                 "weight_elements": inspected.weight_elements,
                 "constant_elements": inspected.constant_elements,
