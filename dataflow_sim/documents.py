@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -42,10 +43,12 @@ class YamlFile:
     positions: Mapping[KeyPath, Position]
 
 
+@lru_cache(maxsize=256)
 def read_yaml(text: str, label: str, kind: str) -> YamlFile:
     """A file that is a mapping of keys; `kind` says in words what it should be, as in "a scenario".
 
-    Raises InputError with file, line and column.
+    The same text is parsed once; whoever reads the values leaves them as they are.  Raises
+    InputError with file, line and column.
     """
     try:
         if max(text.count("["), text.count("{")) > _DEEPEST_NESTING:

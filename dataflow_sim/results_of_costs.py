@@ -29,6 +29,17 @@ class DramTraffic:
         """All bytes."""
         return sum(self.by_reason.values())
 
+    def by_what_moves(self) -> dict[str, int]:
+        """All bytes, and those of each kind of tensor, under the names of columns."""
+        return {
+            "dram_bytes": self.total_bytes,
+            "weight_bytes": self.of(*WEIGHTS),
+            "map_bytes": self.of(*MAP_READS, Reason.MAP_SPILL),
+            "input_bytes": self.of(*INPUTS),
+            "output_bytes": self.of(Reason.OUTPUT_WRITE),
+            "partial_sum_bytes": self.of(*PARTIAL_SUMS),
+        }
+
     def to_json(self) -> dict[str, object]:
         """The `dram` object of the JSON result."""
         return {

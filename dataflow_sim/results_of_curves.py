@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dataflow_sim.results_of_costs import INPUTS, MAP_READS, PARTIAL_SUMS, WEIGHTS, DramTraffic
+from dataflow_sim.results_of_costs import DramTraffic
 from dataflow_sim.results_of_what_ifs import WhatIfResult
-from dataflow_sim.traffic import Reason
 
 CURVE_SCHEMA = "dataflow_sim.curve/1"
 
@@ -25,16 +24,7 @@ class CurvePoint:
 
     def to_json(self) -> dict[str, int]:
         """One entry of `points`."""
-        traffic = self.traffic
-        return {
-            "local_bytes": self.local_bytes,
-            "dram_bytes": traffic.total_bytes,
-            "weight_bytes": traffic.of(*WEIGHTS),
-            "map_bytes": traffic.of(*MAP_READS, Reason.MAP_SPILL),
-            "input_bytes": traffic.of(*INPUTS),
-            "output_bytes": traffic.of(Reason.OUTPUT_WRITE),
-            "partial_sum_bytes": traffic.of(*PARTIAL_SUMS),
-        }
+        return {"local_bytes": self.local_bytes, **self.traffic.by_what_moves()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
 from dataflow_sim.cli.options import check_out, json_option
-from dataflow_sim.cli.sweeping import SweepProgress, executor_of, where_options
+from dataflow_sim.cli.sweeping import executor_of, shipped_studies, where_options
 
 _FAILED = 1
 _PICTURES = "claims"
@@ -45,26 +44,10 @@ def command(
     import json
 
     from dataflow_sim.cli.render import show
-    from dataflow_sim.errors import InputError
     from dataflow_sim.report import files, studies
-    from dataflow_sim.scenario.reading import read_scenario
-    from dataflow_sim.scenario.shipped import shipped_scenarios
-    from dataflow_sim.studies import run_scenarios
-    from dataflow_sim.sweeps.store import Store
 
     check_out(out)
-    shipped = shipped_scenarios("claims")
-    unknown = [each for each in ids if each not in shipped]
-    if unknown:
-        raise InputError(f"no claim {', '.join(unknown)}; there are {', '.join(shipped)}")
-    scenarios = [read_scenario(shipped[name]) for name in (dict.fromkeys(ids) or shipped)]
-    executor = executor_of(processes, cluster)
-    with (
-        TemporaryDirectory() as thrown_away,
-        Store(Path(store or thrown_away)) as kept,
-        SweepProgress("claims") as progress,
-    ):
-        results = run_scenarios(scenarios, kept, executor, progress)
+    results = shipped_studies("claims", ids, store, executor_of(processes, cluster))
     if out is not None:
         page = studies.claims_page(results, f"{_PICTURES}/").encode()
         drawn = {n: data for each in results for n, data in studies.picture_files(each).items()}

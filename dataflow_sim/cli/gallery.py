@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
 from dataflow_sim.cli.options import check_out
-from dataflow_sim.cli.sweeping import SweepProgress, executor_of, where_options
+from dataflow_sim.cli.sweeping import executor_of, shipped_studies, where_options
 
 _DIFFERS = 1
 
@@ -34,26 +33,10 @@ def command(
     Ends with 1 where --check finds a difference, naming the file.
     """
     from dataflow_sim.cli.render import show
-    from dataflow_sim.errors import InputError
     from dataflow_sim.report import files, studies
-    from dataflow_sim.scenario.reading import read_scenario
-    from dataflow_sim.scenario.shipped import shipped_scenarios
-    from dataflow_sim.studies import run_scenarios
-    from dataflow_sim.sweeps.store import Store
 
     check_out(out)
-    shipped = shipped_scenarios("gallery")
-    unknown = [each for each in names if each not in shipped]
-    if unknown:
-        raise InputError(f"no study {', '.join(unknown)}; there are {', '.join(shipped)}")
-    scenarios = [read_scenario(shipped[name]) for name in (dict.fromkeys(names) or shipped)]
-    executor = executor_of(processes, cluster)
-    with (
-        TemporaryDirectory() as thrown_away,
-        Store(Path(thrown_away)) as store,
-        SweepProgress("gallery") as progress,
-    ):
-        results = run_scenarios(scenarios, store, executor, progress)
+    results = shipped_studies("gallery", names, None, executor_of(processes, cluster))
     different = False
     for result in results:
         if out is not None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from dataflow_sim.errors import InputError
-from dataflow_sim.units import parse_bytes
+from dataflow_sim.units import parse_bytes, parse_rows_by_columns
 
 POLICIES = ("layerwise", "resident", "merged")
 OBJECTIVES = ("dram", "energy", "latency", "edp", "energy-delay")
@@ -306,11 +306,10 @@ def _numbers(texts: Sequence[str], option: str, least: int = 1) -> dict[str, int
 
 
 def _size(text: str) -> tuple[int, int]:
-    rows, cross, columns = text.lower().partition("x")
-    if not cross:
-        raise InputError(f"--input-size {text[:40]}: write rows x columns, as in 320x320")
-    what = f"--input-size {text}"
-    return (_whole(rows.strip(), what), _whole(columns.strip(), what))
+    try:
+        return parse_rows_by_columns(text)
+    except InputError as error:
+        raise InputError(f"--input-size: {error}") from None
 
 
 def _branches(texts: Sequence[str]) -> dict[str, str]:

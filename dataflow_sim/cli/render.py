@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Self
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -51,17 +52,15 @@ def warn(warnings: Iterable[str]) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
-class LateProgress:
-    """A progress bar on standard error that appears only when work takes over a second."""
+class Bar:
+    """A progress bar on standard error for as long as a block runs; drawn by those that derive."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._start = time.monotonic()
 
-    def __enter__(self) -> LateProgress:
-        """Start the clock's scope."""
+    def __enter__(self) -> Self:
+        """Nothing is drawn before there is anything to say."""
         return self
 
     def __exit__(
@@ -73,6 +72,15 @@ class LateProgress:
         """Take the bar away."""
         if self._progress is not None:
             self._progress.stop()
+
+
+class LateProgress(Bar):
+    """A progress bar that appears only when work takes over a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tasks: dict[str, TaskID] = {}
+        self._start = time.monotonic()
 
     def of(self, what: str) -> Callable[[str, int, int], None]:
         """This progress for one of several pieces of work: its stages are told apart."""

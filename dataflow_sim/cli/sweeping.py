@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,9 +20,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dataflow_sim.cli.render import Bar
 from dataflow_sim.errors import InputError
 
 if TYPE_CHECKING:
+    from dataflow_sim.results_of_studies import StudyResult
     from dataflow_sim.sweeps.engine import Executor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,27 +92,12 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:.2f}/s" if speed < 10 else f"{speed:,.0f}/s")
 
 
-class SweepProgress:
+class SweepProgress(Bar):
     """How many tasks are done, how fast, and how long the rest takes; on a terminal only."""
 
     def __init__(self, what: str) -> None:
+        super().__init__()
         self._what = what
-        self._console = Console(stderr=True)
-        self._progress: Progress | None = None
-
-    def __enter__(self) -> SweepProgress:
-        """Nothing is drawn before there is anything to say."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bar away."""
-        if self._progress is not None:
-            self._progress.stop()
 
     def __call__(self, done: int, total: int) -> None:
         """Tell that so many of all are done."""
@@ -130,3 +116,28 @@ class SweepProgress:
             self._progress.start()
             self._progress.add_task(self._what, total=total, completed=done)
         self._progress.update(self._progress.task_ids[0], completed=done)
+
+
+def shipped_studies(
+    folder: str, names: Sequence[str], store: str | None, executor: Executor
+) -> list[StudyResult]:
+    """The shipped scenarios of a folder with these names, or all of them, with their results.
+
+    Results are kept in `store`, or thrown away.  Raises InputError for a name that is not there.
+    """
+    from dataflow_sim.scenario.reading import read_scenario
+    from dataflow_sim.scenario.shipped import shipped_scenarios
+    from dataflow_sim.studies import run_scenarios
+    from dataflow_sim.sweeps.store import Store
+
+    shipped = shipped_scenarios(folder)
+    unknown = [each for each in names if each not in shipped]
+    if unknown:
+        raise InputError(f"no {', '.join(unknown)} in {folder}; there are {', '.join(shipped)}")
+    scenarios = [read_scenario(shipped[name]) for name in (dict.fromkeys(names) or shipped)]
+    with (
+        TemporaryDirectory() as thrown_away,
+        Store(Path(store or thrown_away)) as kept,
+        SweepProgress(folder) as progress,
+    ):
+        return run_scenarios(scenarios, kept, executor, progress)

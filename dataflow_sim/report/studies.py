@@ -161,16 +161,20 @@ def claims_table(results: Sequence[StudyResult]) -> Table:
     for result in results:
         wrong = [each for each in result.checked if not each.met]
         shown = wrong or list(result.checked[:1])
+        claim = result.claim
+        argued = claim is not None and claim.because and result.verdict == claim.verdict
+        because = f": {claim.because.strip()}" if claim is not None and argued else ""
+        met = sum(each.met for each in result.checked)
         rows.append(
             (
                 result.name,
                 result.title,
                 "\n".join(f"{each.label}: {each.expected}" for each in shown),
                 "\n".join(each.measured for each in shown),
-                f"{result.verdict} ({len(result.checked)})",
+                f"{result.verdict}, {met} of {len(result.checked)} met{because}",
             )
         )
-    columns = ("id", "claim", "expected", "measured", "verdict (expectations)")
+    columns = ("id", "claim", "expected", "measured", "verdict")
     return Table("Claims", columns, tuple(rows))
 
 

@@ -76,7 +76,10 @@ def _memory(value: float, _: int | None = None) -> str:
 
 
 def _ratio_axis(axis: Axis) -> None:
-    """Numbers at powers of ten, or near ones where there are few."""
+    """Numbers at powers of ten, and between these where there are few."""
+    low, high = axis.get_view_interval()
+    few = high < 1000 * low
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if few else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _text(value)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -220,7 +223,8 @@ def study_figure(picture: PictureResult) -> Figure:
     _dress(axes, picture, numeric=numeric)
     axes.set_title(picture.title, loc="left", fontsize=10)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        columns = max(1, min(len(series), _LETTERS_BELOW // max(len(s[0]) for s in series)))
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 

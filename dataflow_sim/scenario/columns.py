@@ -119,6 +119,7 @@ LAYER_COLUMNS: Mapping[str, Column] = {
         Finder.FACTS,
         op="operator",
         kind="how it is tiled",
+        groups="groups of channels of a convolution, 1 of a dense one",
         macs="nominal MACs",
         weight_elements="elements of the kernel",
         constant_elements="elements of the kernel and of per-channel constants",

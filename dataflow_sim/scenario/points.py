@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
@@ -81,7 +82,7 @@ def axis_of(key: str, given: list[Any] | dict[str, Any]) -> Axis:
             shown.append(setting[MEMORY] if key == MEMORY and not named else label)
         except InputError as error:
             problems.append(str(error))
-    twice = [each for each in dict.fromkeys(shown) if shown.count(each) > 1]
+    twice = [each for each, count in Counter(shown).items() if count > 1]
     problems += [f"{each!r} stands twice; each point is computed once" for each in twice]
     if problems:
         raise InputError("\n".join(problems))

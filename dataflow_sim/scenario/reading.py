@@ -113,18 +113,22 @@ class _Reader:
         lines = [f"{self._where(path)}: {text}" for path, text in ordered]
         raise ScenarioError("\n".join(dict.fromkeys(lines)))
 
+    def _stands(self, path: KeyPath) -> KeyPath:
+        """The key, or the nearest around it, that the file has."""
+        while path and path not in self.document.positions:
+            path = path[:-1]
+        return path
+
     def _position(self, path: KeyPath) -> tuple[int, int]:
         """Line and column of a key, or of the nearest around it."""
-        for length in range(len(path), 0, -1):
-            place = self.document.positions.get(path[:length])
-            if place is not None:
-                return place.line, place.column
-        return 0, 0
+        place = self.document.positions.get(self._stands(path))
+        return (0, 0) if place is None else (place.line, place.column)
 
     def _where(self, path: KeyPath) -> str:
         """The file with line and column of a key, or of the nearest around it."""
         line, column = self._position(path)
-        return f"{self.path}:{line}:{column}: {'.'.join(path)}" if line else str(self.path)
+        key = ".".join(self._stands(path))
+        return f"{self.path}:{line}:{column}: {key}" if line else str(self.path)
 
     def _add(self, path: Iterable[object], text: str) -> None:
         self.found.extend((tuple(map(str, path)), line) for line in text.splitlines())

@@ -13,6 +13,7 @@ from dataflow_sim.scenario.columns import ALWAYS
 from dataflow_sim.scenario.table import Table
 
 POINTS, RUN = "points.csv", "result.json"
+_NEEDED = ("network", "hardware", "machine", "dram", "layers", "group_list")  # to compare
 _RUN_SCHEMA = "dataflow_sim.run/"
 
 
@@ -76,6 +77,9 @@ def read_run(name: str) -> dict[str, Any]:
     schema = found.get("schema") if isinstance(found, dict) else None
     if not str(schema).startswith(_RUN_SCHEMA):
         raise InputError(f"'{path}' is no result of a run; `run --out DIR` writes {RUN}")
+    missing = [key for key in _NEEDED if key not in found]
+    if missing:
+        raise InputError(f"'{path}' has no {', '.join(missing)}; was it cut off?")
     return dict(found)
 
 

@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 Done = tuple[Task, Payload, float]
 Executor = Callable[[Sequence[Task]], Iterator[Done]]
 
+_LONGEST_FIRST = ("held", "curve", "run", "facts")
 _AHEAD = 2  # tasks that wait for each process
 
 
@@ -159,7 +160,9 @@ def sweep(
     missing = {key: task for task, key in keys.items() if key not in there}
     progress(len(there), len(there) + len(missing))
     done = 0
-    for task, payload, seconds in executor(list(missing.values())):
+    # what may take long begins first, so that no core waits for it at the end
+    ordered = sorted(missing.values(), key=lambda task: _LONGEST_FIRST.index(task.kind))
+    for task, payload, seconds in executor(ordered):
         store.add(keys[task], task.kind, task.text, payload, seconds)
         done += 1
         progress(len(there) + done, len(there) + len(missing))

@@ -34,7 +34,7 @@ from dataflow_sim.pipeline import (
     run,
 )
 from dataflow_sim.results import LayerResult, RunResult
-from dataflow_sim.results_of_costs import INPUTS, MAP_READS, PARTIAL_SUMS, WEIGHTS, DramTraffic
+from dataflow_sim.results_of_costs import INPUTS, MAP_READS, DramTraffic
 from dataflow_sim.sweeps.tasks import Task, machine_of
 from dataflow_sim.traffic import Reason
 from dataflow_sim.units import parse_rows_by_columns
@@ -90,12 +90,7 @@ def _options(asked: Mapping[str, Any]) -> RunOptions:
 def traffic_columns(traffic: DramTraffic) -> dict[str, int]:
     """Bytes by what moves, and by reason."""
     return {
-        "dram_bytes": traffic.total_bytes,
-        "weight_bytes": traffic.of(*WEIGHTS),
-        "map_bytes": traffic.of(*MAP_READS, Reason.MAP_SPILL),
-        "input_bytes": traffic.of(*INPUTS),
-        "output_bytes": traffic.of(Reason.OUTPUT_WRITE),
-        "partial_sum_bytes": traffic.of(*PARTIAL_SUMS),
+        **traffic.by_what_moves(),
         **{
             f"{reason.value}_bytes": traffic.of(reason)
             for reason in Reason
@@ -150,6 +145,7 @@ def _facts(asked: Mapping[str, Any]) -> Payload:
                 "layer": layer.name,
                 "op": layer.op,
                 "kind": layer.kind.value,
+                "groups": layer.groups,
                 "macs": inspected.macs,
                 "weight_elements": inspected.weight_elements,
                 "constant_elements": inspected.constant_elements,

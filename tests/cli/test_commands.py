@@ -184,7 +184,7 @@ BAD = [
     (("run", "resnet50", "--dim", "a=" + "9" * 400), "whole number"),
     (("run", "resnet50", "--hw", "date.yaml"), "date.yaml: not YAML"),
     (("run", "resnet50", "--hw", "deep.yaml"), "brackets"),
-    (("run", "resnet50", "--hw", "twice.yaml"), 'twice.yaml:2: the key "name" stands twice'),
+    (("run", "resnet50", "--hw", "twice.yaml"), 'twice.yaml:2:1: the key "name" stands twice'),
     (("run", "resnet50", "--hw", "loop.yaml"), "loop.yaml: not YAML"),
     (("run",), "Missing argument"),
     (("fly",), "No such command"),

@@ -176,7 +176,8 @@ MAY_IMPORT = {
             "results",
             "results_of_curves",
         ),
-        *("scenario", "studies", "study", "sweeps", "timeline_study", "units", "whatif"),
+        *("results_of_studies", "scenario", "studies", "study", "sweeps", "timeline_study"),
+        *("units", "whatif"),
     },
 }
 # third-party packages that stay in few rooms
