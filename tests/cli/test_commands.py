@@ -159,7 +159,7 @@ BAD = [
     (("run", "resnet50", "--dim", "batch=2"), "no input has a dimension named 'batch'"),
     (("run", "resnet50", "--dim", "batch=two"), "whole number"),
     (("run", "resnet50", "--policy", "best"), "'best' is not"),
-    (("run", "resnet50", "--out", "text.onnx"), "text.onnx"),
+    (("run", "mobilenet_v1@0.25-32", "--out", "text.onnx"), "text.onnx"),
     (("run", "resnet50", "--local-memory", "\u00b2"), "'\u00b2' is not a size"),
     (("run", "resnet50", "--local-memory", "1e400MiB"), "no size of this world"),
     (("run", "resnet50", "--local-memory", "9" * 5000), "no size of this world"),

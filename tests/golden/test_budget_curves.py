@@ -54,8 +54,11 @@ def test_merging_reaches(name: str, kib: int, megabytes: float) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("mobilenet_v1", "mobilenet_v2"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "vgg16")),
+        "mobilenet_v1",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mobilenet_v2", "resnet50", "vgg16")
+        ),
     ],
 )
 def test_curves_of_a_built_in_network(name: str) -> None:
@@ -81,7 +84,11 @@ def merged_layers(graph: NetworkGraph, schedule: Schedule) -> list[Layer]:
 @pytest.mark.parametrize("policy", ["resident", "merged"])
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v1", "mobilenet_v2", pytest.param("resnet50", marks=pytest.mark.slow)],
+    [
+        "mobilenet_v1",
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_estimated_is_counted(name: str, policy: str, kib: int) -> None:
     graph = built_in(name)

@@ -55,6 +55,17 @@ def concatenated() -> onnx.ModelProto:
     return net.model(net.concat("out", [value, down]))
 
 
+def densely_connected() -> onnx.ModelProto:
+    """Two layers of a dense block: what they read is normalised first, what they make is joined."""
+    net = OnnxBuilder("densely_connected", (1, 5, 9, 9))
+    value = net.convolution("first", "input", 6, 3)
+    for place in ("a", "b"):
+        ready = net.activation(f"{place}.relu", net.batch_norm(f"{place}.bn", value))
+        made = net.convolution(place, ready, 4, 3)
+        value = net.concat(f"{place}.cat", [value, made])
+    return net.model(net.convolution("last", value, 3, 1))
+
+
 def pooled_classifier() -> onnx.ModelProto:
     """Overlapping and plain pooling behind convolutions, flatten, fully connected."""
     net = OnnxBuilder("pooled_classifier", (2, 3, 20, 18))
@@ -222,6 +233,7 @@ SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
         depthwise,
         residual,
         concatenated,
+        densely_connected,
         pooled_classifier,
         squeeze_excite,
         shuffled,
