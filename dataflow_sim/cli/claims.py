@@ -50,7 +50,9 @@ def command(
     results = shipped_studies("claims", ids, store, executor_of(processes, cluster))
     if out is not None:
         page = studies.claims_page(results, f"{_PICTURES}/").encode()
-        drawn = {n: data for each in results for n, data in studies.picture_files(each).items()}
+        drawn = {
+            n: data for each in results for n, data in studies.picture_files(each, ("svg",)).items()
+        }
         files.write_files(Path(out) / _PICTURES, drawn)
         files.write_files(Path(out), {"claims.md": page})
     if as_json:
