@@ -10,7 +10,16 @@ from typing import Self
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -103,3 +112,38 @@ class LateProgress(Bar):
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)
         self._progress.update(self._tasks[stage], completed=done)
+
+
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate so far, of those that this sweep computed."""
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:.2f}/s" if speed < 10 else f"{speed:,.0f}/s")
+
+
+class SweepProgress(Bar):
+    """How many tasks are done, how fast, and how long the rest takes; on a terminal only."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell that so many of all are done."""
+        if not self._console.is_terminal:
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+            self._progress.add_task(self._what, total=total, completed=done)
+        self._progress.update(self._progress.task_ids[0], completed=done)

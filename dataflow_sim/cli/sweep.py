@@ -5,12 +5,7 @@ from __future__ import annotations
 import click
 
 from dataflow_sim.cli.options import check_out, json_option
-from dataflow_sim.cli.sweeping import (
-    SweepProgress,
-    executor_of,
-    store_directory,
-    where_options,
-)
+from dataflow_sim.cli.sweeping import executor_of, store_directory, where_options
 from dataflow_sim.errors import EXIT_INTERRUPTED
 
 _FAILED = 1
@@ -45,7 +40,7 @@ def command(
     """
     import json
 
-    from dataflow_sim.cli.render import show, warn
+    from dataflow_sim.cli.render import SweepProgress, show, warn
     from dataflow_sim.report import files, studies
     from dataflow_sim.scenario.reading import read_scenario, scenario_path
     from dataflow_sim.studies import run_scenarios

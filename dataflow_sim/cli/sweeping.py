@@ -9,18 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-from dataflow_sim.cli.render import Bar
 from dataflow_sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,41 +72,6 @@ def store_directory(out: str | None, name: str, *, resume: bool) -> Path:
     return directory
 
 
-class _Rate(ProgressColumn):
-    """How many are done in a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate so far, of those that this sweep computed."""
-        speed = task.finished_speed or task.speed
-        return Text("" if not speed else f"{speed:.2f}/s" if speed < 10 else f"{speed:,.0f}/s")
-
-
-class SweepProgress(Bar):
-    """How many tasks are done, how fast, and how long the rest takes; on a terminal only."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-
-    def __call__(self, done: int, total: int) -> None:
-        """Tell that so many of all are done."""
-        if not self._console.is_terminal:
-            return
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _Rate(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._progress.start()
-            self._progress.add_task(self._what, total=total, completed=done)
-        self._progress.update(self._progress.task_ids[0], completed=done)
-
-
 def shipped_studies(
     folder: str, names: Sequence[str], store: str | None, executor: Executor
 ) -> list[StudyResult]:
@@ -125,6 +79,7 @@ def shipped_studies(
 
     Results are kept in `store`, or thrown away.  Raises InputError for a name that is not there.
     """
+    from dataflow_sim.cli.render import SweepProgress
     from dataflow_sim.scenario.reading import read_scenario
     from dataflow_sim.scenario.shipped import shipped_scenarios
     from dataflow_sim.studies import run_scenarios
