@@ -180,7 +180,8 @@ def _matrix(figure: Figure, picture: PictureResult) -> None:
     largest = np.nanmax(np.abs(values - 1)) if np.isfinite(values).any() else 1.0
     reach = float(min(max(largest, 0.1), 1.0))
     axes.imshow(values, cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach, aspect="auto")
-    axes.set_xticks(range(len(heads)), heads)
+    upright = max(map(len, heads)) * len(heads) > _LETTERS_BELOW + 20
+    axes.set_xticks(range(len(heads)), heads, rotation=90 if upright else 0)
     axes.set_yticks(range(len(rows)), [clipped(name, 40) for name in rows])
     for y, cells in enumerate(values):
         for x, value in enumerate(cells):

@@ -87,6 +87,7 @@ POINT_COLUMNS: Mapping[str, Column] = {
         macs_executed="MACs with recomputation, without what is skipped",
         steps="steps of the program",
         groups="groups of layers that run together",
+        counted="whether the program's bytes were counted and timed, or are the closed form's",
         energy_mj="energy of a frame, mJ",
         mac_energy_mj="of MACs, mJ",
         dram_energy_mj="of DRAM, mJ",

@@ -165,22 +165,31 @@ def _columns_in(target: str, table: Table) -> list[str]:
 # ------------------------------------------------------------ sensitivity
 
 
+_FIGURES = ("mean_ratio", "least_ratio", "most_ratio", "elasticity")
+
+
 def sensitivity(table: Table, asked: Sensitivity) -> list[Row]:
-    """One row for each axis that turns: how the column goes with it."""
+    """One row for each axis that turns: how the column goes with it.
+
+    An axis that never turns alone, such as one that is zipped with another, has no figures.
+    """
     found: list[Row] = []
     for axis in table.axes:
         others = [name for name in table.axes if name != axis]
         lines = [part for part in _parts(table, others) if len(part.rows) > 1]
         changes = [_change(part, axis, asked.of) for part in lines]
         ratios = [ratio for change in changes for ratio in change]
+        count = len(dict.fromkeys(row[axis] for row in table.rows))
         if not ratios:
+            if count > 1:  # it never turns alone: told, without a figure
+                found.append({"axis": axis, "values": count, **dict.fromkeys(_FIGURES)})
             continue
         slopes = [slope for part in lines for slope in _slopes(part, axis, asked.of)]
         logs = [math.log(ratio) for ratio in ratios]
         found.append(
             {
                 "axis": axis,
-                "values": len(dict.fromkeys(row[axis] for row in table.rows)),
+                "values": count,
                 "mean_ratio": math.exp(sum(logs) / len(logs)),
                 "least_ratio": min(ratios),
                 "most_ratio": max(ratios),
@@ -192,6 +201,8 @@ def sensitivity(table: Table, asked: Sensitivity) -> list[Row]:
 
 def _spread(row: Mapping[str, Value]) -> float:
     low, high = row["least_ratio"], row["most_ratio"]
+    if low is None:
+        return -1.0
     assert isinstance(low, float)
     assert isinstance(high, float)
     return math.log(max(high, 1.0) / min(low, 1.0))

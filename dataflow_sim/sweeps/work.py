@@ -214,6 +214,7 @@ def _run_row(found: RunResult) -> dict[str, Any]:
         "macs_executed": found.macs_executed,
         "steps": found.steps,
         "groups": len(found.groups),
+        "counted": found.counted,
         "energy_mj": energy.total_pj / 1e9,
         "mac_energy_mj": energy.mac_pj / 1e9,
         "dram_energy_mj": energy.dram_pj / 1e9,

@@ -80,6 +80,16 @@ def test_sensitivity_of_a_power_law_is_its_exponent() -> None:
     assert [row["axis"] for row in found.rows] == ["width", "rate"]  # the strongest first
 
 
+def test_an_axis_that_never_turns_alone_has_no_figures() -> None:
+    rows = tuple({"a": n, "b": n, "time": n, "status": "ok"} for n in (1, 2))
+    points = Table(("a", "b"), ("a", "b", "status", "time"), rows)
+    found = answered(points, question_of({"sensitivity": {"of": "time"}}))
+    assert [(row["axis"], row["values"], row["elasticity"]) for row in found.rows] == [
+        ("a", 2, None),
+        ("b", 2, None),
+    ]
+
+
 def test_an_answer_for_each_value() -> None:
     points = [(1, 5, 0), (2, 1, 0), (1, 1, 1), (2, 1, 1)]
     asked = question_of({"needs": {"least": "x", "target": "y <= 1"}, "by": "z"})
