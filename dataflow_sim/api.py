@@ -26,10 +26,14 @@ from dataflow_sim.pipeline import (
 from dataflow_sim.pipeline import curve as run_curve
 from dataflow_sim.pipeline import run as run_network
 from dataflow_sim.report import frames
+from dataflow_sim.report.curve_plot import budget_figure
+from dataflow_sim.report.curves import point_at
+from dataflow_sim.report.plots import traffic_per_layer
+from dataflow_sim.report.tables import layer_frame
 from dataflow_sim.results import RunResult
 from dataflow_sim.results_of_curves import CurveResult
 from dataflow_sim.results_of_studies import StudyResult
-from dataflow_sim.scenario.points import override_text
+from dataflow_sim.scenario.machines import overrides
 from dataflow_sim.scenario.reading import Scenario, read_scenario, read_text, scenario_path
 from dataflow_sim.studies import run_scenarios
 from dataflow_sim.sweeps.engine import one_by_one, processes
@@ -39,8 +43,6 @@ from dataflow_sim.units import parse_bytes, parse_rows_by_columns
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-MEMORY_KEY = "local_memory.capacity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,11 @@ class Run:
 
     def to_frame(self) -> pd.DataFrame:
         """Layers as rows, in network order; units stand in the names of columns."""
-        return frames.run_frame(self.result)
+        return layer_frame(self.result)
 
     def plot(self) -> Figure:
         """DRAM bytes of each layer by reason."""
-        return frames.run_figure(self.result)
+        return traffic_per_layer(self.result)
 
     def _repr_html_(self) -> str:
         return frames.run_html(self.result)
@@ -87,7 +89,8 @@ class Curve:
 
         Raises InputError for what is no size.
         """
-        return frames.bytes_at(self.result, parse_bytes(local_memory))
+        point = point_at(self.result, parse_bytes(local_memory))
+        return None if point is None else point.traffic.total_bytes
 
     def to_frame(self) -> pd.DataFrame:
         """Breakpoints as rows, local memory ascending."""
@@ -95,7 +98,7 @@ class Curve:
 
     def plot(self) -> Figure:
         """DRAM bytes against local memory, stacked by what moves."""
-        return frames.curve_figure(self.result)
+        return budget_figure([[self.result]])
 
     def _repr_html_(self) -> str:
         return frames.curve_html(self.result)
@@ -129,10 +132,7 @@ def _machine(
         if changes or local_memory is not None:
             raise TypeError("give the name of a machine to change its keys")
         return hw
-    overrides = {key: override_text(value) for key, value in (changes or {}).items()}
-    if local_memory is not None:
-        overrides[MEMORY_KEY] = f"{parse_bytes(local_memory)}B"
-    return load_hardware(hw, overrides)
+    return load_hardware(hw, overrides(changes or {}, local_memory))
 
 
 def _request(

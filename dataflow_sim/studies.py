@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from dataflow_sim.results_of_studies import (
     Value,
 )
 from dataflow_sim.scenario.expressions import Evaluator, plain
+from dataflow_sim.scenario.machines import machine_named, overrides_of
 from dataflow_sim.scenario.model import Picture, Shown
 from dataflow_sim.scenario.reading import Scenario
 from dataflow_sim.scenario.table import Table, derived, relative
@@ -22,7 +24,7 @@ from dataflow_sim.study.questions import answered
 from dataflow_sim.sweeps.engine import Executor, Progress, sweep
 from dataflow_sim.sweeps.rows import Tables
 from dataflow_sim.sweeps.store import Store
-from dataflow_sim.sweeps.tasks import Kind, Task, finders, kinds_of, machine_of, task_of
+from dataflow_sim.sweeps.tasks import Kind, Task, finders, kinds_of, task_of
 from dataflow_sim.sweeps.work import DEFECT, OK, machine_columns
 
 _TABLES: Mapping[str, str] = {"points": "", "layers": "layer", "breakpoints": "curve"}
@@ -40,29 +42,23 @@ class _Planned:
 def _planned(scenario: Scenario) -> _Planned:
     file = scenario.file
     wanted = finders(file.record, file.record_layers)
-    sharing: dict[Task, int] = {}
-    for point in scenario.points:
-        curve = task_of("curve", point.settings)
-        sharing[curve] = sharing.get(curve, 0) + 1
+    curves = [task_of("curve", point.settings) for point in scenario.points]
+    sharing = Counter(curves)
     tasks, machines = [], []
-    for point in scenario.points:
+    for point, curve in zip(scenario.points, curves, strict=True):
         settings = point.settings
-        machine = machine_of(task_of("run", settings).asked)
-        shared = sharing[task_of("curve", settings)] > 1
+        machine = machine_named(str(settings.hardware), overrides_of(settings))
+        shared = sharing[curve] > 1
         kinds = kinds_of(wanted, machine, settings, shared=shared, curves=file.curves)
         tasks.append({kind: task_of(kind, settings) for kind in kinds})
         machines.append(machine_columns(machine))
     return _Planned(scenario, tuple(tasks), tuple(machines))
 
 
-def count_tasks(scenario: Scenario) -> dict[str, int]:
+def count_tasks(scenario: Scenario) -> Mapping[str, int]:
     """How many tasks of each kind a scenario computes, those that points share once."""
     plan = _planned(scenario)
-    tasks = {task: None for each in plan.tasks for task in each.values()}
-    counts: dict[str, int] = {}
-    for task in tasks:
-        counts[task.kind] = counts.get(task.kind, 0) + 1
-    return counts
+    return Counter(task.kind for task in {t: None for own in plan.tasks for t in own.values()})
 
 
 def run_scenarios(

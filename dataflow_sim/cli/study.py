@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dataflow_sim.cli.options import json_option
-
-if TYPE_CHECKING:
-    from dataflow_sim.scenario.model import Question
 
 _results = click.argument("results", metavar="RESULTS")
 _by = click.option(
@@ -24,16 +20,17 @@ def command() -> None:
     """Ask questions of RESULTS, a directory that `sweep --out` wrote, or its points.csv."""
 
 
-def _answer(results: str, as_json: bool, ask: Callable[[], Question]) -> None:
+def _answer(results: str, as_json: bool, by: tuple[str, ...], **kind: Any) -> None:
     """Read the points, answer, print."""
     from dataflow_sim.cli.render import show
     from dataflow_sim.errors import InputError
     from dataflow_sim.report.studies import answer_table
     from dataflow_sim.scenario.checking import problems_of_question
+    from dataflow_sim.scenario.model import question_of
     from dataflow_sim.study.questions import answered
     from dataflow_sim.study.stored import read_points
 
-    question = ask()
+    question = question_of({"by": list(by), **kind})
     points = read_points(results)
     wrong = problems_of_question(question, points.columns)
     if wrong:
@@ -48,12 +45,6 @@ def _answer(results: str, as_json: bool, ask: Callable[[], Question]) -> None:
         click.echo("no point does")
 
 
-def _question(by: tuple[str, ...], **kind: Any) -> Question:
-    from dataflow_sim.scenario.model import question_of
-
-    return question_of({"by": list(by), **kind})
-
-
 @command.command("pareto")
 @_results
 @click.option("--least", multiple=True, metavar="COLUMN", help="Wanted low; repeatable.")
@@ -65,7 +56,7 @@ def pareto(
 ) -> None:
     """List the points that no other one beats in all of some columns."""
     wanted = {"least": list(least), "most": list(most)}
-    _answer(results, as_json, lambda: _question(by, pareto=wanted))
+    _answer(results, as_json, by, pareto=wanted)
 
 
 @command.command("knee")
@@ -89,7 +80,7 @@ def knee(
 ) -> None:
     """Find the least memory from which on a column stays within so much of its floor."""
     wanted = {"within": within, "of": of, "floor": floor, "against": against}
-    _answer(results, as_json, lambda: _question(by, knee=wanted))
+    _answer(results, as_json, by, knee=wanted)
 
 
 @command.command("needs")
@@ -101,7 +92,7 @@ def knee(
 def needs(results: str, least: str, target: str, by: tuple[str, ...], as_json: bool) -> None:
     """Find the least memory, bandwidth or clock from which on a target is met."""
     wanted = {"least": least, "target": target}
-    _answer(results, as_json, lambda: _question(by, needs=wanted))
+    _answer(results, as_json, by, needs=wanted)
 
 
 @command.command("sensitivity")
@@ -111,4 +102,4 @@ def needs(results: str, least: str, target: str, by: tuple[str, ...], as_json: b
 @json_option
 def sensitivity(results: str, of: str, by: tuple[str, ...], as_json: bool) -> None:
     """Tell how each axis moves a column, all others the same; the strongest first."""
-    _answer(results, as_json, lambda: _question(by, sensitivity={"of": of}))
+    _answer(results, as_json, by, sensitivity={"of": of})

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from html import escape
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dataflow_sim.report.curve_plot import budget_figure
 from dataflow_sim.report.curves import curve_table
-from dataflow_sim.report.plots import traffic_per_layer
 from dataflow_sim.report.studies import answer_table, checked_table, frame_of, points_table
 from dataflow_sim.report.study_plot import study_figure
-from dataflow_sim.report.tables import Table, layer_frame, summary_table, traffic_table
+from dataflow_sim.report.tables import Table, summary_table, traffic_table
 from dataflow_sim.results import RunResult
 from dataflow_sim.results_of_curves import CurveResult
 from dataflow_sim.results_of_studies import StudyResult
@@ -34,19 +31,9 @@ def _page(tables: Sequence[Table]) -> str:
     return "".join(map(html_table, tables))
 
 
-def run_frame(result: RunResult) -> pd.DataFrame:
-    """Layers as rows."""
-    return layer_frame(result)
-
-
 def run_html(result: RunResult) -> str:
     """A run in two tables."""
     return _page([summary_table(result), traffic_table(result)])
-
-
-def run_figure(result: RunResult) -> Figure:
-    """DRAM bytes of each layer by reason."""
-    return traffic_per_layer(result)
 
 
 def curve_frame(result: CurveResult) -> pd.DataFrame:
@@ -57,17 +44,6 @@ def curve_frame(result: CurveResult) -> pd.DataFrame:
 def curve_html(result: CurveResult) -> str:
     """A curve as a table."""
     return _page([curve_table([result])])
-
-
-def curve_figure(result: CurveResult) -> Figure:
-    """DRAM bytes against local memory."""
-    return budget_figure([[result]])
-
-
-def bytes_at(result: CurveResult, local_bytes: int) -> int | None:
-    """DRAM bytes with so much memory, None below the first breakpoint."""
-    place = bisect_right(result.points, local_bytes, key=lambda point: point.local_bytes)
-    return result.points[place - 1].traffic.total_bytes if place else None
 
 
 def study_frame(result: StudyResult, of: str) -> pd.DataFrame:

@@ -6,23 +6,16 @@ Problems come with the path of the key that each is of.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 
 from dataflow_sim.documents import KeyPath
 from dataflow_sim.scenario.columns import ALWAYS, CURVE_COLUMNS, LAYER_COLUMNS, POINT_COLUMNS
-from dataflow_sim.scenario.expressions import Names, problems
+from dataflow_sim.scenario.expressions import Names, near, problems
 from dataflow_sim.scenario.model import RELATIONS, Question, ScenarioFile
 from dataflow_sim.scenario.points import Axis
 
 Problem = tuple[KeyPath, str]
 
 _TABLES = {"points": "", "layers": "layer", "breakpoints": "curve"}
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The known name that one was perhaps meant to be, as the end of a message."""
-    found = get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def problems_of_columns(file: ScenarioFile, axes: Iterable[Axis]) -> list[Problem]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -155,6 +155,12 @@ def _short(text: str) -> str:
     return flat if len(flat) <= 80 else f"{flat[:77]}..."
 
 
+def near(name: str, known: Iterable[str]) -> str:
+    """The known name that one was perhaps meant to be, as the end of a message."""
+    found = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """What an expression may name: columns by table, filters by table, and other values."""
@@ -213,9 +219,7 @@ class _Checker:
         known = {*self._names.values, *CONSTANTS, *self._names.columns.get("", ())}
         if name in known:
             return []
-        near = get_close_matches(name, [*known, *FUNCTIONS], n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return [f"unknown name '{name}'{hint}"]
+        return [f"unknown name '{name}'{near(name, [*known, *FUNCTIONS])}"]
 
     def _call(self, node: ast.Call) -> list[str]:
         found = [each for value in node.args for each in self.check(value)]
@@ -227,8 +231,7 @@ class _Checker:
             return [*found, *(["a function takes no filters"] if node.keywords else [])]
         columns = self._names.columns.get(table, frozenset())
         if column not in columns:
-            near = get_close_matches(column, [*columns, *FUNCTIONS], n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = near(column, [*columns, *FUNCTIONS])
             where = f"{table}." if table else ""
             return [*found, f"'{where}{column}' is neither recorded nor a function{hint}"]
         if node.args:

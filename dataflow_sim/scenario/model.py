@@ -223,13 +223,20 @@ class Question(Strict):
         return self
 
 
+def problems_of(failure: ValidationError) -> list[tuple[tuple[str, ...], str]]:
+    """What is wrong, each with the path of its key, in the words of the models."""
+    return [
+        (tuple(map(str, each["loc"])), str(each["msg"]).removeprefix("Value error, "))
+        for each in failure.errors()
+    ]
+
+
 def question_of(given: Mapping[str, Any]) -> Question:
     """A question as plain data.  Raises InputError with all that is wrong with it."""
     try:
         return Question.model_validate(given)
     except ValidationError as failure:
-        told = [str(each["msg"]).removeprefix("Value error, ") for each in failure.errors()]
-        raise InputError("\n".join(told)) from None
+        raise InputError("\n".join(text for _, text in problems_of(failure))) from None
 
 
 class Claim(Strict):

@@ -7,7 +7,6 @@ the file's own settings, the point's case, its axes.  What-ifs and keys of hardw
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -138,11 +137,6 @@ def _end(value: str | int | float, sizes: bool) -> int | float:
     if isinstance(value, str):
         raise InputError(f"'{value}' is no number; only local_memory takes sizes as a range")
     return value
-
-
-def override_text(value: object) -> str:
-    """The value of a hardware key as an override writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def combined(layers: Iterable[Mapping[str, Any]]) -> Settings:

@@ -11,18 +11,19 @@ from pydantic import ValidationError
 
 from dataflow_sim.documents import KeyPath, YamlFile, read_yaml
 from dataflow_sim.errors import InputError
-from dataflow_sim.hardware import DEFAULT_HARDWARE, HardwareFile, load_hardware
+from dataflow_sim.hardware import DEFAULT_HARDWARE, HardwareFile
 from dataflow_sim.networks import numbers_of
 from dataflow_sim.pipeline import is_built_in, named_file, parse_what_ifs
-from dataflow_sim.scenario.checking import near, problems_of_columns
-from dataflow_sim.scenario.model import ScenarioFile, Settings
+from dataflow_sim.scenario.checking import problems_of_columns
+from dataflow_sim.scenario.expressions import near
+from dataflow_sim.scenario.machines import machine_named, overrides_of
+from dataflow_sim.scenario.model import ScenarioFile, Settings, problems_of
 from dataflow_sim.scenario.points import (
     FIELDS,
     Axis,
     Point,
     axis_of,
     combined,
-    override_text,
     points_of,
 )
 from dataflow_sim.scenario.shipped import SUFFIX, shipped_scenarios
@@ -101,7 +102,7 @@ class _Reader:
         if file is not None:
             file = self._located(file)
             axes = self._axes(file)
-            self._names(file, axes)
+            self._names(file)
             self._settings(file, axes)
             points = self._points(file)
             self.found += problems_of_columns(file, axes)
@@ -154,17 +155,14 @@ class _Reader:
             return None
 
     def _add_failure(self, failure: ValidationError) -> None:
-        for error in failure.errors():
-            place = tuple(map(str, error["loc"]))
+        for error, (place, text) in zip(failure.errors(), problems_of(failure), strict=True):
+            given = error["input"]
             if error["type"] == "extra_forbidden":
                 text = f"unknown key '{place[-1]}'{_nearest(place)}"
             elif error["type"] == "missing":
                 text = f"required key '{place[-1]}' is missing"
-            else:
-                text = str(error["msg"]).removeprefix("Value error, ")
-                given = error.get("input")
-                if not isinstance(given, dict | list):
-                    text += f" (found {given!r})"
+            elif not isinstance(given, dict | list):
+                text += f" (found {given!r})"
             self._add(place, text)
 
     # -------------------------------------------------------- networks, machines, axes
@@ -217,9 +215,8 @@ class _Reader:
             try:
                 axis = axis_of(key, given)
             except ValidationError as failure:
-                for error in failure.errors():
-                    text = str(error["msg"]).removeprefix("Value error, ")
-                    self._add(("axes", key, *error["loc"]), text)
+                for place, text in problems_of(failure):
+                    self._add(("axes", key, *place), text)
                 continue
             except InputError as error:
                 self._add(("axes", key), str(error))
@@ -239,9 +236,8 @@ class _Reader:
         try:
             combined([setting])
         except ValidationError as failure:
-            for error in failure.errors():
-                told = str(error["msg"]).removeprefix("Value error, ")
-                self._add(place, f"{told} (found {label!r})")
+            for _, text in problems_of(failure):
+                self._add(place, f"{text} (found {label!r})")
 
     def _zips(self, file: ScenarioFile, axes: list[Axis]) -> None:
         lengths = {axis.key: len(axis.labels) for axis in axes}
@@ -262,7 +258,7 @@ class _Reader:
                 told = ", ".join(f"{name} has {count}" for name, count in counts.items())
                 self._add(("zip", index), f"axes that go together are of one length: {told}")
 
-    def _names(self, file: ScenarioFile, axes: list[Axis]) -> None:
+    def _names(self, file: ScenarioFile) -> None:
         networks: list[tuple[tuple[object, ...], str]] = [
             (("networks", index), name) for index, name in enumerate(file.networks)
         ]
@@ -311,15 +307,12 @@ class _Reader:
         seen: set[tuple[object, ...]] = set()
         for point in points:
             settings = point.settings
-            changed = {key: override_text(value) for key, value in settings.set.items()}
-            if settings.local_memory is not None:
-                changed["local_memory.capacity"] = f"{settings.local_memory}B"
-            machine = (settings.hardware, *sorted(changed.items()))
-            if machine in seen or len(seen) >= _MOST_MACHINES:
-                continue
-            seen.add(machine)
             try:
-                load_hardware(str(settings.hardware), changed)
+                changed = overrides_of(settings)
+                machine = (settings.hardware, *sorted(changed.items()))
+                if machine not in seen and len(seen) < _MOST_MACHINES:
+                    seen.add(machine)
+                    machine_named(str(settings.hardware), changed)
             except InputError as error:
                 for line in str(error).splitlines():
                     self._add(self._origin(file, settings, line), line)

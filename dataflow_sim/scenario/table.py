@@ -50,6 +50,11 @@ class Table(TableResult):
         return ", ".join(f"{axis}={row[axis]}" for axis in self.axes)
 
 
+def as_number(value: Value) -> float | None:
+    """A value that is a number; None of any other."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def derived(table: Table, columns: Mapping[str, Callable[[Table], Value]]) -> Table:
     """The table with further columns, each from a row's own; None where a row has not got what it
     takes."""
@@ -74,8 +79,7 @@ def relative(table: Table, base: Mapping[str, object], columns: Iterable[str]) -
 
     Raises InputError where a row has no base.
     """
-    others = [axis for axis in table.axes if axis not in base]
-    others = [axis for axis in others if axis.removesuffix(_SIZE) not in base]
+    others = [axis for axis in table.axes if not {axis, axis.removesuffix(_SIZE)} & set(base)]
     bases = {tuple(row[axis] for axis in others): row for row in table.where(base).rows}
     found: list[Row] = []
     for row in table.rows:
@@ -84,11 +88,8 @@ def relative(table: Table, base: Mapping[str, object], columns: Iterable[str]) -
             raise InputError(f"{table.label(row)} has nothing to stand beside at {dict(base)}")
         parts: dict[str, Value] = {}
         for name in columns:
-            value, whole = row[name], first[name]
-            numeric = isinstance(value, int | float) and isinstance(whole, int | float)
-            if numeric and not isinstance(value, bool) and name not in table.axes:
-                assert isinstance(value, int | float)
-                assert isinstance(whole, int | float)
+            value, whole = as_number(row[name]), as_number(first[name])
+            if value is not None and whole is not None and name not in table.axes:
                 parts[name] = value / whole if whole else None
         found.append({**row, **parts})
     return Table(table.axes, table.columns, tuple(found))

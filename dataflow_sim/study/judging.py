@@ -118,9 +118,8 @@ def shown(value: Any) -> str:
         return "holds" if value else "does not hold"
     found = np.asarray(value)
     if found.ndim:
-        parts = [shown(each) for each in found.ravel()[:_MOST_SHOWN].tolist()]
-        if found.dtype.kind == "b":
-            parts = ["yes" if each else "no" for each in found.ravel()[:_MOST_SHOWN].tolist()]
+        some = found.ravel()[:_MOST_SHOWN].tolist()
+        parts = [("no", "yes")[x] if isinstance(x, bool) else shown(x) for x in some]
         more = f", and {found.size - _MOST_SHOWN} more" if found.size > _MOST_SHOWN else ""
         return ", ".join(parts) + more
     number = found.item()

@@ -33,27 +33,26 @@ def answered(table: Table, question: Question) -> Answer:
     fitting = Table(
         table.axes, table.columns, tuple(row for row in table.rows if row["status"] == _OK)
     )
-    ask: Callable[[Table], list[Row]]
-    if question.knee is not None:
-        knee_of, words = question.knee, _knee_words(question.knee)
-        ask = lambda part: knee(part, knee_of)  # noqa: E731
-    elif question.pareto is not None:
-        front_of, words = question.pareto, _pareto_words(question.pareto)
-        ask = lambda part: pareto(part, front_of)  # noqa: E731
-    elif question.needs is not None:
-        needs_of, words = question.needs, _needs_words(question.needs)
-        ask = lambda part: needs(part, needs_of)  # noqa: E731
-    elif question.sensitivity is not None:
-        of, words = question.sensitivity, f"what moves {question.sensitivity.of}"
-        ask = lambda part: sensitivity(part, of)  # noqa: E731
-    else:
-        raise InputError("a question of no kind")
+    # a model makes sure that it is of one kind
+    asked: Any
+    words: Callable[[Any], str]
+    ask: Callable[[Table, Any], list[Row]]
+    asked, words, ask = next(
+        kind
+        for kind in (
+            (question.knee, _knee_words, knee),
+            (question.pareto, _pareto_words, pareto),
+            (question.needs, _needs_words, needs),
+            (question.sensitivity, _sensitivity_words, sensitivity),
+        )
+        if kind[0] is not None
+    )
     rows: list[Row] = []
     for part in _parts(fitting, question.by):
         told = {name: part.rows[0][name] for name in question.by}
-        rows += [{**told, **row} for row in ask(part)]
+        rows += [{**told, **row} for row in ask(part, asked)]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
-    return Answer(question.ask or words, columns, tuple(rows))
+    return Answer(question.ask or words(asked), columns, tuple(rows))
 
 
 def _parts(table: Table, by: Sequence[str]) -> list[Table]:
@@ -163,6 +162,10 @@ def _columns_in(target: str, table: Table) -> list[str]:
 
 
 # ------------------------------------------------------------ sensitivity
+
+
+def _sensitivity_words(asked: Sensitivity) -> str:
+    return f"what moves {asked.of}"
 
 
 _FIGURES = ("mean_ratio", "least_ratio", "most_ratio", "elasticity")

@@ -32,10 +32,15 @@ def _at(curve: Payload, capacity_bytes: int) -> Payload:
             "error": f"the network needs {points[0][0]:,} bytes of local memory, there are "
             f"{capacity_bytes:,}",
         }
-    used, *by_reason = points[place - 1]
-    reasons = map(Reason, curve["reasons"])
-    traffic = DramTraffic(dict(zip(reasons, by_reason, strict=True)))
+    used, traffic = _breakpoint(curve, points[place - 1])
     return {"status": OK, "row": {"used_bytes": used, **traffic_columns(traffic)}}
+
+
+def _breakpoint(curve: Payload, point: list[int]) -> tuple[int, DramTraffic]:
+    """Local bytes and traffic of a stored point of a curve."""
+    used, *by_reason = point
+    reasons = map(Reason, curve["reasons"])
+    return used, DramTraffic(dict(zip(reasons, by_reason, strict=True)))
 
 
 class Tables:
@@ -88,9 +93,8 @@ class Tables:
         if tuple(axes.values()) in self._breakpoints:
             return
         found: list[Row] = []
-        for used, *by_reason in curve["points"]:
-            reasons = map(Reason, curve["reasons"])
-            traffic = DramTraffic(dict(zip(reasons, by_reason, strict=True)))
+        for point in curve["points"]:
+            used, traffic = _breakpoint(curve, point)
             told = {"local_bytes": used, **traffic_columns(traffic)}
             found.append({**axes, **{name: told[name] for name in CURVE_COLUMNS}})
         self._breakpoints[tuple(axes.values())] = found

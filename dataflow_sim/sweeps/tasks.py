@@ -16,19 +16,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from dataflow_sim.hardware import Hardware, HardwareFile, load_hardware
+from dataflow_sim.hardware import Hardware, HardwareFile
 from dataflow_sim.pipeline import external_files, named_file
 from dataflow_sim.scenario.columns import LAYER_COLUMNS, POINT_COLUMNS, Finder
+from dataflow_sim.scenario.machines import MEMORY_KEY, machine_named, overrides_of
 from dataflow_sim.scenario.model import Settings
-from dataflow_sim.scenario.points import override_text
 
 Kind = Literal["facts", "curve", "run", "held"]
 
-MEMORY_KEY = "local_memory.capacity"
 _REQUEST = ("dims", "batch", "input_size", "branches", "trips")
 _OPTIONS = (
     *("policy", "objective", "weight_bits", "activation_bits", "frames", "fps", "in_flight"),
@@ -64,9 +63,7 @@ class Task:
 def task_of(kind: Kind, settings: Settings) -> Task:
     """The task of a kind for a point; what plays no part in its result is left out."""
     stated = settings.model_dump(exclude_none=True)
-    overrides = {key: override_text(value) for key, value in settings.set.items()}
-    if settings.local_memory is not None:
-        overrides[MEMORY_KEY] = f"{settings.local_memory}B"
+    overrides = overrides_of(settings)
     if kind in ("facts", "curve"):
         moving = (key for key in overrides if not _is_price(key) and key != MEMORY_KEY)
         overrides = {key: overrides[key] for key in moving}
@@ -130,14 +127,9 @@ def on_curve(machine: Hardware, settings: Settings) -> bool:
     )
 
 
-@lru_cache(maxsize=4096)
-def _machine(name: str, overrides: tuple[tuple[str, str], ...]) -> Hardware:
-    return load_hardware(name, dict(overrides))
-
-
 def machine_of(asked: Mapping[str, Any]) -> Hardware:
     """The machine of a task.  Raises HardwareError."""
-    return _machine(asked["hardware"], tuple(sorted(asked["overrides"].items())))
+    return machine_named(asked["hardware"], asked["overrides"])
 
 
 @cache

@@ -137,6 +137,7 @@ MISTAKES = {
     "input_size: 3by4": "3:1: input_size: '3by4' is no size of an image",
     "local_memory: 12 Kb": "has the unknown unit 'Kb'",
     "set: {dram.bandwidth: fast}": "3:7: set.dram.bandwidth: --set dram.bandwidth=fast",
+    "local_memory: 8KiB\nset: {local_memory.capacity: 9KiB}": "say the same; give one of them",
     "hardware: nowhere": "unknown hardware 'nowhere'",
     "network: nowhere.onnx": "3:1: network: network file 'nowhere.onnx' does not exist",
     "claim: {source: a, says: b, expected: c, verdict: refined}": "say under because",
