@@ -127,6 +127,13 @@ class StudyResult:
             return "differs"
         return "holds" if self.claim is None else self.claim.verdict
 
+    @property
+    def because(self) -> str:
+        """Why the claim is refined or refuted; empty while anything differs."""
+        if self.claim is None or self.verdict != self.claim.verdict:
+            return ""
+        return self.claim.because.strip()
+
     def to_json(self) -> dict[str, object]:
         """The JSON result as plain data; what differs from run to run is left out."""
         return {

@@ -141,8 +141,7 @@ def claims_page(results: Sequence[StudyResult], folder: str) -> str:
         if claim is not None:
             lines += [f"*{claim.source}*: {claim.says}", ""]
             lines += [f"Expected: {claim.expected}", ""]
-            argued = claim.because and result.verdict == claim.verdict
-            because = f": {claim.because.strip()}" if argued else "."
+            because = f": {result.because}" if result.because else "."
             lines += [f"**{result.verdict.capitalize()}**{because}", ""]
             if claim.decision:
                 lines += [f"See [{claim.decision}](decisions/{claim.decision}.md).", ""]
@@ -161,9 +160,7 @@ def claims_table(results: Sequence[StudyResult]) -> Table:
     for result in results:
         wrong = [each for each in result.checked if not each.met]
         shown = wrong or list(result.checked[:1])
-        claim = result.claim
-        argued = claim is not None and claim.because and result.verdict == claim.verdict
-        because = f": {claim.because.strip()}" if claim is not None and argued else ""
+        because = f": {result.because}" if result.because else ""
         met = sum(each.met for each in result.checked)
         rows.append(
             (

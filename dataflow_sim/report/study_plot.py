@@ -165,14 +165,16 @@ def _heap(axes: Axes, series: Sequence[Series]) -> bool:
 
 
 def _matrix(figure: Figure, picture: PictureResult) -> None:
-    """Rows by the first column of `by` and columns by `x`, or one column for each of `y`."""
+    """A row for each value of `by`, and a column for each of `x`, or for each of several `y`.
+
+    The middle of the colours is 1, since cells are parts of a whole.
+    """
+    several = len(picture.y) > 1
     rows: dict[str, dict[str, float]] = {}
     for row in picture.rows:
-        name = ", ".join(str(row[key]) for key in picture.by)
+        name = ", ".join(str(row[key]) for key in picture.by or (picture.x,))
         for column in picture.y:
-            head = column.replace("_", " ") if len(picture.y) > 1 else str(row[picture.x])
-            if len(picture.y) > 1 and picture.x not in picture.by:
-                name = str(row[picture.x]) if not picture.by else name
+            head = column.replace("_", " ") if several else str(row[picture.x])
             rows.setdefault(name, {})[head] = _number(row[column])
     heads = list(dict.fromkeys(head for cells in rows.values() for head in cells))
     values = np.array([[cells.get(head, math.nan) for head in heads] for cells in rows.values()])

@@ -13,7 +13,7 @@ Points that have an error play no part.  Ties keep the order of the points.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -23,7 +23,7 @@ from dataflow_sim.errors import InputError
 from dataflow_sim.results_of_studies import Answer, Row, Value
 from dataflow_sim.scenario.expressions import Evaluator
 from dataflow_sim.scenario.model import Knee, Needs, Pareto, Question, Sensitivity, part_of
-from dataflow_sim.scenario.table import Table, numbers
+from dataflow_sim.scenario.table import Table, as_number, numbers
 
 _OK = "ok"
 
@@ -115,9 +115,9 @@ def knee(table: Table, asked: Knee) -> list[Row]:
 
 
 def _number(row: Row, column: str) -> float:
-    value = row[column]
-    if not isinstance(value, int | float):
-        raise InputError(f"'{column}' is {value!r} at a point; a number is needed")
+    value = as_number(row[column])
+    if value is None:
+        raise InputError(f"'{column}' is {row[column]!r} at a point; a number is needed")
     return float(value)
 
 
@@ -180,7 +180,7 @@ def sensitivity(table: Table, asked: Sensitivity) -> list[Row]:
     for axis in table.axes:
         others = [name for name in table.axes if name != axis]
         lines = [part for part in _parts(table, others) if len(part.rows) > 1]
-        changes = [_change(part, axis, asked.of) for part in lines]
+        changes = [_change(part, asked.of) for part in lines]
         ratios = [ratio for change in changes for ratio in change]
         count = len(dict.fromkeys(row[axis] for row in table.rows))
         if not ratios:
@@ -202,16 +202,14 @@ def sensitivity(table: Table, asked: Sensitivity) -> list[Row]:
     return sorted(found, key=lambda row: -_spread(row))
 
 
-def _spread(row: Mapping[str, Value]) -> float:
-    low, high = row["least_ratio"], row["most_ratio"]
-    if low is None:
+def _spread(row: Row) -> float:
+    low, high = as_number(row["least_ratio"]), as_number(row["most_ratio"])
+    if low is None or high is None:
         return -1.0
-    assert isinstance(low, float)
-    assert isinstance(high, float)
     return math.log(max(high, 1.0) / min(low, 1.0))
 
 
-def _change(part: Table, axis: str, column: str) -> list[float]:
+def _change(part: Table, column: str) -> list[float]:
     """The column at every other value of an axis over that at the first one."""
     values = [_number(row, column) for row in part.rows]
     return [value / values[0] for value in values[1:] if values[0] > 0 and value > 0]
@@ -221,10 +219,8 @@ def _slopes(part: Table, axis: str, column: str) -> list[float]:
     """Slopes in logarithms between neighbours on an axis of numbers."""
     pairs = []
     for row in part.rows:
-        place, value = row[axis], row[column]
-        if isinstance(place, bool) or not isinstance(place, int | float) or place <= 0:
-            return []
-        if not isinstance(value, int | float) or value <= 0:
+        place, value = as_number(row[axis]), as_number(row[column])
+        if place is None or value is None or place <= 0 or value <= 0:
             return []
         pairs.append((math.log(place), math.log(value)))
     return [(w - v) / (q - p) for (p, v), (q, w) in pairwise(sorted(pairs)) if q > p]
