@@ -132,6 +132,7 @@ def test_knee_points_stand_at_powers_of_two(tmp_path: Path) -> None:
     assert " ".join(rows[-1].split()) == last
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_bytes_under_every_hash_seed(tmp_path: Path) -> None:
     pictures = []
     for seed in ("0", "4242"):

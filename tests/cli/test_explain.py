@@ -124,6 +124,7 @@ def test_options_of_the_network_and_of_the_widths(tmp_path: Path) -> None:
     assert found["overrides"] == {"local_memory.capacity": "65536B"}
 
 
+@pytest.mark.slow
 def test_hash_seeds_give_identical_bytes(tmp_path: Path) -> None:
     for further in ((), ("--json",)):
         arguments = ("explain", "resnet18", "5", *AT, *further)
@@ -261,6 +262,7 @@ def test_a_layer_alone_beside_resident_maps(tmp_path: Path) -> None:
     assert "not in this policy" in text
 
 
+@pytest.mark.slow
 def test_groups_are_the_same_for_all_hash_seeds(tmp_path: Path) -> None:
     at = ("--hw", "bare", "--local-memory", "4KiB", "--policy", "merged")
     arguments = ("explain", "mobilenet_v1@0.25-32", "3", *at, "--json")

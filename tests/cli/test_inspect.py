@@ -115,6 +115,7 @@ def test_out_writes_what_is_shown(tmp_path: Path) -> None:
     assert b"<svg" in (out / "live_set.svg").read_bytes()[:600]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_under_every_hash_seed(tmp_path: Path) -> None:
     outputs = []
     for seed in ("0", "1", "4242"):

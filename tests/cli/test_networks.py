@@ -12,6 +12,7 @@ from dataflow_sim.networks import BUILT_IN
 from tests.support.commands import command
 
 
+@pytest.mark.slow
 def test_the_list_has_every_network_with_its_counts(tmp_path: Path) -> None:
     rows = json.loads(command("networks", "--json", cwd=tmp_path).stdout)
     assert [row["name"] for row in rows] == list(BUILT_IN)

@@ -56,6 +56,7 @@ def test_narrow_and_packed(tmp_path: Path) -> None:
     assert each["passed"]
 
 
+@pytest.mark.slow
 def test_the_same_on_every_hash_seed(tmp_path: Path) -> None:
     first, second = (command(*SMALL, "--json", cwd=tmp_path, seed=seed) for seed in ("0", "77"))
     assert first.stdout == second.stdout

@@ -35,6 +35,9 @@ questions:
 pictures:
   - {file: bytes, kind: bars, title: Bytes, x: weight_bits, y: dram_bytes, by: network}
 """
+_WIDTHS = list(range(1, 17))
+# so many points that nothing is through before it is looked at
+LONG_STUDY = STUDY.replace("bits: [4, 8]", f"bits: {_WIDTHS}")
 POINTS = 2 * 2 * 2 * 3
 TASKS = POINTS + 2 * 2 * 2  # runs, facts
 TABLES = ("points.csv", "README.md")
@@ -43,6 +46,12 @@ TABLES = ("points.csv", "README.md")
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     (tmp_path / "study.yaml").write_text(STUDY)
+    return tmp_path
+
+
+@pytest.fixture
+def long_study(tmp_path: Path) -> Path:
+    (tmp_path / "study.yaml").write_text(LONG_STUDY)
     return tmp_path
 
 
@@ -138,20 +147,20 @@ def test_killed_ten_times(study: Path, whole: dict[str, bytes]) -> None:
     assert {name: (study / "out" / name).read_bytes() for name in TABLES} == whole
 
 
-def test_an_interrupt_keeps_what_is_stored(study: Path) -> None:
-    with started(study, "sweep", "study.yaml", "--out", "out") as process:
-        wait_for(study / "out", 3, process)
+def test_an_interrupt_keeps_what_is_stored(long_study: Path) -> None:
+    with started(long_study, "sweep", "study.yaml", "--out", "out") as process:
+        wait_for(long_study / "out", 3, process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.strip() == "interrupted; what was computed is stored in out, --resume goes on"
-    assert stored(study / "out") >= 3
+    assert stored(long_study / "out") >= 3
 
 
-def test_two_at_once_into_one_store(study: Path) -> None:
-    with started(study, "sweep", "study.yaml", "--out", "out") as process:
-        wait_for(study / "out", 1, process)
-        second = command("sweep", "study.yaml", "--out", "out", "--resume", cwd=study, code=2)
+def test_two_at_once_into_one_store(long_study: Path) -> None:
+    with started(long_study, "sweep", "study.yaml", "--out", "out") as process:
+        wait_for(long_study / "out", 1, process)
+        second = command("sweep", "study.yaml", "--out", "out", "--resume", cwd=long_study, code=2)
         assert f"'out' is held by process {process.pid} on" in second.stderr
         assert process.poll() is None
 

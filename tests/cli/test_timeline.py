@@ -158,6 +158,7 @@ def test_a_program_too_long_to_be_timed_is_refused(
     assert "nor timed" in found["warnings"][0]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_on_every_hash_seed(tmp_path: Path) -> None:
     asked = ("timeline", SMALL, "--sensitivity", "--out")
     seen = []

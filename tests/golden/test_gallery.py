@@ -12,8 +12,8 @@ from tests.conftest import ROOT
 from tests.support.commands import command
 
 GALLERY = ROOT / "reports" / "gallery"
-# searches of half a minute
-LONG = ("compression_or_memory", "memory_for_30_fps", "resolution", "spills")
+# searches of a quarter to half a minute
+LONG = ("batch_or_latency", "compression_or_memory", "memory_for_30_fps", "resolution", "spills")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -407,6 +408,7 @@ def all_points(problem: LayerProblem) -> set[tuple[int, int]]:
 
 @settings(max_examples=24)
 @given(st.one_of(tiny_problems(False), tiny_problems(True), tiny_problems(False, volume=True)))
+@pytest.mark.slow
 def test_the_frontier_is_that_of_every_tiling(problem: LayerProblem) -> None:
     if problem.groups > 1:
         channels = problem.groups * problem.input_channels

@@ -89,7 +89,10 @@ def test_exported_networks(name: str, budget: int, shared: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "doubled"),
     [
-        ("mobilenet_v1@0.25", Buffering(True, False, False, False)),
+        ("mobilenet_v1@0.25-64", Buffering(True, False, False, False)),
+        pytest.param(
+            *("mobilenet_v1@0.25", Buffering(True, False, False, False)), marks=pytest.mark.slow
+        ),
         ("mobilenet_v2", Buffering(False, True, False, False)),
         pytest.param(
             *("mobilenet_v1@0.25", Buffering(False, False, True, False)), marks=pytest.mark.slow

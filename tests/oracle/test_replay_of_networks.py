@@ -40,7 +40,9 @@ SHORT = {
 QUICK = ("mobilenet_v1", "resnet18", "squeezenet", "bert", "llama")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "resnet18" else n for n in NETWORKS]
+)
 def test_one_budget(name: str) -> None:
     graph, memory = network(name).graph, memory_of(SHORT[name])
     for policy in POLICIES if name in QUICK else ("layerwise",):

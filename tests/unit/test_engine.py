@@ -134,6 +134,7 @@ def _dies_once(task: Task) -> tuple[work.Payload, float]:
     return {"status": "ok", "row": {}}, 0.0
 
 
+@pytest.mark.slow
 def test_a_dead_worker_loses_nothing_but_what_kills_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_nesting_within_the_limit_is_read_and_beyond_it_refused() -> None:
             resolve(too_deep, "nested", {})
 
 
+@pytest.mark.slow
 def test_more_nodes_than_any_network_has(tmp_path: Path) -> None:
     path = tmp_path / "many.onnx"
     one = field(FIELD_NODE, field(1, b"x") + field(2, b"y") + field(4, b"Identity"))

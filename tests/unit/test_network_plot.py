@@ -263,6 +263,7 @@ for found in (generated(40), generated(500), small("squeeze_excite")):
 """
 
 
+@pytest.mark.slow
 def test_pictures_have_the_same_bytes_under_two_hash_seeds() -> None:
     texts = [
         subprocess.run(
