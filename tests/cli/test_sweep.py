@@ -64,10 +64,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {name: (directory / "out" / name).read_bytes() for name in TABLES}
 
 
+# as from a terminal, whatever the tests themselves were started by: a shell's job may ignore it
+_MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dataflow_sim.cli.main import main
+main()
+"""
+
+
 @contextmanager
 def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", "from dataflow_sim.cli.main import main; main()", *arguments],
+        [sys.executable, "-c", _MAIN, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": SOURCE},
         stdout=subprocess.PIPE,
