@@ -23,7 +23,13 @@ from dataflow_sim.schedule.demands import Demand
 from dataflow_sim.schedule.exact import check_work, schedule_exactly
 from dataflow_sim.schedule.frames import FrameSchedules, schedule_frames
 from dataflow_sim.schedule.objectives import OBJECTIVES, Rates
-from dataflow_sim.schedule.search import POLICIES, budget_curve, schedule_network, schedule_on
+from dataflow_sim.schedule.search import (
+    POLICIES,
+    Curve,
+    budget_curve,
+    schedule_network,
+    schedule_on,
+)
 from dataflow_sim.schedule.types import MemoryOptions, Schedule
 from dataflow_sim.timing import BUSES, DRAM, Followed, follow
 
@@ -76,8 +82,10 @@ def chosen_schedules(
     objective: str,
     progress: Progress,
     demand: Demand | None = None,
+    known: Curve | None = None,
 ) -> FrameSchedules:
-    """The schedules of a run's frames, with what is demanded of a merged group.
+    """The schedules of a run's frames, with what is demanded of a merged group; the curve of DRAM
+    bytes may be known.
 
     Raises InputError for an unknown objective, and for several frames under another than
     DRAM bytes; else as `schedule_frames`.
@@ -87,11 +95,11 @@ def chosen_schedules(
     if demand is not None:
         if objective != "dram" or frames > 1:
             raise InputError("--force-group goes with one frame and --objective dram")
-        curve = budget_curve(graph, memory, policy, progress, demand=demand)
+        curve = known or budget_curve(graph, memory, policy, progress, demand=demand)
         alone = schedule_on(curve, graph, memory)
         return FrameSchedules(alone, alone)
     if objective == "dram":
-        return schedule_frames(graph, memory, policy, frames, progress)
+        return schedule_frames(graph, memory, policy, frames, progress, known)
     if frames > 1:
         raise InputError(f"--frames {frames} goes with --objective dram, not with '{objective}'")
     found: list[tuple[float, int, int, Schedule]] = []

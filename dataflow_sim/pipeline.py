@@ -41,7 +41,7 @@ from dataflow_sim.schedule.bounds import compulsory_bytes
 from dataflow_sim.schedule.check import check_schedule
 from dataflow_sim.schedule.demands import GroupWords
 from dataflow_sim.schedule.frames import FrameSchedules, check_frames
-from dataflow_sim.schedule.search import budget_curve
+from dataflow_sim.schedule.search import Curve, budget_curve
 from dataflow_sim.timelines import timeline_result
 from dataflow_sim.timing import follow, time_on
 from dataflow_sim.whatif import Plan
@@ -52,6 +52,7 @@ __all__ = [
     "Plan",
     "ReadRequest",
     "RunOptions",
+    "SearchedCurve",
     "catalogue",
     "check_frames",
     "compulsory_bytes",
@@ -143,9 +144,13 @@ class Chosen:
 
 
 def choose(
-    graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions,
+    progress: Progress,
+    known: Curve | None = None,
 ) -> Chosen:
-    """What a prepared network's frames run.
+    """What a prepared network's frames run; under DRAM bytes the policy's curve may be known.
 
     Raises InputError, and DoesNotFitError or NoBanksError.
     """
@@ -161,7 +166,7 @@ def choose(
         )
         return Chosen(FrameSchedules(schedule, schedule), program=program)
     if options.exact_seconds is None:
-        return Chosen(chosen_schedules(graph, hardware, memory, *choice, scheduling, demand))
+        return Chosen(chosen_schedules(graph, hardware, memory, *choice, scheduling, demand, known))
     if demand is not None:
         raise InputError("--exact proves free schedules; leave --force-group out")
     return Chosen(*exactly_chosen(graph, memory, *choice, options.exact_seconds, scheduling))
@@ -193,12 +198,17 @@ def run(
 
 
 def run_in_full(
-    graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress = no_progress
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions,
+    progress: Progress = no_progress,
+    known: SearchedCurve | None = None,
 ) -> FullRun:
-    """As `run`, with what the result was made of."""
+    """As `run`, with what the result was made of; under DRAM bytes the curve of the policy on this
+    machine, whatever its memory, may be known."""
     check_in_flight(options.in_flight)
     graph = prepare(graph, hardware, options)
-    chosen = choose(graph, hardware, options, progress)
+    chosen = choose(graph, hardware, options, progress, None if known is None else known.curve)
     found = chosen.frames
     hardware = with_layout(graph, hardware, found.cold, options.objective)
     cold = frame_of(graph, hardware, found.cold, progress, chosen.program)
@@ -291,7 +301,21 @@ def curve(
 
     Raises InputError, and ScheduleError when a point breaks a rule, which is a defect.
     """
-    options = options or RunOptions()
+    return searched_curve(graph, hardware, options or RunOptions(), progress).result
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedCurve:
+    """A budget curve with its schedules, and what is told of it."""
+
+    curve: Curve
+    result: CurveResult
+
+
+def searched_curve(
+    graph: NetworkGraph, hardware: Hardware, options: RunOptions, progress: Progress = no_progress
+) -> SearchedCurve:
+    """As `curve`, with the schedules."""
     if hardware.local_memory.banks > 1:
         raise InputError(
             "local_memory.banks: a curve is of a memory of one bank; use `run` for single sizes, "
@@ -309,7 +333,7 @@ def curve(
         memory_there = replace(point.schedule.memory, capacity_bytes=point.local_bytes)
         check_schedule(graph, replace(point.schedule, memory=memory_there), sound)
     weight_bits, activation_bits = widths(graph)
-    return CurveResult(
+    result = CurveResult(
         network=graph.name,
         part=graph.part,
         hardware=hardware.name,
@@ -326,3 +350,4 @@ def curve(
         thinned=found.thinned,
         warnings=graph.warnings,
     )
+    return SearchedCurve(found, result)

@@ -17,6 +17,7 @@ from dataflow_sim.pipeline import (
     FullRun,
     Progress,
     RunOptions,
+    SearchedCurve,
     dram_bytes,
     no_progress,
     run_in_full,
@@ -62,6 +63,23 @@ def study(
     if requests:
         check_channels(hardware)
     full = run_in_full(graph, hardware, options, progress)
+    return study_of(
+        graph, hardware, options, full, progress, sensitivity=sensitivity, requests=requests
+    )
+
+
+def study_of(
+    graph: NetworkGraph,
+    hardware: Hardware,
+    options: RunOptions,
+    full: FullRun,
+    progress: Progress,
+    *,
+    sensitivity: bool = False,
+    requests: bool = False,
+    known: SearchedCurve | None = None,
+) -> TimeStudy:
+    """A run that is there, looked at over time; its policy's curve may be known."""
     timed, program = full.cold.timed, full.cold.counts.program
     if full.cold.too_long:
         raise TooLongError(f"no timeline: {full.cold.too_long}")
@@ -76,7 +94,9 @@ def study(
     return TimeStudy(
         run=full.result,
         roofline=_roofline(full, hardware),
-        sensitivity=_sensitivities(graph, hardware, options, full, progress) if sensitivity else (),
+        sensitivity=_sensitivities(graph, hardware, options, full, progress, known)
+        if sensitivity
+        else (),
         series=_series(timed, found),
         stays=tuple(
             TimedStay(s.label, s.address, s.size_bytes, seconds(s.begin), seconds(s.end))
@@ -116,6 +136,7 @@ def _sensitivities(
     options: RunOptions,
     full: FullRun,
     progress: Progress,
+    known: SearchedCurve | None,
 ) -> tuple[Sensitivity, ...]:
     cases = [(resource, factor) for resource in RESOURCES for factor in FACTORS]
     found = []
@@ -123,7 +144,7 @@ def _sensitivities(
         progress("sensitivity", number, len(cases))
         machine = scaled(hardware, resource, factor)
         if resource == "memory" or options.objective != "dram":
-            found.append(_chosen_anew(graph, machine, options, resource, factor))
+            found.append(_chosen_anew(graph, machine, options, resource, factor, known))
             continue
         cold = full.cold
         followed = cold.timed.followed if cold.timed is not None else None
@@ -135,10 +156,15 @@ def _sensitivities(
 
 
 def _chosen_anew(
-    graph: NetworkGraph, machine: Hardware, options: RunOptions, resource: str, factor: Fraction
+    graph: NetworkGraph,
+    machine: Hardware,
+    options: RunOptions,
+    resource: str,
+    factor: Fraction,
+    known: SearchedCurve | None,
 ) -> Sensitivity:
     try:
-        result = run_in_full(graph, machine, options).result
+        result = run_in_full(graph, machine, options, known=known).result
     except DoesNotFitError as error:
         return Sensitivity(resource, float(factor), None, None, None, str(error))
     moved, energy_pj = result.traffic.total_bytes, result.energy.total_pj

@@ -106,10 +106,15 @@ def live_set(result: RunResult) -> LiveSet:
 
 def kinds_of(result: RunResult) -> list[int]:
     """What each buffer holds, as an index into HELD, in the order of `result.buffers`."""
+    kind_of = kind_by_label(result)
+    return [kind_of[stay.label] for stay in result.buffers]
+
+
+def kind_by_label(result: RunResult) -> dict[str, int]:
+    """What buffers of each label hold, as an index into HELD."""
     resident, standing = _resident(result), set(result.frames.resident_weights)
     labels = {stay.label for stay in result.buffers}
-    kind_of = {label: HELD.index(_held(label, resident, standing)) for label in labels}
-    return [kind_of[stay.label] for stay in result.buffers]
+    return {label: HELD.index(_held(label, resident, standing)) for label in labels}
 
 
 def _resident(result: RunResult) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -117,7 +117,7 @@ def sensitivity_table(study: TimeStudy) -> Table:
     """What half and twice of each resource do to latency, DRAM bytes and energy."""
     base = study.run
     rows = []
-    for each in by_effect(study):
+    for each in by_effect(base.latency_s, study.sensitivity):
         what = f"{each.resource} x {each.factor:g}"
         if each.latency_s is None or each.dram_bytes is None or each.energy_pj is None:
             rows.append((what, "does not fit", _NONE, _NONE, _NONE))
@@ -135,21 +135,20 @@ def sensitivity_table(study: TimeStudy) -> Table:
     return Table("What buys most", columns, tuple(rows))
 
 
-def by_effect(study: TimeStudy) -> list[Sensitivity]:
-    """Sensitivities, those of the resource with the largest swing first."""
-    base = study.run.latency_s
+def by_effect(base: float, sensitivity: Sequence[Sensitivity]) -> list[Sensitivity]:
+    """Sensitivities, those of the resource with the largest swing from a latency first."""
 
     def swing(resource: str) -> float:
         found = [
             abs(each.latency_s - base)
-            for each in study.sensitivity
+            for each in sensitivity
             if each.resource == resource and each.latency_s is not None
         ]
         return max(found, default=0.0)
 
-    names = list(dict.fromkeys(each.resource for each in study.sensitivity))
+    names = list(dict.fromkeys(each.resource for each in sensitivity))
     order = sorted(names, key=lambda name: (-swing(name), names.index(name)))
-    return sorted(study.sensitivity, key=lambda each: (order.index(each.resource), -each.factor))
+    return sorted(sensitivity, key=lambda each: (order.index(each.resource), -each.factor))
 
 
 def layer_frame(found: TimelineResult) -> pd.DataFrame:

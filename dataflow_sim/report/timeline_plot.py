@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,7 +20,15 @@ from dataflow_sim.report.drawing import (
     scale,
 )
 from dataflow_sim.report.timeline import by_effect
-from dataflow_sim.results_of_time_study import RooflinePoint, TimeStudy
+from dataflow_sim.results import RunResult
+from dataflow_sim.results_of_review import Track
+from dataflow_sim.results_of_time_study import (
+    Roofline,
+    RooflinePoint,
+    Sensitivity,
+    Series,
+    TimeStudy,
+)
 from dataflow_sim.units import format_bytes, format_capacity
 
 # what bounds a layer, by colour
@@ -31,6 +41,8 @@ _BOUND = {
     "local memory": BUFFERS_COLOUR,
 }
 _DECADE = 10.0
+# Okabe and Ito's, safe for colour blindness, but for the yellow one
+LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -39,19 +51,18 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _title(study: TimeStudy) -> str:
-    run = study.run
+def _title(run: RunResult) -> str:
     return (
         f"{run.network} on {run.hardware}, {run.policy}, "
         f"{format_capacity(run.capacity_bytes)} local memory"
     )
 
 
-def over_time(study: TimeStudy) -> Figure:
+def over_time(run: RunResult, series: Series) -> Figure:
     """DRAM rates in windows above, local memory in use below."""
     figure = _figure(9.0, 5.2)
     rates, memory = figure.subplots(2, 1, sharex=True)
-    series, found = study.series, study.run.timeline
+    found = run.timeline
     assert found is not None
     edges = [edge * 1e3 for edge in series.edges_s]
     read = [value / 1e9 for value in series.read_bytes_per_second]
@@ -68,14 +79,14 @@ def over_time(study: TimeStudy) -> Figure:
     rates.set_ylim(bottom=0)
     rates.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     rates.set_title(
-        f"{_title(study)}\n{found.latency_s * 1e3:,.3f} ms, limited by {found.limited_by}, "
-        f"{format_bytes(study.run.traffic.total_bytes)} of DRAM traffic",
+        f"{_title(run)}\n{found.latency_s * 1e3:,.3f} ms, limited by {found.limited_by}, "
+        f"{format_bytes(run.traffic.total_bytes)} of DRAM traffic",
         loc="left",
     )
     factor, unit = scale(max(series.local_bytes))
     in_use = [value / factor for value in series.local_bytes]
     memory.fill_between(edges, in_use, step="post", color=BUFFERS_COLOUR, label="in use")
-    capacity = study.run.capacity_bytes / factor
+    capacity = run.capacity_bytes / factor
     if capacity < 4 * max(in_use):
         memory.axhline(capacity, color="black", linewidth=0.8, linestyle=":", label="capacity")
     memory.set_ylabel(f"local memory [{unit}]")
@@ -86,11 +97,32 @@ def over_time(study: TimeStudy) -> Figure:
     return figure
 
 
-def roofline(study: TimeStudy) -> Figure:
+def tracks_figure(run: RunResult, tracks: Sequence[Track]) -> Figure:
+    """What each engine does over the frame: steps by layer, and what each bus moves."""
+    figure = _figure(11.0, 1.5 + 0.55 * len(tracks))
+    axes = figure.add_subplot()
+    for place, track in enumerate(reversed(tracks)):
+        if track.name == "compute":
+            colours = [LAYER_COLOURS[number % len(LAYER_COLOURS)] for number in track.of]
+        else:
+            colours = [MAPS_COLOUR if track.name.endswith("out") else WEIGHTS_COLOUR]
+        spans = [
+            (start / 1e6, length / 1e6)
+            for start, length in zip(track.start_ns, track.duration_ns, strict=True)
+        ]
+        axes.broken_barh(spans, (place - 0.36, 0.72), facecolors=colours, linewidth=0)
+    axes.set_yticks(range(len(tracks)), [track.name for track in reversed(tracks)])
+    axes.set_xlim(0, run.latency_s * 1e3)
+    axes.set_xlabel("time [ms]; steps change colour from layer to layer")
+    axes.set_title(f"{_title(run)}\n{run.latency_s * 1e3:,.3f} ms a frame", loc="left")
+    return figure
+
+
+def roofline(run: RunResult, found: Roofline) -> Figure:
     """Operations a second against operations per DRAM byte: the roof, the layers, the network."""
     figure = _figure(7.6, 4.8)
     axes = figure.add_subplot()
-    found, timeline = study.roofline, study.run.timeline
+    timeline = run.timeline
     assert timeline is not None
     bound = {layer.name: layer.limited_by for layer in timeline.layers}
     known = [p.operations_per_byte for p in found.layers if p.operations_per_byte]
@@ -116,7 +148,7 @@ def roofline(study: TimeStudy) -> Figure:
     axes.set_xlim(low, high)
     axes.set_xlabel("operations per DRAM byte (2 a MAC; at the right edge: no byte moves)")
     axes.set_ylabel("Gop/s")
-    axes.set_title(f"{_title(study)}\nknee at {knee:,.1f} operations per byte", loc="left")
+    axes.set_title(f"{_title(run)}\nknee at {knee:,.1f} operations per byte", loc="left")
     axes.legend(frameon=False, fontsize=8, title="limited by", title_fontsize=8)
     axes.grid(linewidth=0.3, alpha=0.5)
     return figure
@@ -136,13 +168,13 @@ def _points(
     axes.scatter(across, up, s=size, color=colour, marker=marker, label=label, zorder=3)
 
 
-def tornado(study: TimeStudy) -> Figure:
+def tornado(run: RunResult, sensitivity: Sequence[Sensitivity]) -> Figure:
     """Bars: how latency changes with half and twice of each resource, the largest swing on top."""
-    found = [each for each in by_effect(study) if each.latency_s is not None]
+    base = run.latency_s
+    found = [each for each in by_effect(base, sensitivity) if each.latency_s is not None]
     names = list(dict.fromkeys(each.resource for each in found))
     figure = _figure(7.2, 1.4 + 0.5 * len(names))
     axes = figure.add_subplot()
-    base = study.run.latency_s
     for each in found:
         assert each.latency_s is not None
         change = (each.latency_s / base - 1) * 100
@@ -163,17 +195,21 @@ def tornado(study: TimeStudy) -> Figure:
     axes.set_yticks(range(len(names)), names[::-1])
     axes.margins(x=0.35)
     axes.set_xlabel("latency changes by [%]")
-    axes.set_title(f"{_title(study)}\n{base * 1e3:,.3f} ms as it is", loc="left")
+    axes.set_title(f"{_title(run)}\n{base * 1e3:,.3f} ms as it is", loc="left")
     return figure
 
 
 def timeline_pictures(study: TimeStudy) -> dict[str, bytes]:
     """All of them as PNG and SVG, by file name."""
-    drawn = {"timeline": over_time, "roofline": roofline}
+    run = study.run
+    drawn: dict[str, Callable[[], Figure]] = {
+        "timeline": lambda: over_time(run, study.series),
+        "roofline": lambda: roofline(run, study.roofline),
+    }
     if study.sensitivity:
-        drawn["sensitivity"] = tornado
-    found = {}
-    for name, draw in drawn.items():
-        for kind, picture in pictures(lambda draw=draw: draw(study), "png", "svg").items():  # type: ignore[misc]
-            found[f"{name}.{kind}"] = picture
-    return found
+        drawn["sensitivity"] = lambda: tornado(run, study.sensitivity)
+    return {
+        f"{name}.{kind}": picture
+        for name, draw in drawn.items()
+        for kind, picture in pictures(draw, "png", "svg").items()
+    }
