@@ -10,6 +10,7 @@ import click
 from dataflow_sim.cli.options import (
     POLICIES,
     activation_bits_option,
+    complete_network,
     group_options,
     hardware_option,
     json_option,
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 
 @click.command("curve")
-@click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@click.argument(
+    "networks", metavar="NETWORK...", nargs=-1, required=True, shell_complete=complete_network
+)
 @hardware_option
 @click.option(
     "--policy",

@@ -1,6 +1,6 @@
 """The command `dataflow-sim`: one file a subcommand, one place from error to exit code.
 
-Exit codes: 0 done, 1 a proof failed (a defect), 2 bad input, 3 does not fit, 130 interrupted.
+Exit codes are those of `_EXIT_CODES`, which `--help` shows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from importlib.metadata import version
 
 import click
 
+from dataflow_sim.cli.completion import VARIABLE
+from dataflow_sim.cli.examples import epilog
 from dataflow_sim.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, DataflowSimError
 
 # name -> module under dataflow_sim.cli; imported when asked for, so that --help is quick
@@ -31,9 +33,19 @@ _COMMANDS = {
     "sweep": "sweep",
     "study": "study",
     "compare": "compare",
+    "report": "report",
     "claims": "claims",
     "gallery": "gallery",
+    "completion": "completion",
 }
+_EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    a proof failed, which is a defect; or an expectation of a scenario is not met
+  2    bad input: one message, nothing written
+  3    the network does not fit local memory, or buffers their capacity
+  130  interrupted
+"""
 
 
 class _LazyGroup(click.Group):
@@ -45,11 +57,13 @@ class _LazyGroup(click.Group):
             return None
         module = import_module(f"dataflow_sim.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = module.command
+        command.epilog = epilog(cmd_name)
         return command
 
 
 @click.group(
     cls=_LazyGroup,
+    epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(version("dataflow-sim"), prog_name="dataflow-sim")
@@ -60,7 +74,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command and turn errors meant for the user into messages and exit codes."""
     try:
-        sys.exit(cli.main(standalone_mode=False))  # what Exit was raised with, else nothing
+        # what Exit was raised with, else nothing
+        sys.exit(cli.main(standalone_mode=False, complete_var=VARIABLE))
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)
         sys.exit(EXIT_INTERRUPTED)

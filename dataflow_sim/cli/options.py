@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from dataflow_sim.errors import InputError
 from dataflow_sim.units import parse_bytes, parse_rows_by_columns
@@ -54,7 +55,10 @@ _NETWORK_OPTIONS = (
     ),
 )
 hardware_option = click.option(
-    "--hw", metavar="HW", help="Hardware file, or a name that `hardware` lists."
+    "--hw",
+    metavar="HW",
+    shell_complete=lambda *asked: complete_hardware(*asked),
+    help="Hardware file, or a name that `hardware` lists.",
 )
 local_memory_option = click.option(
     "--local-memory", metavar="SIZE", help="Local memory, such as 256KiB."
@@ -150,7 +154,31 @@ _GROUP_OPTIONS = (
 
 def network_argument(command: Command) -> Command:
     """The NETWORK argument: an .onnx file or a built-in name."""
-    return click.argument("network", metavar="NETWORK")(command)
+    return click.argument("network", metavar="NETWORK", shell_complete=complete_network)(command)
+
+
+def _completed(names: Iterable[str], typed: str) -> list[CompletionItem]:
+    """Names that begin as typed, and files."""
+    found = [CompletionItem(name) for name in names if name.startswith(typed)]
+    return [*found, CompletionItem(typed, type="file")]
+
+
+def complete_network(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Built-in networks, for a shell that completes."""
+    from dataflow_sim.networks import BUILT_IN
+
+    return _completed(BUILT_IN, typed)
+
+
+def complete_hardware(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Shipped machines, for a shell that completes."""
+    from dataflow_sim.resources import shipped_files
+
+    return _completed(shipped_files("hw_configs", ".yaml"), typed)
 
 
 def pairs(texts: Sequence[str], option: str, *, last: bool = False) -> dict[str, str]:
@@ -285,10 +313,10 @@ def run_options(command: Command) -> Command:
     return cast(Command, result)
 
 
-def check_out(out: str | None) -> None:
+def check_out(out: str | None, option: str = "--out") -> None:
     """Raise InputError for a directory without a name."""
     if out is not None and not out.strip():
-        raise InputError("--out is empty; give a directory")
+        raise InputError(f"{option} is empty; give a directory")
 
 
 def _whole(text: str, what: str, least: int = 1) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -28,27 +29,69 @@ from dataflow_sim.report.tables import Table
 _PROGRESS_AFTER_S = 1.0
 _MANY = 20_000  # so many steps take over a second
 _WIDTH_WITHOUT_TERMINAL = 160
+_LEAST_TEXT = 16  # characters of a text that may go on in the next line
+_BETWEEN = 3  # characters between columns
 
 
 def show(tables: Iterable[Table]) -> None:
-    """Print tables one below the other."""
+    """Print tables one below the other: as wide as the terminal, or wide and without styles where
+    there is none."""
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+    if console.is_terminal:
+        _draw(console, tables)
+        return
+    text = io.StringIO()
+    _draw(Console(file=text, highlight=False, width=_WIDTH_WITHOUT_TERMINAL), tables)
+    lines = (line.rstrip() for line in text.getvalue().splitlines())
+    click.echo("\n".join(lines))
+
+
+def _draw(console: Console, tables: Iterable[Table]) -> None:
     for table in tables:
+        columns = [_Column(table, index) for index in range(len(table.columns))]
+        shown = _fitting(columns, console.width)
+        left = [column.head for column in columns if column not in shown]
         drawn = RichTable(
             title=Text(table.title, style="bold"),
             title_justify="left",
             box=SIMPLE_HEAD,
             show_header=any(table.columns),
             pad_edge=False,
+            caption=f"a wider terminal also shows: {', '.join(left)}" if left else None,
+            caption_justify="left",
         )
-        for index, column in enumerate(table.columns):
-            numeric = index > 0 and all(_looks_numeric(row[index]) for row in table.rows)
-            drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for column in shown:
+            justify: Literal["right", "left"] = "right" if column.numeric else "left"
+            drawn.add_column(
+                column.head,
+                justify=justify,
+                overflow="fold",
+                no_wrap=column.numeric,
+                min_width=column.least,
+            )
         for row in table.rows:
-            drawn.add_row(*(Text(cell) for cell in row))
+            drawn.add_row(*(Text(row[column.index]) for column in shown))
         console.print(drawn)
+
+
+class _Column:
+    """A column of a table: its place, its head, whether it is of numbers, which never break, and
+    the least width that it can be read in."""
+
+    def __init__(self, table: Table, index: int) -> None:
+        cells = [row[index] for row in table.rows]
+        self.index, self.head = index, table.columns[index]
+        self.numeric = index > 0 and all(_looks_numeric(cell) for cell in cells)
+        widest = max((len(text) for text in (self.head, *cells)), default=0)
+        self.least = widest if self.numeric else min(widest, _LEAST_TEXT)
+
+
+def _fitting(columns: list[_Column], width: int) -> list[_Column]:
+    """The columns from the left that a width has room for, the first two at any rate."""
+    shown = list(columns)
+    while len(shown) > 2 and sum(column.least + _BETWEEN for column in shown) > width:
+        shown.pop()
+    return shown
 
 
 def _looks_numeric(cell: str) -> bool:

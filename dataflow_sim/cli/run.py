@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     metavar="DIR",
-    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there; of a "
-    "program that was lowered also buffers.csv, which `place` reads, live_set and memory, .png and "
-    ".svg.",
+    help="Write result.json, layers.csv, local_memory.csv, traffic.png and .svg there, and "
+    "review.json.gz, which `report` reads; of a program that was lowered also buffers.csv, which "
+    "`place` reads, live_set and memory, .png and .svg.",
 )
 @json_option
 def command(
@@ -78,10 +78,11 @@ def command(
     """
     from dataclasses import replace
 
-    from dataflow_sim import pipeline
+    from dataflow_sim import pipeline, reviewing
     from dataflow_sim.cli.render import LateProgress, show, warn
     from dataflow_sim.errors import InputError
     from dataflow_sim.report import dram, files, tables, timeline
+    from dataflow_sim.reviews import REVIEW, review_file
 
     check_out(out)
     if exact_seconds is not None and not exact:
@@ -91,10 +92,15 @@ def command(
     options = replace(options, policy=policy, exact_seconds=work if exact else None)
     with LateProgress() as progress:
         graph = pipeline.load_network(network, request, what_ifs)
-        result = pipeline.run(graph, machine, options, progress)
+        if out is None:
+            result = pipeline.run(graph, machine, options, progress)
+        else:
+            found = reviewing.review(graph, machine, options, progress)
+            result = found.run
     warn(result.warnings)
     if out is not None:
-        files.write_files(Path(out), files.run_files(result))
+        written = {**files.run_files(result), REVIEW: review_file(found)}
+        files.write_files(Path(out), written)
     if as_json:
         click.echo(result.json_text(), nl=False)
         return

@@ -19,6 +19,7 @@ from dataflow_sim.results_of_dram import DramResult
 _PICTURES = ("png", "svg")
 _OTHER_OUT = "give another --out directory"
 _OTHER_PLOT = "give another --plot file"
+_OTHER_PAGE = "give another file"
 _OTHER_TABLE = "give another --out file"
 
 
@@ -66,6 +67,13 @@ def picture_kind(path: Path) -> str:
     return kind
 
 
+def check_page(path: Path, option: str = "-o") -> None:
+    """Raise InputError unless the name ends in .html, and a file could be written there."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{option} {path}: the name of a page ends in .html")
+    _check_target(path, _OTHER_PAGE)
+
+
 def check_table(path: Path) -> None:
     """Raise InputError unless the name ends in .csv, and a file could be written there."""
     if path.suffix.lower() != ".csv":
@@ -90,6 +98,11 @@ def _check_target(path: Path, remedy: str) -> None:
 def write_picture(path: Path, picture: bytes) -> None:
     """Write a picture, whole or not at all.  Raises InputError when it cannot be written."""
     write_files(path.parent, {path.name: picture}, _OTHER_PLOT)
+
+
+def write_page(path: Path, page: bytes) -> None:
+    """Write a page, whole or not at all.  Raises InputError when it cannot be written."""
+    write_files(path.parent, {path.name: page}, _OTHER_PAGE)
 
 
 def write_table(path: Path, table: bytes) -> None:

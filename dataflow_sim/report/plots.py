@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dataflow_sim.report.drawing import COLOURS, pictures, scale
+from dataflow_sim.report.drawing import COLOURS, clipped, pictures, scale
 from dataflow_sim.results import RunResult
 from dataflow_sim.units import format_bytes, format_capacity
+
+_NAME_INCHES = 0.12  # of a name that stands, and the space beside it
+_BESIDE_INCHES = 1.0  # of the axes, for what is written there
+_LONGEST_NAME = 30
 
 
 def traffic_per_layer(result: RunResult) -> Figure:
@@ -28,7 +34,11 @@ def traffic_per_layer(result: RunResult) -> Figure:
             base = [below + height for below, height in zip(base, heights, strict=True)]
     bounds = [layer.lower_bound_bytes / factor for layer in layers]
     axes.scatter(places, bounds, marker="_", color="black", s=22, label="lower bound", zorder=3)
-    axes.set_xticks(places, [layer.name for layer in layers], rotation=90, fontsize=6)
+    # as many names as stand beside one another without touching
+    every = max(1, math.ceil(len(layers) * _NAME_INCHES / (width - _BESIDE_INCHES)))
+    named = places[::every]
+    names = [clipped(layers[place].name, _LONGEST_NAME) for place in named]
+    axes.set_xticks(named, names, rotation=90, fontsize=6)
     axes.set_xlim(-0.8, len(layers) - 0.2)
     axes.set_ylim(0, 1.06 * max(base))
     axes.set_ylabel(f"DRAM traffic per layer [{unit}]")

@@ -60,7 +60,7 @@ def frames_table(result: RunResult) -> Table:
 
 def energy_table(result: RunResult) -> Table:
     """Energy by component with its share of the total."""
-    parts, total = _components(result.energy), result.energy.total_pj
+    parts, total = energy_components(result.energy), result.energy.total_pj
     rows = [
         (name, f"{value / 1e6:,.3f} uJ", _share(value, total))
         for name, value in parts.items()
@@ -68,13 +68,13 @@ def energy_table(result: RunResult) -> Table:
     ]
     if result.price_range is None:
         return Table("Energy", ("component", "energy", "share"), tuple(rows))
-    low, high = (_components(each) for each in result.price_range.energy)
+    low, high = (energy_components(each) for each in result.price_range.energy)
     ends = {name: f"{low[name] / 1e6:,.3f} to {high[name] / 1e6:,.3f} uJ" for name in parts}
     columns = ("component", "energy", "share", "by the ranges of the figures")
     return Table("Energy", columns, tuple((*row, ends[row[0]]) for row in rows))
 
 
-def _components(energy: EnergyBreakdown) -> dict[str, float]:
+def energy_components(energy: EnergyBreakdown) -> dict[str, float]:
     """Energies by what is shown of them, in pJ."""
     return {
         "MAC": energy.mac_pj,

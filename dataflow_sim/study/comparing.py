@@ -17,6 +17,7 @@ from dataflow_sim.scenario.columns import ALWAYS
 from dataflow_sim.scenario.table import Table
 
 _ASKED = ("network", "part", "hardware", "policy", "objective")
+_NAMES = 2  # of maps that stay, in a reason
 _NOT_KEYS = ("name", "description", "figures", "overrides", "based_on")
 _TOTALS = (
     ("DRAM bytes", ("dram", "total_bytes")),
@@ -90,6 +91,7 @@ def _text(value: Any) -> str | float | None:
 def _layers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[LayerChange]:
     sides = [{layer["name"]: layer for layer in each["layers"]} for each in (before, after)]
     groups = [_groups(each) for each in (before, after)]
+    stays = [_stays(each) for each in (before, after)]
     found = []
     for name in dict.fromkeys([*sides[0], *sides[1]]):
         own = [side.get(name) for side in sides]
@@ -101,7 +103,7 @@ def _layers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[LayerCh
         )
         totals = [None if each is None else each["dram"]["total_bytes"] for each in own]
         if moved or totals[0] != totals[1]:
-            why = tuple(_why(name, own[0], own[1], groups))
+            why = tuple(_why(name, own[0], own[1], groups, stays))
             found.append(LayerChange(name, totals[0], totals[1], moved, why))
     return sorted(found, key=lambda each: -abs(each.difference_bytes))
 
@@ -113,11 +115,21 @@ def _groups(result: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _stays(result: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The maps that are resident while each layer runs."""
+    return {
+        layer: tuple(group["resident"])
+        for group in result["group_list"]
+        for layer in group["layers"]
+    }
+
+
 def _why(
     name: str,
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
     groups: Sequence[Mapping[str, tuple[str, ...]]],
+    stays: Sequence[Mapping[str, tuple[str, ...]]],
 ) -> Iterator[str]:
     """What is different about how a layer runs."""
     if before is None or after is None:
@@ -126,6 +138,14 @@ def _why(
     one, other = (each.get(name, ()) for each in groups)
     if one != other:
         yield f"ran {_together(one)}, runs {_together(other)}"
+    gone, come = (
+        [name for name in one if name not in other]
+        for one, other in ((stays[0][name], stays[1][name]), (stays[1][name], stays[0][name]))
+    )
+    if one == other and gone:
+        yield f"{_few(gone)} no longer stay"
+    if one == other and come:
+        yield f"{_few(come)} stay now"
     tilings = [dict(each["tiling"]) for each in (before, after)]
     changed = [
         f"{key} {tilings[0].get(key, '-')} to {tilings[1].get(key, '-')}"
@@ -141,7 +161,14 @@ def _why(
 def _together(group: tuple[str, ...]) -> str:
     if len(group) <= 1:
         return "alone"
-    return f"with {len(group) - 1} others ({group[0]} to {group[-1]})"
+    others = "1 other" if len(group) == 2 else f"{len(group) - 1} others"
+    return f"with {others} ({group[0]} to {group[-1]})"
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_NAMES])
+    return shown if len(names) <= _NAMES else f"{shown} and {len(names) - _NAMES} more"
 
 
 # ------------------------------------------------------------ sweeps

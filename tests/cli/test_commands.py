@@ -57,7 +57,7 @@ def test_two_runs_and_two_hash_seeds_give_identical_bytes(tmp_path: Path) -> Non
         text = command(*arguments, cwd=tmp_path, seed=seed).stdout
         files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
         outputs.append((text, files))
-    expected = {"result.json", "layers.csv", "local_memory.csv", "buffers.csv"}
+    expected = {"result.json", "review.json.gz", "layers.csv", "local_memory.csv", "buffers.csv"}
     pictures = ("traffic", "live_set", "memory")
     expected |= {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     assert set(outputs[0][1]) == expected

@@ -114,6 +114,12 @@ MAY_IMPORT = {
         *("timelines", "timing", "whatif"),
     },
     "results_of_time_study": {"results", "results_of_dram"},
+    "results_of_review": {"results", "results_of_curves", "results_of_time_study"},
+    "reviewing": {
+        *("graph", "hardware", "pipeline", "results", "results_of_review"),
+        *("results_of_time_study", "timeline_study"),
+    },
+    "reviews": {"errors", "results_of_review"},
     "timeline_study": {
         *(
             "request_streams",
@@ -163,7 +169,8 @@ MAY_IMPORT = {
             "results_of_time_study",
             "results_of_timeline",
         ),
-        *("results_of_comparison", "results_of_replay", "results_of_studies", "traffic", "units"),
+        *("resources", "results_of_comparison", "results_of_replay", "results_of_review"),
+        *("results_of_studies", "traffic", "units"),
     },
     "cli": {
         *("built_in", "errors", "explanation", "hardware", "inspection", "networks", "pipeline"),
@@ -176,7 +183,8 @@ MAY_IMPORT = {
             "results",
             "results_of_curves",
         ),
-        *("results_of_studies", "scenario", "studies", "study", "sweeps", "timeline_study"),
+        *("results_of_studies", "reviewing", "reviews", "scenario", "studies", "study", "sweeps"),
+        "timeline_study",
         *("units", "whatif"),
     },
 }
@@ -191,7 +199,9 @@ ONLY_IN = {
     "rich": {"cli"},
     "ortools": {"schedule.exact_solver"},
     "ruamel": {"documents"},
-    "pydantic": {"hardware", "scenario"},
+    "jinja2": {"report.page.html"},
+    "markupsafe": {"report.page.html"},
+    "pydantic": {"hardware", "reviews", "scenario"},
 }
 
 

@@ -1,0 +1,1 @@
+"""The page that `report` writes: one HTML file with everything in it, from results only."""
