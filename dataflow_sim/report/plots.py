@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from dataflow_sim.report.drawing import COLOURS, clipped, pictures, scale
@@ -12,15 +13,16 @@ from dataflow_sim.results import RunResult
 from dataflow_sim.units import format_bytes, format_capacity
 
 _NAME_INCHES = 0.12  # of a name that stands, and the space beside it
-_BESIDE_INCHES = 1.0  # of the axes, for what is written there
+_BESIDE_INCHES = 2.8  # of the axes, for the numbers and the legend
 _LONGEST_NAME = 30
+_HALF = 0.4  # of a bar's width
 
 
 def traffic_per_layer(result: RunResult) -> Figure:
     """Stacked bars: the DRAM bytes of each layer by reason, in network order."""
     layers = result.layers
     factor, unit = scale(max(layer.traffic.total_bytes for layer in layers))
-    width = min(24.0, max(7.0, 2.0 + 0.17 * len(layers)))
+    width = min(24.0, max(8.5, 3.5 + 0.17 * len(layers)))
     figure = Figure(figsize=(width, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -30,8 +32,14 @@ def traffic_per_layer(result: RunResult) -> Figure:
         heights = [layer.traffic.by_reason[reason] / factor for layer in layers]
         if any(heights):
             label = f"{reason.value}  {format_bytes(result.traffic.by_reason[reason])}"
-            axes.bar(places, heights, bottom=base, color=colour, width=0.8, label=label)
-            base = [below + height for below, height in zip(base, heights, strict=True)]
+            tops = [below + height for below, height in zip(base, heights, strict=True)]
+            boxes = [
+                ((x - _HALF, below), (x - _HALF, top), (x + _HALF, top), (x + _HALF, below))
+                for x, below, top in zip(places, base, tops, strict=True)
+                if top > below
+            ]
+            axes.add_collection(PolyCollection(boxes, facecolors=colour, label=label))
+            base = tops
     bounds = [layer.lower_bound_bytes / factor for layer in layers]
     axes.scatter(places, bounds, marker="_", color="black", s=22, label="lower bound", zorder=3)
     # as many names as stand beside one another without touching
@@ -49,7 +57,7 @@ def traffic_per_layer(result: RunResult) -> Figure:
         f"compulsory floor {format_bytes(result.compulsory_bytes)}",
         loc="left",
     )
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.grid(axis="y", linewidth=0.4, alpha=0.5)
     axes.set_axisbelow(True)
     return figure

@@ -110,7 +110,10 @@ def tracks_figure(run: RunResult, tracks: Sequence[Track]) -> Figure:
             (start / 1e6, length / 1e6)
             for start, length in zip(track.start_ns, track.duration_ns, strict=True)
         ]
-        axes.broken_barh(spans, (place - 0.36, 0.72), facecolors=colours, linewidth=0)
+        # an edge of their own, so that none is too narrow to be seen
+        axes.broken_barh(
+            spans, (place - 0.36, 0.72), facecolors=colours, edgecolors=colours, linewidth=0.3
+        )
     axes.set_yticks(range(len(tracks)), [track.name for track in reversed(tracks)])
     axes.set_xlim(0, run.latency_s * 1e3)
     axes.set_xlabel("time [ms]; steps change colour from layer to layer")

@@ -85,7 +85,7 @@ const later = [];
 
 /* A figure with its caption below; `alt` tells in a sentence what is seen. */
 function figure(id, caption, alt, ...more) {
-  const plot = make("div", { id, class: "plot", role: "img", "aria-label": alt });
+  const plot = make("div", { id, class: "plot", role: "group", "aria-label": alt });
   return make("figure", {}, ...more, plot, make("figcaption", {}, caption));
 }
 

@@ -60,7 +60,7 @@ function layerAxis(names) {
 }
 
 const KIB = 1024;
-const OCTAVES_BELOW = 2 ** 8; // of the run's memory that a curve shows at first, as a ratio
+const SHOWN_BELOW = 32; // a curve begins, at first, at the run's memory over that
 
 function curveTraces(curves, factor, from, to, colours) {
   return curves.map((curve, place) => {
@@ -81,7 +81,7 @@ function curveSection(run) {
   const chosen = run.curves.map((curve) => curve.chosen).find(Boolean);
   const capacity = chosen ? chosen.capacity : 0;
   const least = Math.min(...run.curves.map((curve) => curve.local[0]));
-  const from = Math.max(least, capacity / OCTAVES_BELOW) / 1.2;
+  const from = Math.max(least, capacity / SHOWN_BELOW) / 1.2;
   const to = Math.max(...run.curves.map((curve) => curve.local[curve.local.length - 1]), capacity) * 1.5;
   const highest = Math.max(...run.curves.map((curve) => curve.dram[curve.local.findLastIndex((size) => size <= Math.max(from, curve.local[0]))]));
   const [factor, unit] = byteScale(highest);
@@ -95,7 +95,7 @@ function curveSection(run) {
   later.push(() => chart("curve-plot", traces, {
     height: 380, xaxis: memoryAxis(from, to), yaxis: { title: { text: `DRAM bytes a frame [${unit}]` }, range: [0, (1.05 * highest) / factor] },
     shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: floor / factor, y1: floor / factor, line: { dash: "dash", width: 1 } }],
-    annotations: [{ xref: "paper", x: 0, xanchor: "left", y: floor / factor, yanchor: "top", text: `compulsory floor ${bytesText(floor)}`, showarrow: false }],
+    annotations: [{ xref: "paper", x: 0, xanchor: "left", y: floor / factor, yanchor: "bottom", text: `compulsory floor ${bytesText(floor)}`, showarrow: false }],
   }));
   const told = chosen ? `The run uses the breakpoint at ${chosen.breakpoint.toLocaleString("en-US")} B` +
     (chosen.next ? `; the next one is at ${chosen.next.toLocaleString("en-US")} B. ` : ", the last one. ") :
@@ -106,7 +106,7 @@ function curveSection(run) {
   return section("curve", "Budget curve",
     figure("curve-plot", `${told}Exact: each step stands where its breakpoint is; ${longest.precision}.`,
       `Steps of DRAM bytes against local memory for ${run.curves.map((c) => c.policy).join(" and ")}, down to the floor of ${bytesText(floor)}.`),
-    make("details", {}, make("summary", {}, `All ${longest.local.length} breakpoints of ${longest.policy}`), points.element()));
+    make("details", {}, make("summary", {}, `Breakpoints of ${longest.policy}: ${longest.local.length.toLocaleString("en-US")}`), points.element()));
 }
 
 function energySection(run) {

@@ -31,7 +31,8 @@ function colourOf(track, bar) {
 class Timeline {
   constructor(run) {
     this.time = run.time;
-    this.whole = [0, this.time.latency_ms * 1e3];
+    [this.factor, this.unit] = this.time.latency_ms >= 10 ? [1e3, "ms"] : [1, "us"]; // in us
+    this.whole = [0, (this.time.latency_ms * 1e3) / this.factor];
     this.range = [...this.whole];
   }
 
@@ -63,19 +64,19 @@ class Timeline {
   draw() {
     const [from, to] = this.range;
     const traces = this.time.tracks.map((track) => {
-      const bars = visibleBars(track, from, to);
+      const bars = visibleBars(track, from * this.factor, to * this.factor);
       return {
-        type: "bar", orientation: "h", name: track.name, y: bars.map(() => track.name), base: bars.map((b) => b.start),
-        x: bars.map((b) => b.end - b.start), width: 0.7, showlegend: false,
+        type: "bar", orientation: "h", name: track.name, y: bars.map(() => track.name), base: bars.map((b) => b.start / this.factor),
+        x: bars.map((b) => (b.end - b.start) / this.factor), width: 0.7, showlegend: false,
         marker: { color: bars.map((b) => colourOf(track, b)), line: { width: 0 } },
-        customdata: bars.map((b) => [plain(track.names[b.of]) + (b.others ? ` and ${b.others} more` : ""), b.events, b.start]),
-        hovertemplate: "%{customdata[0]}<br>from %{customdata[2]:.4f} us for %{x:.4f} us, %{customdata[1]} events<extra></extra>",
+        customdata: bars.map((b) => [plain(track.names[b.of]) + (b.others ? ` and ${b.others} more` : ""), b.events, b.start / this.factor]),
+        hovertemplate: `%{customdata[0]}<br>from %{customdata[2]:.4f} ${this.unit} for %{x:.4f} ${this.unit}, %{customdata[1]} events<extra></extra>`,
       };
     });
     const names = this.time.tracks.map((track) => track.name);
     return chart("timeline-plot", traces, {
       height: 130 + 46 * names.length, barmode: "overlay", dragmode: "zoom",
-      xaxis: { range: [from, to], title: { text: "time [us]" } },
+      xaxis: { range: [from, to], title: { text: `time [${this.unit}]` } },
       yaxis: { fixedrange: true, categoryorder: "array", categoryarray: [...names].reverse() },
     });
   }
