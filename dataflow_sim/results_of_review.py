@@ -43,7 +43,10 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class OverTime:
-    """The first frame over time: roofline, what more of a resource buys, rates, buffers, tracks."""
+    """The first frame over time: roofline, what more of a resource buys, rates, buffers, tracks.
+
+    There are no sensitivities where each of them would take a run of its own.
+    """
 
     roofline: Roofline
     sensitivity: tuple[Sensitivity, ...]

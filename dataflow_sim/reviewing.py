@@ -97,7 +97,9 @@ def _over_time(
 ) -> OverTime | None:
     if full.cold.too_long or full.cold.timed is None:
         return None
-    found = study_of(graph, hardware, options, full, progress, sensitivity=True, known=known)
+    # under another objective each machine's schedule is chosen anew: eight more runs
+    quick = options.objective == "dram"
+    found = study_of(graph, hardware, options, full, progress, sensitivity=quick, known=known)
     return OverTime(
         roofline=found.roofline,
         sensitivity=found.sensitivity,

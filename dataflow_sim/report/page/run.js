@@ -6,9 +6,10 @@ function runSections(run) {
   return [
     verdictSection(run), trafficSection(run), curveSection(run),
     ...(timed ? [timeSection(run), memorySection(run)] : []),
-    energySection(run), ...(timed ? [rooflineSection(run), sensitivitySection(run)] : []),
+    energySection(run), timed ? rooflineSection(run) : null,
+    timed && timed.sensitivity.length ? sensitivitySection(run) : null,
     networkSection(run), layersSection(run), machineSection(run), modelSection(run),
-  ];
+  ].filter(Boolean);
 }
 
 function verdictSection(run) {

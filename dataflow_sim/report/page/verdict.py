@@ -160,5 +160,5 @@ def _change(review: Review) -> str:
     if of_time:
         told.append(f"{of_time[0]} of the time")
     if not told:
-        return "No single change of the machine saves more than half a percent."
+        return "No change that these results tell of saves more than half a percent."
     return f"To change first: {'; '.join(told)}."
