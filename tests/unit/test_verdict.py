@@ -33,23 +33,23 @@ def reviewed(size: str, policy: str = "merged", **options: object) -> Review:
 @pytest.fixture(scope="module")
 def short() -> Review:
     """Of little memory, so that maps are spilled."""
-    return reviewed("8KiB")
+    return reviewed("2KiB")
 
 
 def test_twice_the_memory_saves_what_it_says(short: Review) -> None:
-    lever = next(each for each in byte_levers(short) if "16 KiB" in each.what)
-    hardware = load_hardware("bare", {"local_memory.capacity": "16KiB"})
+    lever = next(each for each in byte_levers(short) if "4 KiB" in each.what)
+    hardware = load_hardware("bare", {"local_memory.capacity": "4KiB"})
     more = run(load_network("mobilenet_v1@0.25-32"), hardware, RunOptions(policy="merged"))
     saved = 1 - more.traffic.total_bytes / short.run.traffic.total_bytes
     assert lever.saved == pytest.approx(saved)
     assert lever.surety == ""
-    assert str(lever) == f"twice the local memory (16 KiB) saves {saved:.1%}"
+    assert str(lever) == f"twice the local memory (4 KiB) saves {saved:.1%}"
 
 
 def test_merging_saves_no_more_than_it_says() -> None:
-    alone = reviewed("8KiB", "layerwise")
+    alone = reviewed("2KiB", "layerwise")
     lever = next(each for each in byte_levers(alone) if "--policy merged" in each.what)
-    hardware = load_hardware("bare", {"local_memory.capacity": "8KiB"})
+    hardware = load_hardware("bare", {"local_memory.capacity": "2KiB"})
     merged = run(load_network("mobilenet_v1@0.25-32"), hardware, RunOptions(policy="merged"))
     saved = 1 - merged.traffic.total_bytes / alone.run.traffic.total_bytes
     assert lever.surety == "at most"
@@ -58,7 +58,7 @@ def test_merging_saves_no_more_than_it_says() -> None:
 
 def test_half_the_bits_save_about_what_it_says(short: Review) -> None:
     lever = next(each for each in byte_levers(short) if "bits" in each.what)
-    hardware = load_hardware("bare", {"local_memory.capacity": "8KiB"})
+    hardware = load_hardware("bare", {"local_memory.capacity": "2KiB"})
     options = RunOptions(policy="merged", weight_bits=4)
     narrow = run(load_network("mobilenet_v1@0.25-32"), hardware, options)
     saved = 1 - narrow.traffic.total_bytes / short.run.traffic.total_bytes
@@ -71,7 +71,7 @@ def test_a_quicker_machine_saves_what_it_says(short: Review) -> None:
     levers = time_levers(short.run.latency_s, short.over_time.sensitivity)
     assert levers == sorted(levers, key=lambda each: -each.saved)
     lever = next(each for each in levers if "bandwidth" in each.what)
-    sizes = {"local_memory.capacity": "8KiB", "dram.bandwidth": "12.8GB/s"}
+    sizes = {"local_memory.capacity": "2KiB", "dram.bandwidth": "12.8GB/s"}
     quick = run(
         load_network("mobilenet_v1@0.25-32"), load_hardware("bare", sizes), RunOptions("merged")
     )
@@ -91,13 +91,13 @@ def test_three_sentences(short: Review) -> None:
 
 
 def test_a_rate_is_told() -> None:
-    assert "It reaches 10 frames a second." in verdict(reviewed("8KiB", frames_per_second=10.0))[0]
-    missed = verdict(reviewed("8KiB", frames_per_second=1e6))[0]
+    assert "It reaches 10 frames a second." in verdict(reviewed("2KiB", frames_per_second=10.0))[0]
+    missed = verdict(reviewed("2KiB", frames_per_second=1e6))[0]
     assert "It misses 1e+06 frames a second (compute-bound and bandwidth-bound): " in missed
 
 
 def test_a_run_off_the_curve_says_nothing_of_memory() -> None:
-    found = reviewed("8KiB", frames=10)
+    found = reviewed("2KiB", frames=10)
     other = replace(found, run=replace(found.run, policy="layerwise"))
     assert own_curve(other) is None
     assert not any("twice the local" in each.what for each in byte_levers(other))
@@ -116,7 +116,7 @@ def test_every_decision_has_a_rule_and_every_rule_a_decision(short: Review) -> N
     found = {record.number: record.title for record in applying(short.run)}
     assert found["0007"] == "How a merged group runs"
     assert "0019" not in found
-    assert "0007" not in {r.number for r in applying(reviewed("8KiB", "layerwise").run)}
+    assert "0007" not in {r.number for r in applying(reviewed("2KiB", "layerwise").run)}
 
 
 def test_what_is_not_modelled_is_told_whole() -> None:
