@@ -71,7 +71,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "claims": (
         "dataflow-sim claims",
-        "dataflow-sim claims arm-01-needs --out claims",
+        "dataflow-sim claims arm-01-mcu --out claims",
     ),
     "gallery": (
         "dataflow-sim gallery spills",

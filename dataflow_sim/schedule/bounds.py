@@ -4,21 +4,23 @@ Compulsory traffic: every weight, every network input and every network output c
 the interface once.
 
 One layer, alone, without recomputation.  Let each output of a convolution reduce over
-multiplications of an input by a weight, and let S elements fit local memory.  Cut the
-execution into phases of S DRAM transfers each: in a phase at most 2S elements of any of
-the three operands are at hand (S resident, S moved).  By the discrete Loomis-Whitney
-inequality i inputs, w weights and o outputs meet in at most sqrt(R·i·w·o) multiplications,
-where an input meets one channel's kernel in at most R outputs, R = ceil(Kh/sh)·ceil(Kw/sw);
-of a dilation that has a factor g in common with the stride only s/g counts.  Optimising the
-split gives
+multiplications of an input by a weight, and let S elements fit local memory.  A *read* is a
+load, or the creation of an output's first partial sum.  Cut the execution into phases of 2S
+reads each: in a phase at most 3S elements are at hand, S that were there and 2S that were
+read.  By the discrete Loomis-Whitney inequality i inputs, w weights and o outputs meet in at
+most sqrt(R·i·w·o) multiplications, where an input meets one channel's kernel in at most R
+outputs, R = ceil(Kh/sh)·ceil(Kw/sw); of a dilation that has a factor g in common with the
+stride only s/g counts.  With i + w + o ≤ 3S that is at most S·sqrt(R·S), so that there are at
+least MACs / (S·sqrt(R·S)) − 1 phases of 2S reads.  Every output is created once and stored at
+least once: loads and stores are no fewer than reads, hence
 
     traffic ≥ 2·MACs / sqrt(R·S) − 2S                 [elements]
 
 and trivially traffic ≥ I + W + O, each needed element once.  With mixed widths S counts
 elements of the narrowest operand in DRAM and so do the transfers, which keeps it a bound:
 elements are no narrower on chip.  A memory of their own for partial sums counts towards S.
-Adding "+ O" to the square root, or leaving R out for strided or small kernels, is *not* a
-bound: legal tilings beat both.
+Adding "+ O" to the square root counts the stores twice, and leaving R out takes an input for
+one that meets a single weight: neither is a bound, legal tilings beat both.
 
 A transposed convolution is the same thing with inputs and outputs exchanged.  An input meets
 all Kh·Kw taps there, each in another output, but an output gathers from at most R inputs of a
@@ -29,7 +31,9 @@ with i inputs and w weights, so that again sqrt(R·i·w·o).
 Where pooling is folded in, on either side, unpooled outputs or pooled inputs never occupy memory,
 and only I + W + O holds.
 
-Source: Hong & Kung, STOC 1981; Irony, Toledo & Tiskin, JPDC 2004; for convolutions
+Source: Hong & Kung, STOC 1981; Irony, Toledo & Tiskin, JPDC 2004; phases of any length, and
+this constant: Smith et al., "A tight I/O lower bound for matrix multiplication",
+arXiv:1702.02017; for convolutions
 Chen et al., "Communication lower bound in convolution accelerators", arXiv:1911.05662.
 """
 

@@ -4,7 +4,7 @@ Policies name three nested subsets of the schedule space:
 
 layerwise   every layer alone, every map through DRAM
 resident    every layer alone; maps may stay in local memory from producer to last reader
-merged      runs of layers may be executed together, by rows; maps may stay
+merged      runs of layers may be executed together, by rows or bands of them; maps may stay
 
 The curve of a policy holds all its budgets at once.  A point's `local_bytes` is an
 allocated height, and the schedule for a memory of S bytes is that of the last point whose

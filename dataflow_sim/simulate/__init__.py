@@ -1,1 +1,1 @@
-"""Readers of programs: ledger, occupancy, replay."""
+"""Readers of programs: ledger, occupancy, timeline, replay."""
