@@ -4,7 +4,8 @@
     result = dataflow_sim.run("mobilenet_v1", hw="bare", local_memory="256KiB", policy="merged")
     result.dram_bytes, result.to_frame(), result.plot()
 
-Arguments are those of the command line, by the same names; errors are those of the package.
+Arguments have the names of the command line's options, of which the most used ones are there; errors
+are those of the package.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from dataflow_sim.scenario.reading import Scenario, read_scenario, read_text, sc
 from dataflow_sim.studies import run_scenarios
 from dataflow_sim.sweeps.engine import one_by_one, processes
 from dataflow_sim.sweeps.store import Store
-from dataflow_sim.units import parse_bytes, parse_rows_by_columns
+from dataflow_sim.units import format_bytes, parse_bytes, parse_rows_by_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """One run: `result` has everything; a row of the frame is a layer."""
 
@@ -74,11 +75,19 @@ class Run:
         """DRAM bytes of each layer by reason."""
         return traffic_per_layer(self.result)
 
+    def __repr__(self) -> str:
+        found = self.result
+        return (
+            f"<Run: {found.network} on {found.hardware}, {found.policy}: "
+            f"{format_bytes(self.dram_bytes)} of DRAM traffic, {self.energy_mj:.3f} mJ, "
+            f"{self.latency_ms:.3f} ms>"
+        )
+
     def _repr_html_(self) -> str:
         return frames.run_html(self.result)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Curve:
     """One budget curve: `result` has every breakpoint; a row of the frame is one."""
 
@@ -100,11 +109,18 @@ class Curve:
         """DRAM bytes against local memory, stacked by what moves."""
         return budget_figure([[self.result]])
 
+    def __repr__(self) -> str:
+        found = self.result
+        return (
+            f"<Curve: {found.network} on {found.hardware}, {found.policy}: "
+            f"{len(found.points):,} breakpoints>"
+        )
+
     def _repr_html_(self) -> str:
         return frames.curve_html(self.result)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Sweep:
     """Every point of a scenario; a row of the frame is a point."""
 
@@ -120,6 +136,9 @@ class Sweep:
         Raises ValueError where there is none.
         """
         return frames.study_figure_of(self.result, file)
+
+    def __repr__(self) -> str:
+        return f"<Sweep: {self.result.name}: {len(self.result.points.rows):,} points>"
 
     def _repr_html_(self) -> str:
         return frames.study_html(self.result)

@@ -43,7 +43,7 @@ class LayerResult:
     latency_s: float
     limited_by: str
     utilisation: float
-    tiling: Mapping[str, str | int]
+    tiling: Mapping[str, str | bool | int]
 
     @property
     def gap(self) -> float:

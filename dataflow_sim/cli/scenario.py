@@ -89,6 +89,14 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
+@command.command("reference")
+def reference() -> None:
+    """Print every key, expression and column with its meaning, as Markdown."""
+    from dataflow_sim.scenario.reference import reference_page
+
+    click.echo(reference_page(), nl=False)
+
+
 @command.command("columns")
 @json_option
 def columns(as_json: bool) -> None:

@@ -45,7 +45,7 @@ def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value)
+            yield f"{prefix}{key}", f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def hardware_table(machine: Mapping[str, Any]) -> Table:

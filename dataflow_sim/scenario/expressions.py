@@ -8,7 +8,8 @@ table of layers, or of breakpoints.  Arithmetic and comparisons go element by el
 and the functions below make one value of an array.  `and`, `or` and `not` are of single values.
 
 Nothing else of the language that it is parsed as is legal: no attributes, no other calls, no names
-but these.  A number above 1e300 or a power above 64 is refused, so that an expression always ends.
+but these.  A number above 1e300 or a power above 64 is refused, so that an expression always ends;
+products and powers above 2^62 are no longer exact.
 """
 
 from __future__ import annotations
@@ -31,11 +32,22 @@ from dataflow_sim.scenario.table import Table, numbers
 
 TABLES = ("", "layer", "curve")  # the points', the layers', the breakpoints'
 _LARGEST_POWER = 64
+_LARGEST = 1e300
+_LARGEST_WHOLE = 2.0**62  # beyond it numbers are no longer exact
 _LONGEST = 2000
 
 
 class ExpressionError(InputError):
     """An expression is not legal, or has no value."""
+
+
+def _in_range(value: Any) -> Any:
+    """What arithmetic is of: numbers that are not too large."""
+    if np.asarray(value).dtype.kind not in "biuf":
+        raise ExpressionError(f"arithmetic is of numbers up to {_LARGEST:g}")
+    if np.any(np.abs(value) > _LARGEST):
+        raise ExpressionError(f"a number above {_LARGEST:g}")
+    return value
 
 
 def _rises(values: Any) -> bool:
@@ -304,9 +316,15 @@ class Evaluator:
         raise ExpressionError(f"'{_short(ast.unparse(node))}' is not part of this language")
 
     def _arithmetic(self, op: ast.operator, left: Any, right: Any) -> Any:
-        if isinstance(op, ast.Pow) and np.any(np.abs(right) > _LARGEST_POWER):
+        sides = [_in_range(_array(side)) for side in (left, right)]
+        if isinstance(op, ast.Pow) and np.any(np.abs(sides[1]) > _LARGEST_POWER):
             raise ExpressionError(f"a power above {_LARGEST_POWER}")
-        return _BINARY[type(op)](_array(left), _array(right))
+        if isinstance(op, ast.Pow | ast.Mult):
+            # in floating point first: whole numbers would wrap around, or grow without end
+            about = _BINARY[type(op)](*(np.asarray(side, float) for side in sides))
+            if np.any(np.abs(about) >= _LARGEST_WHOLE):
+                return _in_range(about)
+        return _in_range(_BINARY[type(op)](*sides))
 
     def _compare(self, node: ast.Compare) -> Any:
         values = [_array(self._value(each)) for each in (node.left, *node.comparators)]

@@ -143,9 +143,9 @@ def _why(
         for one, other in ((stays[0][name], stays[1][name]), (stays[1][name], stays[0][name]))
     )
     if one == other and gone:
-        yield f"{_few(gone)} no longer stay"
+        yield f"no longer in local memory: {_few(gone)}"
     if one == other and come:
-        yield f"{_few(come)} stay now"
+        yield f"now in local memory: {_few(come)}"
     tilings = [dict(each["tiling"]) for each in (before, after)]
     changed = [
         f"{key} {tilings[0].get(key, '-')} to {tilings[1].get(key, '-')}"

@@ -92,3 +92,13 @@ def test_names_are_shown_not_executed() -> None:
     assert "<script>" not in found
     assert "&lt;script&gt;" in found
     assert "<img" not in found
+
+
+def test_each_shows_itself_in_a_line() -> None:
+    found = dataflow_sim.run("ds_cnn_s", hw="bare")
+    assert repr(found).startswith("<Run: ds_cnn_s on bare, layerwise: ")
+    assert f"{found.energy_mj:.3f} mJ" in repr(found)
+    curve = dataflow_sim.curve("ds_cnn_s", hw="bare", policy="layerwise")
+    assert repr(curve) == (
+        f"<Curve: ds_cnn_s on bare, layerwise: {len(curve.result.points):,} breakpoints>"
+    )

@@ -28,7 +28,7 @@ def test_what_is_read_is_what_was_written(small: Review, tmp_path: Path) -> None
     (tmp_path / REVIEW).write_bytes(review_file(small))
     found = read_review(str(tmp_path))
     assert found == small
-    assert found.run.to_json() == small.run.to_json()
+    assert found.run.json_text() == small.run.json_text()
     assert review_file(found) == review_file(small)
     assert read_review(str(tmp_path / REVIEW)) == small
 
