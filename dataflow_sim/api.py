@@ -4,8 +4,8 @@
     result = dataflow_sim.run("mobilenet_v1", hw="bare", local_memory="256KiB", policy="merged")
     result.dram_bytes, result.to_frame(), result.plot()
 
-Arguments have the names of the command line's options, of which the most used ones are there; errors
-are those of the package.
+Arguments have the names of the command line's options, of which the most used ones are there;
+errors are those of the package.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Run:
         return traffic_per_layer(self.result)
 
     def __repr__(self) -> str:
+        """In a line."""
         found = self.result
         return (
             f"<Run: {found.network} on {found.hardware}, {found.policy}: "
@@ -110,6 +111,7 @@ class Curve:
         return budget_figure([[self.result]])
 
     def __repr__(self) -> str:
+        """In a line."""
         found = self.result
         return (
             f"<Curve: {found.network} on {found.hardware}, {found.policy}: "
@@ -138,6 +140,7 @@ class Sweep:
         return frames.study_figure_of(self.result, file)
 
     def __repr__(self) -> str:
+        """In a line."""
         return f"<Sweep: {self.result.name}: {len(self.result.points.rows):,} points>"
 
     def _repr_html_(self) -> str:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from dataflow_sim.cli.completion import VARIABLE
+from dataflow_sim.cli.completion import PROGRAM, VARIABLE
 from dataflow_sim.cli.examples import epilog
 from dataflow_sim.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, DataflowSimError
 
@@ -75,7 +75,7 @@ def main() -> None:
     """Run the command and turn errors meant for the user into messages and exit codes."""
     try:
         # what Exit was raised with, else nothing
-        sys.exit(cli.main(standalone_mode=False, complete_var=VARIABLE))
+        sys.exit(cli.main(prog_name=PROGRAM, standalone_mode=False, complete_var=VARIABLE))
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)
         sys.exit(EXIT_INTERRUPTED)

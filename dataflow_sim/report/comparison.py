@@ -29,7 +29,7 @@ def _layer_row(change: LayerChange) -> tuple[str, ...]:
 
 def comparison_tables(found: Comparison) -> list[Table]:
     """What differs, as tables; those without rows are left out."""
-    columns = ("", f"before: {found.before}", f"after: {found.after}", "")
+    columns = ("", f"before: {found.before}", f"after: {found.after}", "change")
     layers = ("layer", "before, B", "after, B", "difference", "by reason", "why")
     parts = (
         ("What was asked", columns, [_change_row(each) for each in found.inputs]),
