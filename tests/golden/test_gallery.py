@@ -47,3 +47,27 @@ def test_a_change_is_found(tmp_path: Path) -> None:
     assert "kv_cache/points.csv differs from what is found now" in done.stdout
     assert "kv_cache/kv_cache.svg differs" in done.stdout
     assert "README.md" not in done.stdout
+
+
+MERGED = ("--policy", "merged", "--local-memory", "512KiB")
+LLAMA = ("--hw", "phone_npu_lpddr5x", "--weight-bits", "4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("resnet50", ("resnet50", *MERGED)),
+        ("mobilenet_v2", ("mobilenet_v2", *MERGED)),
+        ("densenet121", ("densenet121", *MERGED)),
+        ("llama2_7b_decode", ("llama2_7b_decode@cache=2048", *LLAMA)),
+    ],
+)
+def test_pages_of_reviews_are_what_is_found(
+    name: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    command("run", *arguments, "--out", name, cwd=tmp_path)
+    command("report", name, "-o", "page.html", cwd=tmp_path)
+    page = (tmp_path / "page.html").read_bytes()
+    assert len(page) < 3_000_000
+    assert page == (GALLERY / "reviews" / f"{name}.html").read_bytes()

@@ -86,6 +86,7 @@ RULES: Mapping[str, Rule] = {
     "0034": lambda run: run.timeline is not None,
     "0035": lambda run: run.dram_delivery is not None or run.traffic.of(Reason.BURST_PADDING) > 0,
     "0036": _never,
+    "0037": _never,
 }
 
 
