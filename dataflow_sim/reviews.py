@@ -18,6 +18,7 @@ from dataflow_sim.errors import InputError
 from dataflow_sim.results_of_review import SCHEMA, Review
 
 REVIEW = "review.json.gz"
+_RESULT = "result.json"  # which every run leaves
 _LEVEL = 6
 _MOST_BYTES = 1 << 30  # of JSON; a review takes some megabytes
 
@@ -32,12 +33,6 @@ def review_file(review: Review) -> bytes:
     return gzip.compress(_adapter().dump_json(review), _LEVEL, mtime=0)
 
 
-def is_review(name: str) -> bool:
-    """Whether a name is that of a run's results."""
-    path = Path(name)
-    return path.name.endswith(".json.gz") or (path / REVIEW).is_file()
-
-
 def read_review(name: str) -> Review:
     """The review in the directory that `run --out` wrote, or in the file itself.
 
@@ -49,6 +44,10 @@ def read_review(name: str) -> Review:
         with gzip.open(path) as file:
             text = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
+        if (path.parent / _RESULT).is_file() and path.name == REVIEW:
+            raise InputError(
+                f"'{path.parent}' has no {REVIEW}; write it anew by `run --out`"
+            ) from None
         raise InputError(
             f"'{path}' does not exist; give the directory that `run --out` wrote"
         ) from None

@@ -38,6 +38,7 @@ SUMS_COLOUR = COLOURS[Reason.PARTIAL_SUM_SPILL]
 BUFFERS_COLOUR = "#3f6a8c"  # of which is not known what they hold
 
 DPI = 150  # of pictures in pixels
+PRINT_DPI = 300
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dataflow_sim",
@@ -69,18 +70,18 @@ def clipped(text: str, longest: int) -> str:
     return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
 
 
-def render(figure: Figure, kind: str) -> bytes:
+def render(figure: Figure, kind: str, dpi: float = DPI) -> bytes:
     """A figure as `png` or `svg`, without a date or the renderer's version."""
     target = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
+    figure.savefig(target, format=kind, dpi=dpi, metadata=metadata)
     return target.getvalue()
 
 
-def pictures(draw: Callable[[], Figure], *kinds: str) -> dict[str, bytes]:
+def pictures(draw: Callable[[], Figure], *kinds: str, dpi: float = DPI) -> dict[str, bytes]:
     """A figure, drawn in the common style, as bytes of each kind, `png` or `svg`."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # a name in a script that the font lacks is shown as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = draw()
-        return {kind: render(figure, kind) for kind in kinds}
+        return {kind: render(figure, kind, dpi) for kind in kinds}

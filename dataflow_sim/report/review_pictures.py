@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from matplotlib.figure import Figure
 
 from dataflow_sim.report.curve_plot import budget_figure
-from dataflow_sim.report.drawing import pictures
+from dataflow_sim.report.drawing import PRINT_DPI, pictures
 from dataflow_sim.report.energy_plot import energy_figure
 from dataflow_sim.report.lanes_plot import network_figure
 from dataflow_sim.report.live_set_plot import live_set_figure
@@ -30,12 +30,13 @@ def pictures_of(reviews: Sequence[Review], names: Sequence[str]) -> dict[str, di
 def _drawn(review: Review) -> dict[str, bytes]:
     return {
         f"{name}.{kind}": picture
-        for name, draw in _figures(review)
-        for kind, picture in pictures(draw, "png", "svg").items()
+        for name, draw in figures_of(review)
+        for kind, picture in pictures(draw, "png", "svg", dpi=PRINT_DPI).items()
     }
 
 
-def _figures(review: Review) -> Iterator[tuple[str, Draw]]:
+def figures_of(review: Review) -> Iterator[tuple[str, Draw]]:
+    """The pictures that a review has, by name, each still to be drawn."""
     run, timed = review.run, review.over_time
     yield "traffic", lambda: traffic_per_layer(run)
     if review.curves:

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from dataflow_sim.report.drawing import clipped, pictures
+from dataflow_sim.report.drawing import DPI, clipped, pictures
 from dataflow_sim.results_of_studies import PictureResult, Row, Value
 from dataflow_sim.units import format_capacity
 
@@ -231,6 +231,8 @@ def study_figure(picture: PictureResult) -> Figure:
     return figure
 
 
-def study_picture(picture: PictureResult, kinds: Sequence[str]) -> dict[str, bytes]:
+def study_picture(
+    picture: PictureResult, kinds: Sequence[str], dpi: float = DPI
+) -> dict[str, bytes]:
     """A picture as bytes of each kind."""
-    return pictures(lambda: study_figure(picture), *kinds)
+    return pictures(lambda: study_figure(picture), *kinds, dpi=dpi)

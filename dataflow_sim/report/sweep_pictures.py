@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dataflow_sim.report.drawing import PRINT_DPI
 from dataflow_sim.report.page.sweep_data import Sweep
 from dataflow_sim.report.study_plot import study_picture
 from dataflow_sim.results_of_studies import PictureResult, Row
@@ -20,7 +21,7 @@ def sweep_pictures(sweep: Sweep) -> dict[str, bytes]:
     return {
         f"{picture.file}.{kind}": drawn
         for picture in _pictures(sweep)
-        for kind, drawn in study_picture(picture, ("png", "svg")).items()
+        for kind, drawn in study_picture(picture, ("png", "svg"), PRINT_DPI).items()
     }
 
 

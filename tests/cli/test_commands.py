@@ -52,7 +52,7 @@ def test_two_runs_and_two_hash_seeds_give_identical_bytes(tmp_path: Path) -> Non
     outputs = []
     for seed in ("0", "1", "4242"):
         out = tmp_path / seed
-        network = ("mobilenet_v2@0.35-32", "--local-memory", "32KiB")
+        network = ("ds_cnn_s", "--policy", "resident", "--local-memory", "8KiB")
         arguments = ("run", *network, "--out", str(out), "--json")
         text = command(*arguments, cwd=tmp_path, seed=seed).stdout
         files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}

@@ -33,7 +33,7 @@ def parsed(line: str) -> click.Context:
     """A command with its options and arguments, as click reads them; it is not invoked."""
     words = shlex.split(line, comments=True)[1:]
     command: click.Command = cli
-    context = click.Context(cli, info_name=PROGRAM)
+    context = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
     while isinstance(command, click.Group):
         found = command.get_command(context, words[0])
         assert found is not None, f"{line}: no command '{words[0]}'"

@@ -54,7 +54,7 @@ def structure(svg: bytes) -> str:
 
 
 def drawn(found: Review) -> dict[str, bytes]:
-    return {name: pictures(draw, "svg")["svg"] for name, draw in review_pictures._figures(found)}
+    return {name: pictures(draw, "svg")["svg"] for name, draw in review_pictures.figures_of(found)}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_no_two_labels_overlap(layers: int) -> None:
     """Nor does one leave the picture."""
     options = RunOptions(policy="layerwise")
     reviewed = review(long(layers), load_hardware("bare"), options)
-    for name, draw in review_pictures._figures(reviewed):
+    for name, draw in review_pictures.figures_of(reviewed):
         seen: list[Figure] = []
         pictures(lambda draw=draw, seen=seen: seen.append(draw()) or seen[-1], "svg")  # type: ignore[misc]
         (figure,) = seen

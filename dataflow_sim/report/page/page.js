@@ -57,6 +57,12 @@ async function drawAll() {
   }
 }
 
+/* On paper plots are as wide as the page, not as the window. */
+const PAPER = 900;
+const widths = (change) => document.querySelectorAll(".plot.js-plotly-plot").forEach((plot) => Plotly.relayout(plot, change));
+window.addEventListener("beforeprint", () => widths({ width: PAPER }));
+window.addEventListener("afterprint", () => widths({ width: null, autosize: true }));
+
 start().catch((error) => {
   document.getElementById("content").replaceChildren(
     make("p", { class: "warning" }, `This page could not be drawn: ${error.message}. A browser of 2023 or later is needed.`));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ class Sweep:
                 [own[row[axis.name]] for own, axis in zip(place, self.axes, strict=True)]
                 for row in self.rows
             ],
-            "columns": {name: [row[name] for row in self.rows] for name in self.columns},
+            "columns": {name: [_told(row[name]) for row in self.rows] for name in self.columns},
             "figures": list(self.figures),
         }
 
@@ -95,6 +96,11 @@ def sweep_of(name: str, axes: Sequence[str], columns: Sequence[str], rows: Seque
         figures=(*wanted, *(column for column in numeric if column not in wanted)),
         rows=tuple(rows),
     )
+
+
+def _told(value: Value) -> Value:
+    """A value as JSON knows it, which has no infinities."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _apart(axes: Sequence[str], rows: Sequence[Row]) -> list[str]:
