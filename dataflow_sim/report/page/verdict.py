@@ -116,7 +116,9 @@ def _byte_levers(review: Review) -> Iterator[Lever]:
     total = run.traffic.total_bytes
     maps = run.traffic.of(*MAP_READS, Reason.MAP_SPILL)
     if run.policy != "merged" and maps:
-        yield Lever("merging layers (--policy merged)", maps / total, "at most")
+        # refetched weights may go, too, but nothing below the floor
+        above = 1 - run.compulsory_bytes / total
+        yield Lever("merging layers (--policy merged)", above, "at most")
     curve = own_curve(review)
     if curve is not None:
         twice = 2 * run.capacity_bytes
