@@ -48,9 +48,14 @@ def _derived(file: ScenarioFile, names: Names) -> Iterator[Problem]:
         ("derive", file.derive, ""),
         ("derive_layers", file.derive_layers, "layer"),
     ):
-        own = Names({"": names.columns[table]}, {"": frozenset()}, frozenset())
+        known = names.columns[table] - {*given}
+        recorded = {*(file.record_layers if table else file.record)}
         for name, text in given.items():
+            if name in recorded:
+                yield (key, name), f"'{name}' is recorded; give what is derived another name"
+            own = Names({"": known}, {"": frozenset()}, frozenset())
             yield from (((key, name), problem) for problem in problems(text, own))
+            known |= {name}  # those below may name it
 
 
 def _expected(file: ScenarioFile, names: Names) -> Iterator[Problem]:

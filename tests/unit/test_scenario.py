@@ -125,6 +125,8 @@ MISTAKES = {
     "where: colour == 'red'": "3:1: where: unknown name 'colour'",
     "where: policy == 'x'\npolicy: merged": "where: unknown name 'policy'",
     "derive: {x: dram_bytes + y}": "3:10: derive.x: unknown name 'y'",
+    "derive: {x: 2 * y, y: dram_bytes}": "3:10: derive.x: unknown name 'y'",
+    "derive: {dram_bytes: 2 * macs}": "derive.dram_bytes: 'dram_bytes' is recorded; give what is",
     "measure: {m: n, n: dram_bytes}": "3:11: measure.m: unknown name 'n'",
     "expect:\n  - {label: a, value: dram_bytes, equals: 1, at_most: 2}": "4:5: expect.0: give",
     "expect:\n  - {label: a, value: 'dram_bytes(', equals: 1}": "is no expression",
